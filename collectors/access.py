@@ -1,0 +1,45 @@
+"""Who may do what over HTTP: the roles, and the cursor pagination shared by every list."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rest_framework.pagination import CursorPagination
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+
+if TYPE_CHECKING:
+    from rest_framework.views import APIView
+
+ROLES = ("viewer", "operator", "trader")
+
+
+def role_rank(user: object) -> int:
+    """The rank of a user's strongest role: 0 none, 1 viewer, 2 operator, 3 trader.
+
+    Roles are Django groups and cumulative; a superuser holds all of them.
+    """
+    if not getattr(user, "is_authenticated", False):
+        return 0
+    if getattr(user, "is_superuser", False):
+        return len(ROLES)
+    names = set(user.groups.values_list("name", flat=True))  # type: ignore[attr-defined]
+    return max((rank for rank, name in enumerate(ROLES, start=1) if name in names), default=0)
+
+
+class RolePermission(BasePermission):
+    """Reads need viewer; writes need the view's `write_role` (default operator)."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        needed = (
+            "viewer" if request.method in SAFE_METHODS else getattr(view, "write_role", "operator")
+        )
+        return role_rank(request.user) >= ROLES.index(needed) + 1
+
+
+class NewestFirstPagination(CursorPagination):
+    """`{"next", "previous", "results"}` by id, newest first; a view may set `ordering`."""
+
+    ordering = "-id"
+    page_size_query_param = "page_size"
+    max_page_size = 1000

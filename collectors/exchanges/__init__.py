@@ -1,0 +1,1 @@
+"""Exchange clients, one module each; `collectors.exchange` is their contract."""

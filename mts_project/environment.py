@@ -1,0 +1,245 @@
+"""What the process environment and the `.env` file may say, checked once and typed.
+
+`load_environment` is the only reader of the environment. Every wrong value raises
+`ConfigurationError` whose text is one line that names the variable (or the line of `.env`).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dotenv.parser import parse_stream
+
+PROVIDER_URLS = {
+    "COINGECKO_BASE_URL": "https://api.coingecko.com/api/v3",
+    "FRED_BASE_URL": "https://api.stlouisfed.org/fred",
+    "BINANCE_REST_URL": "https://fapi.binance.com",
+    "BINANCE_WS_URL": "wss://fstream.binance.com",
+    "BYBIT_REST_URL": "https://api.bybit.com",
+    "BYBIT_WS_URL": "wss://stream.bybit.com/v5/public",
+}
+CANDLE_SOURCES = ("binance", "bybit", "coingecko")
+
+
+class ConfigurationError(Exception):
+    """A setting is wrong. The operator corrects the named variable; nothing was started."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """All settings that come from outside, typed and checked."""
+
+    data_dir: Path
+    database_url: str
+    redis_url: str
+    bind: str
+    secret_key: str
+    allowed_hosts: tuple[str, ...]
+    environment: str
+    log_format: str
+    log_level: str
+    metrics_token: str
+    provider_urls: Mapping[str, str]
+    coingecko_api_key: str
+    coingecko_plan: str
+    fred_api_key: str
+    request_timeout: float
+    candle_sources: tuple[str, ...]
+    enable_signals: bool
+    enable_alerts: bool
+    enabled_strategies: tuple[str, ...]
+    clock_start: datetime | None
+    clock_anchor: datetime | None
+    clock_speed: float
+    initial_capital: float
+    max_position_size: float
+    max_portfolio_risk: float
+    discord_webhook_url: str
+    alert_webhook_url: str
+
+
+def load_environment(*, base_dir: Path, environ: Mapping[str, str] | None = None) -> Environment:
+    """Read `.env` under `base_dir` below the process environment (which wins).
+
+    Raises ConfigurationError naming the first wrong variable or line.
+    """
+    process = dict(os.environ if environ is None else environ)
+    values = {**read_dotenv(base_dir / ".env"), **process}
+    reader = _Reader(values)
+    data_dir = Path(values.get("MTS_DATA_DIR") or base_dir / "data").expanduser().resolve()
+    urls = {name: reader.url(name, default) for name, default in PROVIDER_URLS.items()}
+    environment = Environment(
+        data_dir=data_dir,
+        database_url=reader.text("DATABASE_URL"),
+        redis_url=reader.text("REDIS_URL"),
+        bind=reader.address("MTS_BIND", "127.0.0.1"),
+        secret_key=reader.text("SECRET_KEY"),
+        allowed_hosts=reader.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]"),
+        environment=reader.choice("ENVIRONMENT", "development", ("development", "production")),
+        log_format=reader.choice("LOG_FORMAT", "console", ("console", "json")),
+        log_level=reader.choice(
+            "LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+        ),
+        metrics_token=reader.text("METRICS_TOKEN"),
+        provider_urls=urls,
+        coingecko_api_key=reader.text("COINGECKO_API_KEY"),
+        coingecko_plan=reader.choice("COINGECKO_PLAN", "none", ("none", "demo", "pro")),
+        fred_api_key=reader.text("FRED_API_KEY"),
+        request_timeout=reader.number("REQUEST_TIMEOUT", 30.0, 0.1, 600.0),
+        candle_sources=reader.words("CANDLE_SOURCES", ",".join(CANDLE_SOURCES), CANDLE_SOURCES),
+        enable_signals=reader.flag("ENABLE_SIGNALS"),
+        enable_alerts=reader.flag("ENABLE_ALERTS"),
+        enabled_strategies=reader.words("ENABLED_STRATEGIES", "mean_reversion,vix_correlation"),
+        clock_start=reader.moment("MTS_CLOCK_START"),
+        clock_anchor=reader.moment("MTS_CLOCK_ANCHOR"),
+        clock_speed=reader.number("MTS_CLOCK_SPEED", 1.0, 0.001, 100_000.0),
+        initial_capital=reader.number("INITIAL_CAPITAL", 10_000.0, 1.0, 1e9),
+        max_position_size=reader.number("MAX_POSITION_SIZE", 0.10, 0.0001, 1.0),
+        max_portfolio_risk=reader.number("MAX_PORTFOLIO_RISK", 0.25, 0.0001, 1.0),
+        discord_webhook_url=reader.text("DISCORD_WEBHOOK_URL"),
+        alert_webhook_url=reader.text("ALERT_WEBHOOK_URL"),
+    )
+    _check_clock(environment)
+    return environment
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """Parse a `.env` file; a missing file is empty, a malformed line raises with its number."""
+    if not path.exists():
+        return {}
+    values: dict[str, str] = {}
+    try:
+        with path.open(encoding="utf-8") as stream:
+            for binding in parse_stream(stream):
+                if binding.error or (binding.key is not None and binding.value is None):
+                    line = binding.original.string.strip()
+                    name = line.split("=", 1)[0][:40]
+                    raise ConfigurationError(
+                        f"{path}, line {binding.original.line}: not NAME=value (near {name!r})"
+                    )
+                if binding.key is not None and binding.value is not None:
+                    values[binding.key] = binding.value
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from None
+    return values
+
+
+def is_loopback(url: str) -> bool:
+    """True when a URL's host is this machine (loopback address or `localhost`)."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def secret_key_at(path: Path) -> str:
+    """The secret key stored at `path` (mode 0600), made there on first use.
+
+    Several processes may start at once: the first to create the file wins, the others read it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(secrets.token_urlsafe(50))
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        finally:
+            temporary.unlink()
+        return path.read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(f"MTS_DATA_DIR {path.parent} cannot be written: {error}") from None
+
+
+def _check_clock(environment: Environment) -> None:
+    if environment.clock_speed > 1:
+        for name, url in environment.provider_urls.items():
+            if not is_loopback(url):
+                raise ConfigurationError(
+                    f"MTS_CLOCK_SPEED above 1 needs a sandbox: {name} points to a real provider"
+                )
+    if environment.clock_start is not None and environment.clock_anchor is None:
+        raise ConfigurationError("MTS_CLOCK_ANCHOR is missing though MTS_CLOCK_START is set")
+
+
+class _Reader:
+    """Typed access to a mapping of strings; each method raises naming its variable."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    def text(self, name: str, default: str = "") -> str:
+        return self._values.get(name, default).strip()
+
+    def words(
+        self, name: str, default: str, allowed: tuple[str, ...] | None = None
+    ) -> tuple[str, ...]:
+        raw = self._values.get(name)
+        text = default if raw is None else raw
+        words = tuple(word.strip() for word in text.split(",") if word.strip())
+        for word in words:
+            if allowed is not None and word not in allowed:
+                raise ConfigurationError(f"{name}: {word!r} is not one of {', '.join(allowed)}")
+        return words
+
+    def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
+        value = self.text(name) or default
+        if value not in allowed:
+            raise ConfigurationError(f"{name}: {value!r} is not one of {', '.join(allowed)}")
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = (self.text(name) or "true").lower()
+        if value not in {"true", "false", "1", "0", "yes", "no"}:
+            raise ConfigurationError(f"{name}: {value!r} is not true or false")
+        return value in {"true", "1", "yes"}
+
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        raw = self.text(name)
+        if not raw:
+            return default
+        try:
+            value = float(raw)
+        except ValueError:
+            raise ConfigurationError(f"{name}: {raw!r} is not a number") from None
+        if not low <= value <= high:
+            raise ConfigurationError(f"{name}: {raw} is outside {low:g} to {high:g}")
+        return value
+
+    def moment(self, name: str) -> datetime | None:
+        raw = self.text(name)
+        if not raw:
+            return None
+        try:
+            value = datetime.fromisoformat(raw)
+        except ValueError:
+            raise ConfigurationError(f"{name}: {raw!r} is not an ISO 8601 time") from None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+    def url(self, name: str, default: str) -> str:
+        value = (self.text(name) or default).rstrip("/")
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https", "ws", "wss"} or not parts.hostname:
+            raise ConfigurationError(f"{name}: {value!r} is not a URL")
+        return value
+
+    def address(self, name: str, default: str) -> str:
+        value = self.text(name) or default
+        try:
+            ip_address(value)
+        except ValueError:
+            raise ConfigurationError(f"{name}: {value!r} is not an IP address") from None
+        return value

@@ -1,0 +1,214 @@
+"""Django's settings, one file for every process; what differs comes from the environment."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import dj_database_url
+
+from collectors import clock
+from mts_project.environment import ConfigurationError, load_environment, secret_key_at
+from mts_project.logs import logging_config
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+ENV = load_environment(base_dir=BASE_DIR)
+
+clock.configure(
+    clock.MarketClock(start=ENV.clock_start, anchor=ENV.clock_anchor, speed=ENV.clock_speed)
+)
+
+DATA_DIR = ENV.data_dir
+SECRET_KEY = ENV.secret_key or secret_key_at(DATA_DIR / "secret_key")
+DEBUG = False
+ALLOWED_HOSTS = list(ENV.allowed_hosts)
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+ROOT_URLCONF = "mts_project.urls"
+ASGI_APPLICATION = "mts_project.asgi.application"
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "collectors",
+    "signals",
+    "risk",
+    "trading",
+    "alerts",
+    "realtime",
+    "mts_project",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "mts_project" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# -- Stores ----------------------------------------------------------------------------------
+
+
+def _database() -> dict[str, object]:
+    if not ENV.database_url:
+        # SQLite has one writer: IMMEDIATE takes its turn at BEGIN, where the busy timeout
+        # applies, instead of failing in the middle when a read turns into a write.
+        return {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": DATA_DIR / "mts.sqlite3",
+            "OPTIONS": {
+                "transaction_mode": "IMMEDIATE",
+                "timeout": 20,
+                "init_command": (
+                    "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
+                    "PRAGMA foreign_keys=ON; PRAGMA mmap_size=134217728;"
+                ),
+            },
+        }
+    try:
+        config = dj_database_url.parse(ENV.database_url, conn_max_age=60, conn_health_checks=True)
+    except (ValueError, KeyError) as error:
+        raise ConfigurationError(f"DATABASE_URL is not usable: {error}") from None
+    if not config.get("ENGINE", "").endswith(("postgresql", "sqlite3")):
+        raise ConfigurationError("DATABASE_URL: only postgresql:// and sqlite:// are supported")
+    return dict(config)
+
+
+DATABASES = {"default": _database()}
+
+REDIS_URL = ENV.redis_url or f"unix://{DATA_DIR / 'redis' / 'redis.sock'}"
+if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
+    raise ConfigurationError("REDIS_URL must start with redis://, rediss:// or unix://")
+
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        "CONFIG": {
+            # The layer carries hints only ("there is something new"); what was missed is read
+            # from the event table. No socket timeout: its reads block for a long time.
+            "hosts": [{"address": REDIS_URL, "socket_timeout": None}],
+            "capacity": 1000,
+        },
+    }
+}
+
+# -- Market ----------------------------------------------------------------------------------
+
+PROVIDER_URLS = ENV.provider_urls
+CANDLE_SOURCES = ENV.candle_sources
+REQUEST_TIMEOUT = ENV.request_timeout
+
+# -- Celery ----------------------------------------------------------------------------------
+
+CELERY_BROKER_URL = (
+    f"redis+socket://{REDIS_URL.removeprefix('unix://')}"
+    if REDIS_URL.startswith("unix://")
+    else REDIS_URL
+)
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = False
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TIMEZONE = "UTC"
+CELERY_TASK_DEFAULT_QUEUE = "collect"
+CELERY_TASK_ROUTES = {
+    "collectors.tasks.*": {"queue": "collect"},
+    "signals.tasks.*": {"queue": "signals"},
+    "trading.tasks.run_backtest": {"queue": "backtests"},
+    "trading.tasks.*": {"queue": "trading"},
+    "alerts.tasks.*": {"queue": "alerts"},
+    "realtime.tasks.*": {"queue": "alerts"},
+}
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_SEND_TASK_EVENTS = True
+CELERY_TASK_SEND_SENT_EVENT = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BEAT_SCHEDULER = "mts_project.beat:MarketTimeScheduler"
+DJANGO_CELERY_BEAT_TZ_AWARE = True
+
+# -- HTTP ------------------------------------------------------------------------------------
+
+STATIC_URL = "/static/"
+STATIC_ROOT = DATA_DIR / "static"
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+
+CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+SECURE_CONTENT_TYPE_NOSNIFF = True
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "rest_framework_simplejwt.authentication.JWTAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["collectors.access.RolePermission"],
+    "DEFAULT_PAGINATION_CLASS": "collectors.access.NewestFirstPagination",
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "mts_project.exceptions.one_shape_handler",
+    "COERCE_DECIMAL_TO_STRING": True,
+    "PAGE_SIZE": 100,
+}
+SIMPLE_JWT = {
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=30),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
+    "UPDATE_LAST_LOGIN": False,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "MTS",
+    "DESCRIPTION": "Market data, signals, risk and paper trading.",
+    "VERSION": "1",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
+}
+
+UNFOLD = {
+    "SITE_TITLE": "MTS",
+    "SITE_HEADER": "MTS",
+    "SITE_URL": None,
+    "DASHBOARD_CALLBACK": "mts_project.dashboard.dashboard_context",
+}
+
+LOGGING_CONFIG = None
+logging_config(level=ENV.log_level, log_format=ENV.log_format)

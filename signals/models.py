@@ -1,0 +1,116 @@
+"""What the strategies said: their configuration, the bar runs and the signals."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+
+
+class Direction(models.IntegerChoices):
+    """The wanted state."""
+
+    SHORT = -1, "SHORT"
+    FLAT = 0, "FLAT"
+    LONG = 1, "LONG"
+
+
+class StrategyConfig(models.Model):
+    """One registered strategy as the operator runs it. Enabled only with a valid certificate."""
+
+    name = models.SlugField(max_length=64, unique=True)
+    is_enabled = models.BooleanField(default=False)
+    parameters = models.JSONField(default=dict, blank=True)
+    weight = models.FloatField(default=1.0)
+    certificate_hash = models.CharField(
+        max_length=64, blank=True, help_text="hash of the code and parameters that passed"
+    )
+    certified_at = models.DateTimeField(null=True, blank=True)
+    certificate_detail = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = "strategy"
+        verbose_name_plural = "strategies"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RunState(models.TextChoices):
+    """Where a bar run stands."""
+
+    RUNNING = "running"
+    DONE = "done"
+
+
+class BarRun(models.Model):
+    """One run of all strategies for one closed bar, with the revisions of the series it saw.
+
+    Long work under a lease: `owner` holds it until `leased_until` (database time), and the final
+    write is fenced by `attempt`.
+    """
+
+    timeframe = models.CharField(max_length=4)
+    bar_open_time = models.DateTimeField()
+    state = models.CharField(max_length=8, choices=RunState.choices, default=RunState.RUNNING)
+    is_complete = models.BooleanField(
+        default=True, help_text="false when the run began at the deadline with candles missing"
+    )
+    revisions = models.JSONField(default=dict)
+    failures = models.JSONField(default=dict, help_text="strategy -> what it raised")
+    signal_count = models.PositiveIntegerField(default=0)
+    started_at = models.DateTimeField(help_text="wall time")
+    finished_at = models.DateTimeField(null=True, help_text="wall time")
+    owner = models.CharField(max_length=64, blank=True)
+    attempt = models.PositiveIntegerField(default=0)
+    leased_until = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-bar_open_time"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["timeframe", "bar_open_time"], name="bar_run_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.timeframe} {self.bar_open_time:%Y-%m-%d %H:%M} {self.state}"
+
+
+class Signal(models.Model):
+    """A change of a strategy's wanted state (or of its stop) at one closed bar."""
+
+    strategy = models.CharField(max_length=64)
+    instrument = models.ForeignKey(
+        "collectors.Instrument", on_delete=models.PROTECT, related_name="signals"
+    )
+    timeframe = models.CharField(max_length=4)
+    bar_open_time = models.DateTimeField()
+    at = models.DateTimeField(help_text="the bar's close time, market time")
+    direction = models.SmallIntegerField(choices=Direction.choices)
+    confidence = models.FloatField()
+    price = models.FloatField(help_text="the bar's close")
+    stop_loss = models.FloatField(null=True)
+    take_profit = models.FloatField(null=True)
+    position_size = models.FloatField(null=True, help_text="proposed fraction of equity")
+    expires_at = models.DateTimeField(help_text="market time")
+    reasons = models.JSONField(default=dict)
+    run = models.ForeignKey(BarRun, on_delete=models.PROTECT, related_name="signals")
+    created_at = models.DateTimeField(help_text="wall time")
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["strategy", "instrument", "timeframe", "bar_open_time"],
+                name="signal_unique",
+            ),
+        ]
+        indexes: ClassVar = [models.Index(fields=["instrument", "strategy", "-bar_open_time"])]
+
+    def __str__(self) -> str:
+        return f"{self.strategy} {self.instrument_id} {self.signal_type} {self.at:%Y-%m-%d %H:%M}"
+
+    @property
+    def signal_type(self) -> str:
+        """LONG, SHORT or FLAT."""
+        return Direction(self.direction).label

@@ -1,0 +1,10 @@
+"""Django's entry to the trading app."""
+
+from django.apps import AppConfig
+
+
+class TradingConfig(AppConfig):
+    """Connects the app's receivers once all models are loaded."""
+
+    name = "trading"
+    default_auto_field = "django.db.models.BigAutoField"

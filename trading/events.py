@@ -1,0 +1,10 @@
+"""What trading tells downstream, after commit: hints that carry ids, never data."""
+
+from django.dispatch import Signal
+
+# fill_ids: list[int]
+fills_recorded = Signal()
+# decision_ids: list[int] (risk decisions, approved or refused)
+decisions_recorded = Signal()
+# account_id: int
+account_marked = Signal()
