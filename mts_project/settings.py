@@ -163,7 +163,7 @@ DJANGO_CELERY_BEAT_TZ_AWARE = True
 # -- HTTP ------------------------------------------------------------------------------------
 
 STATIC_URL = "/static/"
-STATIC_ROOT = DATA_DIR / "static"
+# Served from the installed packages as they are: there is no collect step to forget.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 

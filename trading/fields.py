@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from django import forms
 from django.core.exceptions import ValidationError
 from django.db import models
 
@@ -51,6 +52,4 @@ class MoneyField(models.BigIntegerField):
         return None if decimal is None else to_units(decimal)
 
     def formfield(self, **kwargs: Any) -> Any:
-        from django.forms import DecimalField
-
-        return DecimalField(max_digits=20, decimal_places=8, required=not self.blank)
+        return forms.DecimalField(max_digits=20, decimal_places=8, required=not self.blank)

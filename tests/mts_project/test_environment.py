@@ -1,0 +1,120 @@
+"""The environment is checked once, and every wrong value is named in one line."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from mts_project.environment import (
+    ConfigurationError,
+    is_loopback,
+    load_environment,
+    secret_key_at,
+)
+
+SANDBOX_URLS = {
+    "COINGECKO_BASE_URL": "http://127.0.0.1:1/coingecko/api/v3",
+    "FRED_BASE_URL": "http://127.0.0.1:1/fred/fred",
+    "BINANCE_REST_URL": "http://127.0.0.1:1/binance",
+    "BINANCE_WS_URL": "ws://127.0.0.1:1/binance",
+    "BYBIT_REST_URL": "http://127.0.0.1:1/bybit",
+    "BYBIT_WS_URL": "ws://127.0.0.1:1/bybit/v5/public",
+}
+
+
+def test_defaults_need_no_environment(tmp_path: Path) -> None:
+    environment = load_environment(base_dir=tmp_path, environ={})
+    assert environment.data_dir == tmp_path / "data"
+    assert environment.clock_speed == 1.0
+    assert environment.candle_sources == ("binance", "bybit", "coingecko")
+    assert environment.bind == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REQUEST_TIMEOUT", "soon"),
+        ("REQUEST_TIMEOUT", "0"),
+        ("MAX_POSITION_SIZE", "2"),
+        ("MAX_PORTFOLIO_RISK", "nan"),
+        ("INITIAL_CAPITAL", "inf"),
+        ("CANDLE_SOURCES", "binance,kraken"),
+        ("ENVIRONMENT", "staging"),
+        ("LOG_FORMAT", "xml"),
+        ("MTS_BIND", "everywhere"),
+        ("MTS_CLOCK_START", "yesterday"),
+        ("MTS_CLOCK_SPEED", "-1"),
+        ("ENABLE_SIGNALS", "maybe"),
+        ("BYBIT_REST_URL", "not a url"),
+    ],
+)
+def test_a_wrong_value_is_named_in_one_line(tmp_path: Path, name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_environment(base_dir=tmp_path, environ={name: value})
+    assert str(caught.value).startswith(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_speed_above_one_is_refused_against_a_real_provider(tmp_path: Path) -> None:
+    fast = {**SANDBOX_URLS, "MTS_CLOCK_SPEED": "60"}
+    assert load_environment(base_dir=tmp_path, environ=fast).clock_speed == 60
+    del fast["FRED_BASE_URL"]
+    with pytest.raises(ConfigurationError, match="FRED_BASE_URL points to a real provider"):
+        load_environment(base_dir=tmp_path, environ=fast)
+
+
+def test_dotenv_is_below_the_process_environment(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("LOG_LEVEL=DEBUG\nREQUEST_TIMEOUT=7\n# note\n")
+    environment = load_environment(base_dir=tmp_path, environ={"LOG_LEVEL": "ERROR"})
+    assert environment.log_level == "ERROR"
+    assert environment.request_timeout == 7
+
+
+@pytest.mark.parametrize("text", ["LOG_LEVEL=INFO\nthis is no setting\n", "A='open\n", "\xff"])
+def test_a_malformed_dotenv_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / ".env").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigurationError) as caught:
+        load_environment(base_dir=tmp_path, environ={})
+    assert str(tmp_path / ".env") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_times_without_a_zone_are_utc(tmp_path: Path) -> None:
+    environment = load_environment(
+        base_dir=tmp_path,
+        environ={
+            "MTS_CLOCK_START": "2021-05-13",
+            "MTS_CLOCK_ANCHOR": "2021-05-13T02:00:00+02:00",
+        },
+    )
+    assert environment.clock_start == datetime(2021, 5, 13, tzinfo=UTC)
+    assert environment.clock_anchor == datetime(2021, 5, 13, tzinfo=UTC)
+
+
+def test_the_secret_key_is_made_once_and_private(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "secret_key"
+    key = secret_key_at(path)
+    assert len(key) > 40
+    assert secret_key_at(path) == key
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in path.parent.iterdir()] == ["secret_key"]
+
+
+def test_an_unwritable_data_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where the folder should be")
+    with pytest.raises(ConfigurationError, match="MTS_DATA_DIR"):
+        secret_key_at(tmp_path / "data" / "secret_key")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://127.0.0.1:9/x", True),
+        ("ws://[::1]:9", True),
+        ("http://localhost", True),
+        ("https://api.example.org", False),
+        ("http://127.0.0.1.example.org", False),
+    ],
+)
+def test_loopback_is_decided_by_address(url: str, expected: bool) -> None:
+    assert is_loopback(url) is expected
