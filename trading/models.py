@@ -34,6 +34,7 @@ class Account(models.Model):
         "risk.RiskProfile", on_delete=models.PROTECT, related_name="account"
     )
     exchange = models.CharField(max_length=16, default="binance", help_text="where it trades")
+    timeframe = models.CharField(max_length=4, default="1h", help_text="whose bar runs it follows")
     subscriptions = models.JSONField(default=default_subscriptions)
     initial_capital = MoneyField()
     cash = MoneyField()
@@ -51,6 +52,29 @@ class Account(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class PendingSignal(models.Model):
+    """A signal that met no usable quote yet: at most one per account and instrument.
+
+    Written when the bar run of the signal is executed without a quote, replaced by the next signal
+    of the instrument, and deleted in the transaction that fills, refuses or overtakes it.
+    """
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="pending_signals")
+    instrument = models.ForeignKey("collectors.Instrument", on_delete=models.PROTECT)
+    signal = models.ForeignKey("signals.Signal", on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        ordering = ["account", "instrument"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["account", "instrument"], name="pending_signal_unique"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.instrument_id}: signal {self.signal_id}"
 
 
 class OrderStatus(models.TextChoices):

@@ -1,0 +1,131 @@
+"""Orders and executions as values, and a venue's price grid as integers. Pure.
+
+    OrderError
+    └── GridError    a tick, step or quantity that cannot be counted exactly (permanent)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from trading.accounting import MAX_STEPS
+
+MONEY_UNITS = 100_000_000  # money units per quote unit
+
+# What a taker pays, in parts per million of the notional, at the entry level of each venue:
+# Binance USD-M futures "Regular user" 0.0500% (binance.com/en/fee/futureFee), Bybit linear
+# perpetuals "VIP 0" 0.055% (bybit.com/en/help-center/article/Trading-Fee-Structure).
+TAKER_FEE_PPM: dict[str, int] = {"binance": 500, "bybit": 550}
+
+# What a market order of an account this small pays beyond the best price.
+SLIPPAGE_BPS = 1.0
+
+
+class OrderError(Exception):
+    """An order cannot be made from what was given. Nothing was written."""
+
+
+class GridError(OrderError):
+    """A tick, step or quantity is not a positive number that the books can count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """A listing's tick and step as exact ratios, and the money value of one tick x one step."""
+
+    tick_num: int
+    tick_den: int
+    step_num: int
+    step_den: int
+    unit_num: int
+    unit_den: int
+
+    @classmethod
+    def of(cls, tick_size: str, quantity_step: str) -> Grid:
+        """The grid of two decimal strings. Raises GridError."""
+        tick = _positive(tick_size)
+        step = _positive(quantity_step)
+        unit = tick * step * MONEY_UNITS
+        return cls(
+            tick_num=tick.numerator,
+            tick_den=tick.denominator,
+            step_num=step.numerator,
+            step_den=step.denominator,
+            unit_num=unit.numerator,
+            unit_den=unit.denominator,
+        )
+
+    def price(self, ticks: int) -> float:
+        """A price in quote units."""
+        return ticks * self.tick_num / self.tick_den
+
+    def quantity(self, steps: int) -> float:
+        """A quantity in base units."""
+        return steps * self.step_num / self.step_den
+
+    def step_notional(self, ticks: int) -> float:
+        """The quote value of one step at a price of `ticks`."""
+        return ticks * self.unit_num / self.unit_den / MONEY_UNITS
+
+    def quantity_text(self, steps: int) -> str:
+        """A quantity as an exact decimal string."""
+        return decimal_text(steps, self.step_num, self.step_den)
+
+    def price_text(self, ticks: int) -> str:
+        """A price as an exact decimal string."""
+        return decimal_text(ticks, self.tick_num, self.tick_den)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderRequest:
+    """A market order that risk let through. `side` is 1 (buy) or -1 (sell); `steps` > 0."""
+
+    side: int
+    steps: int
+
+    def __post_init__(self) -> None:
+        if self.side not in (1, -1):
+            raise OrderError(f"side must be 1 or -1, not {self.side}")
+        if not 0 < self.steps <= MAX_STEPS:
+            raise GridError(f"{self.steps} steps: the books count from 1 to {MAX_STEPS}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """What an order got: signed `steps` at `ticks`, with money units of fee and realised PnL."""
+
+    steps: int
+    ticks: int
+    fee: int
+    realised: int
+    quantity_after: int
+    cost_after: int
+
+
+def decimal_text(count: int, numerator: int, denominator: int) -> str:
+    """count x numerator / denominator as a decimal string, exact.
+
+    A grid comes from a decimal string, so its denominator divides a power of ten.
+    """
+    value = Fraction(count * numerator, denominator)
+    places = 0
+    scaled = value
+    while scaled.denominator != 1:
+        places += 1
+        scaled *= 10
+    digits = str(abs(scaled.numerator)).rjust(places + 1, "0")
+    sign = "-" if value < 0 else ""
+    if not places:
+        return sign + digits
+    return f"{sign}{digits[:-places]}.{digits[-places:]}"
+
+
+def _positive(text: str) -> Fraction:
+    try:
+        value = Fraction(text) if "/" not in text else Fraction(0)
+    except ValueError:
+        raise GridError(f"{text!r} is not a decimal number") from None
+    if value <= 0:
+        raise GridError(f"{text!r} is not a positive decimal number")
+    return value
