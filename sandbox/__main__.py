@@ -1,0 +1,145 @@
+"""Runs the loopback world: `python -m sandbox --port 8900 --seed 7 --speed 3600`.
+
+Exit codes: 0 after SIGTERM or Ctrl-C, 2 with one line on stderr for arguments, a replay folder or
+a port that cannot be used.
+"""
+
+import argparse
+import asyncio
+import math
+import signal
+import socket
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+
+from sandbox.clock import MarketClock
+from sandbox.replay import ReplayError
+from sandbox.server import Sandbox
+from sandbox.world import World
+
+HOST = "127.0.0.1"
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        _refuse(message)
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
+        super().__init__(config)
+        self._greeting = greeting
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as usual, then print the one line others wait for."""
+        await super().startup(sockets)
+        print(self._greeting, flush=True)
+
+
+def main() -> int:
+    """Parse the arguments, build the world and serve it until told to stop."""
+    args = _arguments()
+    wall_ms = time.time() * 1000
+    start_ms = int(args.start.timestamp() * 1000) if args.start else int(wall_ms)
+    anchor_ms = args.anchor.timestamp() * 1000 if args.anchor else wall_ms
+    try:
+        listener = socket.create_server((HOST, args.port))
+    except OSError as error:
+        _refuse(f"--port {args.port}: {error.strerror}")
+    try:
+        clock = MarketClock(start_ms, anchor_ms, args.speed)
+        world = World(seed=args.seed, clock=clock, replay=args.replay)
+    except ReplayError as error:
+        _refuse(str(error))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The server raises the signal again once it has stopped: let that be the quiet end.
+        signal.signal(number, lambda *_: None)
+    address = f"http://{HOST}:{listener.getsockname()[1]}"
+    greeting = (
+        f"sandbox ready on {address} ({world.kind} world, seed {args.seed}, speed {args.speed:g})"
+    )
+    asyncio.run(_serve(Sandbox(world), listener, greeting))
+    return 0
+
+
+async def _serve(sandbox: Sandbox, listener: socket.socket, greeting: str) -> None:
+    config = uvicorn.Config(
+        sandbox,
+        log_level="critical",
+        access_log=False,
+        lifespan="off",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(config, greeting)
+    sandbox.start()
+    await server.serve(sockets=[listener])
+    await sandbox.stop()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = _OneLineParser(
+        prog="python -m sandbox",
+        description="A loopback world that speaks CoinGecko, FRED, Binance and Bybit.",
+        epilog="example: python -m sandbox --port 8900 --seed 7 --start 2024-06-01 --speed 3600",
+    )
+    parser.add_argument("--port", type=_port, default=8900, help="port on 127.0.0.1; 0 picks one")
+    parser.add_argument("--seed", type=_seed, default=1, help="the world's seed")
+    parser.add_argument("--replay", type=Path, help="folder of CSV history to replay")
+    parser.add_argument("--speed", type=_speed, default=1.0, help="market seconds per wall second")
+    parser.add_argument("--start", type=_moment, help="market time at the anchor (ISO 8601, UTC)")
+    parser.add_argument("--anchor", type=_moment, help="wall time at which it is --start; now")
+    return parser.parse_args()
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of zero or more")
+    return int(text)
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0 and up to 100000")
+    return speed
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not an ISO 8601 date or time") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if not EARLIEST <= moment < LATEST:
+        raise argparse.ArgumentTypeError(f"{text} does not lie between 2000 and 2100")
+    return moment
+
+
+def _refuse(message: str) -> None:
+    print(f"sandbox: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

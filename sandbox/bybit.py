@@ -1,0 +1,272 @@
+"""Bybit v5 REST: the public market calls of the linear category below `/v5/market`.
+
+Shapes and codes follow bybit-exchange.github.io/docs/v5: errors are HTTP 200 with a retCode,
+numbers and times are text, klines come newest first with the open one included.
+"""
+
+from collections.abc import Callable
+
+from sandbox.bars import HOUR_MS
+from sandbox.binance import kline_extras, level_texts, mark_prices
+from sandbox.figures import decimal_text
+from sandbox.limits import CallWindow
+from sandbox.path import MINUTE_MS, Candle
+from sandbox.replies import Call, Params, Reply, json_reply
+from sandbox.world import FUNDING_MS, Coin, World, next_funding_ms
+
+CALL_LIMIT, LIMIT_MS = 600, 5000
+INTERVALS = {
+    "1": 1,
+    "3": 3,
+    "5": 5,
+    "15": 15,
+    "30": 30,
+    "60": 60,
+    "120": 120,
+    "240": 240,
+    "360": 360,
+    "720": 720,
+    "D": 1440,
+}
+PARAMETER_ERROR, RATE_ERROR = 10001, 10006
+
+
+class _Refused(Exception):
+    """A call that Bybit answers with a parameter error and this message."""
+
+
+class Bybit:
+    """Answers calls below `/bybit`."""
+
+    name = "bybit"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._window = CallWindow(CALL_LIMIT, LIMIT_MS)
+        self._routes: dict[str, Callable[[Call], object]] = {
+            "time": _time,
+            "kline": self._klines,
+            "orderbook": self._orderbook,
+            "tickers": self._tickers,
+            "funding/history": self._funding_history,
+            "instruments-info": self._instruments,
+        }
+
+    def endpoint(self, path: str) -> str:
+        """The name a path is counted under."""
+        return path
+
+    def over_limit(self, call: Call) -> Reply | None:
+        """Count the call; the refusal when it is one too many in these five seconds."""
+        if self._window.spend(call.now_ms, 1):
+            return None
+        return self.rate_limited(self._window.retry_after(call.now_ms, self._world.clock.speed))
+
+    def rate_limited(self, retry_after: int) -> Reply:
+        """The answer to a call above the limit: HTTP 200 with its own code."""
+        now_ms = self._world.clock.now_ms()
+        headers = {
+            "X-Bapi-Limit": str(CALL_LIMIT),
+            "X-Bapi-Limit-Status": "0",
+            "X-Bapi-Limit-Reset-Timestamp": str(now_ms + retry_after * 1000),
+            "Retry-After": str(retry_after),
+        }
+        text = "Too many visits. Exceeded the API Rate Limit."
+        return json_reply(_envelope(now_ms, {}, RATE_ERROR, text), 200, headers)
+
+    def answer(self, call: Call) -> Reply:
+        """The answer to one call."""
+        route = self._routes.get(call.path.removeprefix("v5/market/"))
+        if route is None or not call.path.startswith("v5/market/"):
+            return Reply(404, b"404 page not found", content_type="text/plain")
+        try:
+            return json_reply(_envelope(call.now_ms, route(call)))
+        except _Refused as refused:
+            return json_reply(_envelope(call.now_ms, {}, PARAMETER_ERROR, str(refused)))
+
+    def _coin(self, call: Call) -> Coin:
+        _check_category(call.params)
+        coin = self._world.by_symbol(call.params.get("symbol", ""), call.now_ms)
+        if coin is None:
+            raise _Refused("Not supported symbols")
+        return coin
+
+    def _chosen(self, call: Call) -> list[Coin]:
+        if "symbol" in call.params:
+            return [self._coin(call)]
+        _check_category(call.params)
+        return self._world.tradable(call.now_ms)
+
+    def _klines(self, call: Call) -> object:
+        coin = self._coin(call)
+        minutes = INTERVALS.get(call.params.get("interval", ""))
+        if minutes is None:
+            raise _Refused("Invalid period!")
+        limit = min(max(_number(call.params, "limit", 200), 1), 1000)
+        size_ms = minutes * MINUTE_MS
+        end = min(_number(call.params, "end", call.now_ms), call.now_ms)
+        start = _number(call.params, "start", 0) or max(end - limit * size_ms + 1, 0)
+        # With more candles in the window than the limit, the newest are given.
+        first = max(start, end - limit * size_ms + 1)
+        found = coin.path.candles(minutes, first, end + 1, call.now_ms)[-limit:]
+        return {
+            "symbol": coin.listing.symbol,
+            "category": "linear",
+            "list": [_kline_row(coin, candle) for candle in reversed(found)],
+        }
+
+    def _orderbook(self, call: Call) -> object:
+        coin = self._coin(call)
+        limit = min(max(_number(call.params, "limit", 25), 1), 500)
+        book = self._world.book("bybit", coin)
+        bids, asks = book.levels()
+        return {
+            "s": coin.listing.symbol,
+            "b": level_texts(coin, bids[:limit]),
+            "a": level_texts(coin, asks[:limit]),
+            "ts": call.now_ms,
+            "u": book.step,
+            "seq": book.update_id,
+            "cts": book.at_ms,
+        }
+
+    def _tickers(self, call: Call) -> object:
+        rows = [ticker_fields(self._world, coin, call.now_ms) for coin in self._chosen(call)]
+        return {"category": "linear", "list": rows}
+
+    def _funding_history(self, call: Call) -> object:
+        coin = self._coin(call)
+        limit = min(max(_number(call.params, "limit", 200), 1), 200)
+        start = _number(call.params, "startTime", 0)
+        end = min(_number(call.params, "endTime", call.now_ms), call.now_ms)
+        if start and "endTime" not in call.params:
+            raise _Refused("params error: endTime is required with startTime")
+        first = -(-max(start, coin.path.listed_ms) // FUNDING_MS)
+        numbers = range(first, end // FUNDING_MS + 1)[-limit:]
+        settled = [number * FUNDING_MS for number in reversed(numbers)]
+        rates = self._world.funding_rates("bybit", coin, settled)
+        rows = [
+            {
+                "symbol": coin.listing.symbol,
+                "fundingRate": f"{rate:.8f}",
+                "fundingRateTimestamp": str(moment),
+            }
+            for moment, (rate, _) in zip(settled, rates, strict=True)
+        ]
+        return {"category": "linear", "list": rows}
+
+    def _instruments(self, call: Call) -> object:
+        rows = [_instrument_row(coin) for coin in self._chosen(call)]
+        return {"category": "linear", "list": rows, "nextPageCursor": ""}
+
+
+def ticker_fields(world: World, coin: Coin, now_ms: int) -> dict[str, str]:
+    """All fields of a linear ticker, as REST and the stream's snapshot give them."""
+    world.book("bybit", coin)  # moves the quotes on, unless a stream does
+    day = coin.path.day_summary(now_ms)
+    hour_ago = coin.path.price_at(now_ms - HOUR_MS)
+    last = last_price(coin)
+    decimals = coin.path.price_decimals
+    mark, index = mark_prices(world, coin, now_ms)
+    interest = coin.listing.turnover / 4 / max(index, 1e-9)
+    settles_ms = next_funding_ms(now_ms)
+    first = day.first if day else last
+    return {
+        "symbol": coin.listing.symbol or "",
+        "tickDirection": "PlusTick" if last >= first else "MinusTick",
+        "price24hPcnt": f"{last / first - 1:.6f}",
+        "lastPrice": decimal_text(last, decimals),
+        "prevPrice24h": decimal_text(first, decimals),
+        "highPrice24h": decimal_text(max(day.high, last) if day else last, decimals),
+        "lowPrice24h": decimal_text(min(day.low, last) if day else last, decimals),
+        "prevPrice1h": decimal_text(round(hour_ago), decimals) if hour_ago else "",
+        "markPrice": f"{mark:.{decimals}f}",
+        "indexPrice": f"{index:.{decimals}f}",
+        "openInterest": f"{interest:.3f}",
+        "openInterestValue": f"{interest * mark:.2f}",
+        "turnover24h": f"{day.turnover if day else 0:.4f}",
+        "volume24h": decimal_text(day.volume if day else 0, coin.path.volume_decimals),
+        "fundingIntervalHour": "8",
+        "fundingCap": "0.0075",
+        "nextFundingTime": str(settles_ms),
+        "fundingRate": f"{world.funding_rate('bybit', coin, settles_ms):.8f}",
+        **quote_fields(coin),
+    }
+
+
+def last_price(coin: Coin) -> int:
+    """Bybit's last trade in ticks: at the bid or the ask, whichever the step picked."""
+    book = coin.books["bybit"]
+    return book.top.bid if book.step % 2 else book.top.ask
+
+
+def quote_fields(coin: Coin) -> dict[str, str]:
+    """The ticker's four fields of the best quotes."""
+    top = coin.books["bybit"].top
+    (bid, bid_size), (ask, ask_size) = level_texts(coin, [top[:2], top[2:]])
+    return {"bid1Price": bid, "bid1Size": bid_size, "ask1Price": ask, "ask1Size": ask_size}
+
+
+def _kline_row(coin: Coin, candle: Candle) -> list[str]:
+    prices = [decimal_text(price, coin.path.price_decimals) for price in candle[1:5]]
+    return [
+        str(candle[0]),
+        *prices,
+        decimal_text(candle[5], coin.path.volume_decimals),
+        f"{kline_extras(coin, candle)[0]:.8f}",
+    ]
+
+
+def _instrument_row(coin: Coin) -> object:
+    listing, decimals = coin.listing, coin.path.price_decimals
+    step = decimal_text(1, listing.step_decimals)
+    return {
+        "symbol": listing.symbol,
+        "contractType": "LinearPerpetual",
+        "status": "Trading",
+        "baseCoin": listing.ticker.upper(),
+        "quoteCoin": "USDT",
+        "settleCoin": "USDT",
+        "launchTime": str(coin.path.listed_ms),
+        "deliveryTime": "0",
+        "deliveryFeeRate": "",
+        "priceScale": str(decimals),
+        "leverageFilter": {"minLeverage": "1", "maxLeverage": "50.00", "leverageStep": "0.01"},
+        "priceFilter": {
+            "minPrice": decimal_text(1, decimals),
+            "maxPrice": "1999999.80",
+            "tickSize": decimal_text(1, decimals),
+        },
+        "lotSizeFilter": {
+            "maxOrderQty": "10000000",
+            "minOrderQty": step,
+            "qtyStep": step,
+            "minNotionalValue": str(listing.min_notional),
+        },
+        "fundingInterval": FUNDING_MS // MINUTE_MS,
+        "upperFundingRate": "0.0075",
+        "lowerFundingRate": "-0.0075",
+    }
+
+
+def _time(call: Call) -> object:
+    seconds = call.now_ms // 1000
+    return {"timeSecond": str(seconds), "timeNano": str(call.now_ms * 1_000_000)}
+
+
+def _envelope(now_ms: int, result: object, code: int = 0, text: str = "OK") -> object:
+    return {"retCode": code, "retMsg": text, "result": result, "retExtInfo": {}, "time": now_ms}
+
+
+def _check_category(params: Params) -> None:
+    if params.get("category", "linear") != "linear":
+        raise _Refused("params error: Category is invalid")
+
+
+def _number(params: Params, name: str, default: int) -> int:
+    text = params.get(name, "")
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit():
+        raise _Refused(f"params error: {name} is invalid")
+    return int(text)

@@ -1,0 +1,209 @@
+"""The ASGI application: one port, four providers below their prefixes, and the control surface."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Protocol
+from urllib.parse import parse_qsl
+
+from sandbox import binance_stream, bybit_stream
+from sandbox.binance import Binance
+from sandbox.bybit import Bybit
+from sandbox.coingecko import CoinGecko
+from sandbox.control import Control
+from sandbox.faults import FaultBoard
+from sandbox.fred import Fred
+from sandbox.hub import Hub, Subscriber
+from sandbox.limits import RequestLog
+from sandbox.replies import Call, Params, Reply, json_reply
+from sandbox.streams import Stream, StreamRunner
+from sandbox.world import World
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+BYBIT_SOCKET = "/bybit/v5/public/linear"
+
+
+class Provider(Protocol):
+    """The REST side of a provider."""
+
+    @property
+    def name(self) -> str:
+        """The name faults and counts use."""
+
+    def endpoint(self, path: str) -> str:
+        """The name a path is counted under."""
+
+    def over_limit(self, call: Call) -> Reply | None:
+        """Count the call against the provider's limit; the refusal if it is too much."""
+
+    def rate_limited(self, retry_after: int) -> Reply:
+        """The refusal of a call above the limit."""
+
+    def answer(self, call: Call) -> Reply:
+        """The answer to a call."""
+
+
+class Sandbox:
+    """The application; `start` and `stop` frame the life of its streams."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._faults = FaultBoard(world.seed)
+        self._log = RequestLog()
+        self._hub = Hub(self._faults)
+        self._binance = binance_stream.BinanceStream(world)
+        self._bybit = bybit_stream.BybitStream(world)
+        streams: dict[str, Stream] = {"binance": self._binance, "bybit": self._bybit}
+        self._runner = StreamRunner(world, self._hub, streams)
+        self._control = Control(world, self._faults, self._log, self._hub, streams)
+        self._prefixes: dict[str, Provider] = {
+            "/coingecko/api/v3/": CoinGecko(world),
+            "/fred/fred/": Fred(world),
+            "/binance/": Binance(world),
+            "/bybit/": Bybit(world),
+        }
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """One connection, as ASGI describes it."""
+        if scope["type"] == "http":
+            await self._serve_http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._serve_socket(scope, receive, send)
+
+    def start(self) -> None:
+        """Begin to move the streams."""
+        loops = (self._runner.run_quotes(), self._runner.run_candles())
+        self._tasks = [asyncio.create_task(loop) for loop in loops]
+
+    async def stop(self) -> None:
+        """End the streams; raises what ended one before its time."""
+        for exchange in ("binance", "bybit"):
+            self._hub.end_all(exchange)
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            try:
+                await task
+            except asyncio.CancelledError:
+                continue
+
+    async def _serve_http(self, scope: Message, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        params = dict(parse_qsl(scope["query_string"].decode(), keep_blank_values=True))
+        if path.startswith("/control/"):
+            body = await _body(receive)
+            name = path.removeprefix("/control/").rstrip("/")
+            reply = self._control.answer(scope["method"], name, params, body)
+        else:
+            reply = await self._provide(scope, path, params)
+        headers = {"content-type": reply.content_type, **reply.headers}
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        raw.append((b"content-length", str(len(reply.body)).encode()))
+        await send({"type": "http.response.start", "status": reply.status, "headers": raw})
+        await send({"type": "http.response.body", "body": reply.body})
+
+    async def _provide(self, scope: Message, path: str, params: Params) -> Reply:
+        for prefix, provider in self._prefixes.items():
+            if path.startswith(prefix):
+                headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+                rest = path.removeprefix(prefix).strip("/")
+                call = Call(rest, params, headers, self._world.clock.now_ms())
+                reply = await self._answer(provider, call, scope["method"])
+                self._log.count(provider.name, provider.endpoint(rest), reply.status)
+                return reply
+        return json_reply({"error": f"nothing is served at {path}"}, 404)
+
+    async def _answer(self, provider: Provider, call: Call, method: str) -> Reply:
+        name = provider.name
+        if self._faults.is_on(name, "outage"):
+            return Reply(503, b"upstream connect error", content_type="text/plain")
+        if fault := self._faults.hit(name, "timeout", call.path):
+            await asyncio.sleep(fault.seconds)
+            return Reply(504, b"stream timeout", content_type="text/plain")
+        if fault := self._faults.hit(name, "rate_limit", call.path):
+            return provider.rate_limited(fault.retry_after)
+        if fault := self._faults.hit(name, "server_error", call.path):
+            return Reply(fault.status, b"<html>Server Error</html>", content_type="text/html")
+        if method != "GET":
+            return json_reply({"error": "method not allowed"}, 405)
+        if refused := provider.over_limit(call):
+            self._log.count_violation(name)
+            return refused
+        reply = provider.answer(call)
+        if self._faults.hit(name, "malformed", call.path):
+            return Reply(reply.status, reply.body[: len(reply.body) // 2], reply.headers)
+        return reply
+
+    async def _serve_socket(self, scope: Message, receive: Receive, send: Send) -> None:
+        await receive()
+        found = self._socket(scope)
+        if found is None or self._faults.is_on(found[0].name, "outage"):
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        stream, route, wraps, names = found
+        await send({"type": "websocket.accept"})
+        subscriber = Subscriber(wraps=wraps)
+        self._hub.connect(stream.name, subscriber)
+        for topic in filter(None, (stream.topic(name, route) for name in names)):
+            self._hub.subscribe(subscriber, topic)
+        reader = asyncio.create_task(self._read(stream, route, subscriber, receive))
+        writer = asyncio.create_task(_write(subscriber, send))
+        try:
+            await asyncio.wait(
+                {reader, writer, subscriber.ended}, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            self._hub.disconnect(stream.name, subscriber)
+            reader.cancel()
+            writer.cancel()
+            await asyncio.gather(reader, writer, return_exceptions=True)
+        if subscriber.ended.done():
+            await send({"type": "websocket.close", "code": subscriber.ended.result()})
+
+    def _socket(self, scope: Message) -> tuple[Stream, str, bool, list[str]] | None:
+        """Stream side, route, whether it wraps, and the topics named in the address."""
+        path = scope["path"]
+        if path.rstrip("/") == BYBIT_SOCKET:
+            return self._bybit, "", False, []
+        if not path.startswith("/binance/"):
+            return None
+        match = binance_stream.PATH.fullmatch(path.removeprefix("/binance"))
+        if match is None:
+            return None
+        query = dict(parse_qsl(scope["query_string"].decode()))
+        listed = match[3] or query.get("streams", "") if match[2] == "stream" else match[3] or ""
+        return (
+            self._binance,
+            match[1] or "",
+            match[2] == "stream",
+            list(filter(None, listed.split("/"))),
+        )
+
+    async def _read(
+        self, stream: Stream, route: str, subscriber: Subscriber, receive: Receive
+    ) -> None:
+        connection = str(uuid.uuid4())
+        while (message := await receive())["type"] == "websocket.receive":
+            text = message.get("text") or ""
+            if stream is self._binance:
+                binance_stream.request(self._binance, self._hub, subscriber, text, route)
+            else:
+                bybit_stream.request(self._bybit, self._hub, subscriber, text, connection)
+
+
+async def _write(subscriber: Subscriber, send: Send) -> None:
+    while True:
+        await send({"type": "websocket.send", "text": await subscriber.queue.get()})
+
+
+async def _body(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return bytes(body)
