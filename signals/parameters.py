@@ -1,0 +1,82 @@
+"""What a strategy's parameters may be: ranges and units declared beside each default. Pure.
+
+A strategy is a frozen dataclass whose fields are its parameters, each declared with `parameter`:
+
+    vix_threshold: float = parameter(25.0, low=10.0, high=80.0, unit="index points", text="...")
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+T = TypeVar("T")
+
+
+class ParameterError(ValueError):
+    """Parameters do not fit their declaration; nothing was changed.
+
+    `fields` maps each wrong name to what is wrong with it, for a form or an HTTP answer.
+    """
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{name}: {text}" for name, text in fields.items()))
+        self.fields = dict(fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterRule:
+    """One declared parameter: its default, inclusive range, unit and meaning."""
+
+    name: str
+    default: float | int
+    low: float
+    high: float
+    unit: str
+    text: str
+
+
+def parameter(default: float | int, *, low: float, high: float, unit: str, text: str) -> Any:
+    """A dataclass field that is a parameter in [low, high]; an int default asks for an integer."""
+    return dataclasses.field(
+        default=default, metadata={"low": low, "high": high, "unit": unit, "text": text}
+    )
+
+
+def parameter_rules(strategy_type: type) -> list[ParameterRule]:
+    """The declared parameters of a strategy class, in the order of their declaration."""
+    return [
+        ParameterRule(name=field.name, default=cast("float | int", field.default), **field.metadata)
+        for field in dataclasses.fields(strategy_type)
+    ]
+
+
+def build_with(strategy_type: type[T], values: Mapping[str, Any]) -> T:
+    """The strategy with `values` over its defaults. Raises ParameterError naming every fault."""
+    rules = {rule.name: rule for rule in parameter_rules(strategy_type)}
+    accepted: dict[str, float | int] = {}
+    faults: dict[str, str] = {}
+    for name, value in values.items():
+        if name not in rules:
+            faults[name] = f"unknown; known: {', '.join(rules)}"
+            continue
+        try:
+            accepted[name] = _checked(rules[name], value)
+        except ValueError as error:
+            faults[name] = str(error)
+    if faults:
+        raise ParameterError(faults)
+    return strategy_type(**accepted)
+
+
+def _checked(rule: ParameterRule, value: Any) -> float | int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a finite number")
+    if isinstance(rule.default, int) and value != int(value):
+        raise ValueError(f"{value!r} is not a whole number of {rule.unit}")
+    if not rule.low <= value <= rule.high:
+        raise ValueError(f"{value:g} is outside {rule.low:g} to {rule.high:g} {rule.unit}")
+    return int(value) if isinstance(rule.default, int) else float(value)
