@@ -10,8 +10,12 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mts_project.settings")
     from django.core.management import execute_from_command_line
 
+    from mts_project import launch
     from mts_project.environment import ConfigurationError
 
+    if sys.argv[1:2] == ["up"]:
+        # Its arguments decide the environment that the settings read.
+        launch.prepare(sys.argv[2:])
     try:
         execute_from_command_line(sys.argv)
     except ConfigurationError as error:

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +28,7 @@ PROVIDER_URLS = {
     "BYBIT_WS_URL": "wss://stream.bybit.com/v5/public",
 }
 CANDLE_SOURCES = ("binance", "bybit", "coingecko")
+SOCKET_PATH_LIMIT = 107
 
 
 class ConfigurationError(Exception):
@@ -162,6 +165,19 @@ def secret_key_at(path: Path) -> str:
         return path.read_text().strip()
     except OSError as error:
         raise ConfigurationError(f"MTS_DATA_DIR {path.parent} cannot be written: {error}") from None
+
+
+def private_socket(data_dir: Path) -> Path:
+    """The unix socket of the private Redis-protocol server that belongs to a data folder.
+
+    A socket's path has at most 107 bytes; below a deep data folder it moves to the system's
+    temporary folder, under a name that every process of the same user computes alike.
+    """
+    path = data_dir / "redis" / "redis.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
+        return path
+    digest = hashlib.sha256(os.fsencode(data_dir)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"mts-{os.getuid()}-{digest}" / "redis.sock"
 
 
 def _check_clock(environment: Environment) -> None:

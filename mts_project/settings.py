@@ -8,7 +8,12 @@ from pathlib import Path
 import dj_database_url
 
 from collectors import clock
-from mts_project.environment import ConfigurationError, load_environment, secret_key_at
+from mts_project.environment import (
+    ConfigurationError,
+    load_environment,
+    private_socket,
+    secret_key_at,
+)
 from mts_project.logs import logging_config
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -109,7 +114,7 @@ def _database() -> dict[str, object]:
 
 DATABASES = {"default": _database()}
 
-REDIS_URL = ENV.redis_url or f"unix://{DATA_DIR / 'redis' / 'redis.sock'}"
+REDIS_URL = ENV.redis_url or f"unix://{private_socket(DATA_DIR)}"
 if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
     raise ConfigurationError("REDIS_URL must start with redis://, rediss:// or unix://")
 

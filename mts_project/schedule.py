@@ -1,0 +1,104 @@
+"""Which periodic tasks exist, as the first start writes them; afterwards the admin decides."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from django.conf import settings
+from django.db import transaction
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeriodicSeed:
+    """One row: a task and either a crontab (minute and hour, UTC) or an interval in seconds."""
+
+    name: str
+    task: str
+    args: tuple[str, ...] = field(default=())
+    minute: str = ""
+    hour: str = "*"
+    every_s: int = 0
+    clock: Literal["market", "wall"] = "market"
+    is_enabled: bool = True
+
+
+def periodic_seeds() -> tuple[PeriodicSeed, ...]:
+    """The table. A collection runs a minute after the close, when the venues have the candle."""
+    env = settings.ENV
+    return (
+        PeriodicSeed(
+            name="collect high frequency",
+            task="collectors.tasks.collect_tier",
+            args=("high_frequency",),
+            minute="1-59/15",
+        ),
+        PeriodicSeed(
+            name="collect hourly",
+            task="collectors.tasks.collect_tier",
+            args=("hourly",),
+            minute="1",
+        ),
+        PeriodicSeed(
+            name="collect macro",
+            task="collectors.tasks.collect_macro_series",
+            minute="0",
+            hour="2,14",
+        ),
+        PeriodicSeed(
+            name="flush provider calls",
+            task="collectors.tasks.flush_provider_calls",
+            every_s=10,
+            clock="wall",
+        ),
+        _sweep("sweep bar runs", "signals.tasks.run_due_bars", "1h", is_enabled=env.enable_signals),
+        _sweep("sweep accounts", "trading.tasks.advance_accounts"),
+        _sweep("sweep backtests", "trading.tasks.sweep_backtests"),
+        _sweep("sweep events", "realtime.tasks.number_events"),
+        _sweep("sweep alerts", "alerts.tasks.raise_due_alerts", is_enabled=env.enable_alerts),
+        _sweep("sweep deliveries", "alerts.tasks.deliver_due", is_enabled=env.enable_alerts),
+    )
+
+
+@transaction.atomic
+def seed_schedule() -> int:
+    """Write the rows that are not there yet and return how many; what exists stays as it is."""
+    made = 0
+    for seed in periodic_seeds():
+        defaults = {
+            "task": seed.task,
+            "args": json.dumps(seed.args),
+            "headers": json.dumps({"clock": seed.clock}),
+            "enabled": seed.is_enabled,
+            **_when(seed),
+        }
+        _, is_new = PeriodicTask.objects.get_or_create(name=seed.name, defaults=defaults)
+        made += is_new
+    return made
+
+
+def _sweep(name: str, task: str, *args: str, is_enabled: bool = True) -> PeriodicSeed:
+    """A look, every five wall seconds, for work whose message was lost."""
+    return PeriodicSeed(
+        name=name, task=task, args=args, every_s=5, clock="wall", is_enabled=is_enabled
+    )
+
+
+def _when(seed: PeriodicSeed) -> dict[str, CrontabSchedule | IntervalSchedule]:
+    if seed.every_s:
+        interval, _ = IntervalSchedule.objects.get_or_create(
+            every=seed.every_s, period=IntervalSchedule.SECONDS
+        )
+        return {"interval": interval}
+    crontab, _ = CrontabSchedule.objects.get_or_create(
+        minute=seed.minute,
+        hour=seed.hour,
+        day_of_week="*",
+        day_of_month="*",
+        month_of_year="*",
+        timezone=ZoneInfo("UTC"),
+    )
+    return {"crontab": crontab}
