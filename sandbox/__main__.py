@@ -13,11 +13,14 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 import uvicorn
+import uvloop
 
+from sandbox.bars import HOUR_MS
 from sandbox.clock import MarketClock
-from sandbox.replay import ReplayError
+from sandbox.replay import History, ReplayError, read_history
 from sandbox.server import Sandbox
 from sandbox.world import World
 
@@ -29,15 +32,16 @@ LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 class _OneLineParser(argparse.ArgumentParser):
     """Says what is wrong in one line, without the usage."""
 
-    def error(self, message: str) -> None:  # type: ignore[override]
+    def error(self, message: str) -> NoReturn:
         _refuse(message)
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready."""
+    """Says when it is ready, and lets the world's waiting clients go before it stops."""
 
-    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
+    def __init__(self, config: uvicorn.Config, sandbox: Sandbox, greeting: str) -> None:
         super().__init__(config)
+        self._sandbox = sandbox
         self._greeting = greeting
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -45,47 +49,72 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         print(self._greeting, flush=True)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop as usual, after the world has ended its streams."""
+        self._sandbox.stop()
+        await super().shutdown(sockets)
+
 
 def main() -> int:
     """Parse the arguments, build the world and serve it until told to stop."""
     args = _arguments()
     wall_ms = time.time() * 1000
-    start_ms = int(args.start.timestamp() * 1000) if args.start else int(wall_ms)
     anchor_ms = args.anchor.timestamp() * 1000 if args.anchor else wall_ms
     try:
+        history = read_history(args.replay) if args.replay else None
+        start_ms = _start_ms(args.start, history, int(wall_ms))
         listener = socket.create_server((HOST, args.port))
-    except OSError as error:
-        _refuse(f"--port {args.port}: {error.strerror}")
-    try:
-        clock = MarketClock(start_ms, anchor_ms, args.speed)
-        world = World(seed=args.seed, clock=clock, replay=args.replay)
     except ReplayError as error:
         _refuse(str(error))
+    except OSError as error:
+        _refuse(f"--port {args.port}: {error.strerror}")
+    world = World(
+        seed=args.seed, clock=MarketClock(start_ms, anchor_ms, args.speed), history=history
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         # The server raises the signal again once it has stopped: let that be the quiet end.
         signal.signal(number, lambda *_: None)
     address = f"http://{HOST}:{listener.getsockname()[1]}"
-    greeting = (
-        f"sandbox ready on {address} ({world.kind} world, seed {args.seed}, speed {args.speed:g})"
-    )
-    asyncio.run(_serve(Sandbox(world), listener, greeting))
+    about = f"{world.kind} world, seed {args.seed}, speed {args.speed:g}"
+    uvloop.run(_serve(world, listener, f"sandbox ready on {address} ({about})"))
     return 0
 
 
-async def _serve(sandbox: Sandbox, listener: socket.socket, greeting: str) -> None:
+async def _serve(world: World, listener: socket.socket, greeting: str) -> None:
+    sandbox = Sandbox(world)
     config = uvicorn.Config(
         sandbox,
-        log_level="critical",
+        log_level="error",
         access_log=False,
         lifespan="off",
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=1,
     )
-    server = _Server(config, greeting)
-    sandbox.start()
-    await server.serve(sockets=[listener])
-    await sandbox.stop()
+    server = _Server(config, sandbox, greeting)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    streaming = asyncio.create_task(sandbox.run())
+    await asyncio.wait({serving, streaming}, return_when=asyncio.FIRST_COMPLETED)
+    if streaming.done():
+        server.should_exit = True
+        await serving
+        await streaming
+    streaming.cancel()
+
+
+def _start_ms(wanted: datetime | None, history: History | None, wall_ms: int) -> int:
+    """The market time to begin at: now, or thirty days into a replayed history."""
+    start_ms = int(wanted.timestamp() * 1000) if wanted else wall_ms
+    if history is None:
+        return start_ms
+    first = min(bars.first_hour for bars in history.bars.values()) * HOUR_MS
+    stop = max(bars.end_hour for bars in history.bars.values()) * HOUR_MS
+    if wanted is None:
+        return min(first + 30 * 24 * HOUR_MS, stop - HOUR_MS)
+    if not first <= start_ms < stop:
+        days = [datetime.fromtimestamp(ms / 1000, UTC).isoformat() for ms in (first, stop)]
+        _refuse(f"--start: the replayed history goes from {days[0]} to {days[1]}")
+    return start_ms
 
 
 def _arguments() -> argparse.Namespace:
@@ -98,7 +127,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=_seed, default=1, help="the world's seed")
     parser.add_argument("--replay", type=Path, help="folder of CSV history to replay")
     parser.add_argument("--speed", type=_speed, default=1.0, help="market seconds per wall second")
-    parser.add_argument("--start", type=_moment, help="market time at the anchor (ISO 8601, UTC)")
+    parser.add_argument(
+        "--start",
+        type=_moment,
+        help="market time at the anchor (ISO 8601, UTC); now, or 30 days into a replay",
+    )
     parser.add_argument("--anchor", type=_moment, help="wall time at which it is --start; now")
     return parser.parse_args()
 
@@ -136,7 +169,7 @@ def _moment(text: str) -> datetime:
     return moment
 
 
-def _refuse(message: str) -> None:
+def _refuse(message: str) -> NoReturn:
     print(f"sandbox: {message}", file=sys.stderr)
     sys.exit(2)
 

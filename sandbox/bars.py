@@ -66,5 +66,4 @@ def fold(rows: Ints, present: NDArray[np.bool_], size: int) -> tuple[Ints, NDArr
         ]
     )
     known: NDArray[np.bool_] = held.any(axis=1)
-    folded[:, ~known] = 0
-    return folded, known
+    return np.where(known, folded, 0), known

@@ -5,6 +5,7 @@ Shapes, weights and error codes follow developers.binance.com/docs/derivatives.
 
 from collections.abc import Callable, Iterable
 
+from sandbox.books import MOST_ID_GAP
 from sandbox.figures import decimal_text
 from sandbox.limits import CallWindow
 from sandbox.noise import key_of, uniform
@@ -157,7 +158,7 @@ class Binance:
         book = self._world.book("binance", coin)
         bids, asks = book.levels()
         return {
-            "lastUpdateId": book.update_id,
+            "lastUpdateId": book.update_id + MOST_ID_GAP,
             "E": call.now_ms,
             "T": book.at_ms,
             "bids": level_texts(coin, bids[:limit]),
@@ -334,7 +335,7 @@ def _day_ticker(coin: Coin, now_ms: int) -> object:
 
 def _weight(call: Call) -> int:
     path, limit_text = call.path.removeprefix("fapi/v1/"), call.params.get("limit", "500")
-    limit = int(limit_text) if limit_text.isascii() and limit_text.isdigit() else 500
+    limit = int(limit_text[:9]) if limit_text.isascii() and limit_text.isdigit() else 500
     one = "symbol" in call.params
     match path:
         case "klines":
@@ -359,6 +360,6 @@ def _optional(params: Params, name: str) -> int | None:
     text = params.get(name, "")
     if not text:
         return None
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise _Refused(-1130, f"Data sent for parameter '{name}' is not valid.")
     return int(text)

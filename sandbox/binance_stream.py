@@ -9,7 +9,7 @@ import re
 import msgspec
 
 from sandbox.binance import INTERVALS, kline_extras, level_texts, mark_prices
-from sandbox.books import Book, Levels, changes
+from sandbox.books import MOST_ID_GAP, Book, Levels, changes
 from sandbox.figures import decimal_text
 from sandbox.hub import Hub, Kind, Subscriber, Topic
 from sandbox.noise import mix
@@ -48,7 +48,14 @@ class BinanceStream:
         return Topic(self.name, name, parsed[0], symbol.upper(), parsed[1], parsed[2])
 
     def opened(self, subscriber: Subscriber, topic: Topic) -> None:
-        """A new subscription: Binance sends nothing of its own."""
+        """A new subscription: the first diff goes on from the book of this moment."""
+        coin = self._world.by_symbol(topic.symbol, self._world.clock.now_ms())
+        if coin is None or topic.kind is Kind.KLINE:
+            return
+        book = self._world.book(self.name, coin)
+        book.streamed = True
+        if topic.kind is Kind.DEPTH and topic.name not in self._sent:
+            self._sent[topic.name] = (book.update_id, *book.levels())
 
     def closed(self, topic: Topic) -> None:
         """The topic has no listeners any more."""
@@ -179,6 +186,7 @@ def request(stream: BinanceStream, hub: Hub, subscriber: Subscriber, text: str, 
     subscriber.put(msgspec.json.encode({"result": result, "id": number}).decode())
     for topic in wanted:
         if topic and method == "SUBSCRIBE":
+            stream.opened(subscriber, topic)
             hub.subscribe(subscriber, topic)
         elif topic and topic.name in subscriber.topics:
             hub.unsubscribe(subscriber, topic)
@@ -187,8 +195,7 @@ def request(stream: BinanceStream, hub: Hub, subscriber: Subscriber, text: str, 
 def _depth_update(
     coin: Coin, book: Book, before: int, bids: Levels, asks: Levels
 ) -> dict[str, object]:
-    # Ids are shared between symbols, so U lies some way behind the last u of this one.
-    gap = 1 + mix(0, book.update_id) % 16
+    gap = 1 + mix(0, book.update_id) % MOST_ID_GAP
     return {
         "e": "depthUpdate",
         "E": book.at_ms,

@@ -21,6 +21,10 @@ FIRST_UPDATE = 1_000_000
 UPDATES_PER_STEP = 64
 EMPTY_SHARE = 0.12
 
+# Update ids are shared between symbols, so a diff's first id lies up to this far behind the last
+# id of the diff before it, and a snapshot's id lies between two diffs.
+MOST_ID_GAP = 16
+
 Levels = list[tuple[int, int]]
 
 

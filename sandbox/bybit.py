@@ -267,6 +267,6 @@ def _number(params: Params, name: str, default: int) -> int:
     text = params.get(name, "")
     if not text:
         return default
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise _Refused(f"params error: {name} is invalid")
     return int(text)

@@ -50,7 +50,10 @@ class BybitStream:
         coin = self._world.by_symbol(topic.symbol, now_ms)
         if coin is None:
             return
+        if topic.kind is Kind.KLINE:
+            return
         book = self._world.book(self.name, coin)
+        book.streamed = True
         if topic.kind is Kind.DEPTH:
             if topic.name not in self._books:
                 self._keep_book(topic, book, 1)

@@ -5,6 +5,7 @@ recorded answers of the public API.
 """
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -150,9 +151,9 @@ class CoinGecko:
         moments = self._moments(coin, start_ms, min(stop_ms, now_ms), DAY_MS if daily else step_ms)
         prices = coin.path.prices_at(moments) if len(moments) else np.zeros(0)
         known = ~np.isnan(prices)
-        moments, prices = moments[known], prices[known] * coin.path.tick
+        moments, prices = moments[known], prices[known] / 10**coin.path.price_decimals
         stamps = moments.tolist()
-        values = [round(price, 12) for price in prices.tolist()]
+        values = prices.tolist()
         if len(stamps) > 2 and stop_ms >= now_ms and self._repeats(coin, now_ms):
             stamps[-1], values[-1] = stamps[-2] - 1000, values[-2]
         volumes = coin.path.turnovers(moments).tolist() if len(moments) else []
@@ -206,7 +207,7 @@ def _usd(coin: Coin, now_ms: int) -> float:
     return (coin.path.price_at(now_ms) or 0.0) * coin.path.tick
 
 
-def _market_row(coin: Coin, rank: int, now_ms: int) -> dict[str, object]:
+def _market_row(coin: Coin, rank: int, now_ms: int) -> dict[str, Any]:
     listing, scale = coin.listing, 10**coin.path.price_decimals
     price = round((coin.path.price_at(now_ms) or 0.0) / scale, 10)
     day = coin.path.day_summary(now_ms)
@@ -257,7 +258,7 @@ def _currency(params: Params) -> None:
 
 def _number(params: Params, name: str, default: int) -> int:
     text = params.get(name, "")
-    return max(1, int(text)) if text.isascii() and text.isdigit() else default
+    return max(1, int(text[:9])) if text.isascii() and text.isdigit() else default
 
 
 def _has_pro_key(call: Call) -> bool:

@@ -215,6 +215,7 @@ def _day(params: Params, name: str, default: date) -> date:
 
 def _count(params: Params, name: str, default: int, least: int, most: int) -> int:
     text = params.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+    digits = text.isascii() and text.isdigit() and len(text) < 10
+    if not digits or not least <= int(text) <= most:
         raise _BadRequest(f"Variable {name} is not between {least} and {most}.")
     return int(text)

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
@@ -17,7 +18,7 @@ from sandbox.hub import Hub, Subscriber
 from sandbox.limits import RequestLog
 from sandbox.replies import Call, Params, Reply, json_reply
 from sandbox.streams import Stream, StreamRunner
-from sandbox.world import World
+from sandbox.world import EXCHANGES, World
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -47,7 +48,7 @@ class Provider(Protocol):
 
 
 class Sandbox:
-    """The application; `start` and `stop` frame the life of its streams."""
+    """The application: `run` moves its streams, `stop` lets go of everyone who waits."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -65,7 +66,7 @@ class Sandbox:
             "/binance/": Binance(world),
             "/bybit/": Bybit(world),
         }
-        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = asyncio.Event()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """One connection, as ASGI describes it."""
@@ -74,22 +75,17 @@ class Sandbox:
         elif scope["type"] == "websocket":
             await self._serve_socket(scope, receive, send)
 
-    def start(self) -> None:
-        """Begin to move the streams."""
-        loops = (self._runner.run_quotes(), self._runner.run_candles())
-        self._tasks = [asyncio.create_task(loop) for loop in loops]
+    async def run(self) -> None:
+        """Move the streams until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._runner.run_quotes())
+            group.create_task(self._runner.run_candles())
 
-    async def stop(self) -> None:
-        """End the streams; raises what ended one before its time."""
-        for exchange in ("binance", "bybit"):
+    def stop(self) -> None:
+        """Close the streams and answer the calls that a fault holds back."""
+        self._stopping.set()
+        for exchange in EXCHANGES:
             self._hub.end_all(exchange)
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            try:
-                await task
-            except asyncio.CancelledError:
-                continue
 
     async def _serve_http(self, scope: Message, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -122,7 +118,8 @@ class Sandbox:
         if self._faults.is_on(name, "outage"):
             return Reply(503, b"upstream connect error", content_type="text/plain")
         if fault := self._faults.hit(name, "timeout", call.path):
-            await asyncio.sleep(fault.seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), fault.seconds)
             return Reply(504, b"stream timeout", content_type="text/plain")
         if fault := self._faults.hit(name, "rate_limit", call.path):
             return provider.rate_limited(fault.retry_after)
@@ -149,13 +146,13 @@ class Sandbox:
         subscriber = Subscriber(wraps=wraps)
         self._hub.connect(stream.name, subscriber)
         for topic in filter(None, (stream.topic(name, route) for name in names)):
+            stream.opened(subscriber, topic)
             self._hub.subscribe(subscriber, topic)
         reader = asyncio.create_task(self._read(stream, route, subscriber, receive))
         writer = asyncio.create_task(_write(subscriber, send))
+        ends: list[asyncio.Future[Any]] = [reader, writer, subscriber.ended]
         try:
-            await asyncio.wait(
-                {reader, writer, subscriber.ended}, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._hub.disconnect(stream.name, subscriber)
             reader.cancel()

@@ -7,7 +7,6 @@ up to an hour and a half.
 
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from sandbox.instruments import TETHER, Listing, listing_of
 from sandbox.macro import FACTS, MacroSeries, seeded_values
 from sandbox.noise import key_of, uniform, uniform_many
 from sandbox.path import DAY_MS, MINUTE_MS, PricePath
-from sandbox.replay import read_history
+from sandbox.replay import History
 from sandbox.seeded import SeededMarket, peg_bars
 
 EXCHANGES = ("binance", "bybit")
@@ -39,17 +38,17 @@ class Coin:
 class World:
     """Everything there is; `coins` by id, `series` by name."""
 
-    def __init__(self, *, seed: int, clock: MarketClock, replay: Path | None) -> None:
+    def __init__(self, *, seed: int, clock: MarketClock, history: History | None) -> None:
         self.seed = seed
         self.clock = clock
-        self.kind = "replay" if replay else "seeded"
+        self.kind = "replay" if history else "seeded"
         self.coins: dict[str, Coin] = {}
         self._market: SeededMarket | None = None
         self._series: dict[str, MacroSeries] = {}
         self._series_days = 0
         self._funding: dict[tuple[str, str], tuple[int, float]] = {}
-        if replay:
-            self._replay(replay)
+        if history:
+            self._replay(history)
         else:
             self._market = SeededMarket(seed, clock.start_ms)
             for coin, bars in self._market.bars.items():
@@ -58,8 +57,7 @@ class World:
             coin.listing.symbol: coin for coin in self.coins.values() if coin.listing.symbol
         }
 
-    def _replay(self, folder: Path) -> None:
-        history = read_history(folder)
+    def _replay(self, history: History) -> None:
         self._series = {
             name: MacroSeries(name, values, self.seed) for name, values in history.series.items()
         }
