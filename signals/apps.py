@@ -1,5 +1,7 @@
 """Django's entry to the signals app."""
 
+from importlib import import_module
+
 from django.apps import AppConfig
 
 
@@ -8,3 +10,7 @@ class SignalsConfig(AppConfig):
 
     name = "signals"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Connect the receivers."""
+        import_module("signals.receivers")

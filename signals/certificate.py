@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,15 @@ class Certificate:
     def is_passed(self) -> bool:
         """True when the strategy may be enabled."""
         return not self.failed_check
+
+    def as_json(self) -> dict[str, Any]:
+        """The certificate for programs."""
+        bar = self.failing_bar
+        return {
+            **dataclasses.asdict(self),
+            "is_passed": self.is_passed,
+            "failing_bar": bar.isoformat() if bar else None,
+        }
 
     def __str__(self) -> str:
         if self.is_passed:

@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from django.db import models
 
+from signals.forecasts import risk_level
+
 
 class Direction(models.IntegerChoices):
     """The wanted state."""
@@ -114,3 +116,8 @@ class Signal(models.Model):
     def signal_type(self) -> str:
         """LONG, SHORT or FLAT."""
         return Direction(self.direction).label
+
+    @property
+    def risk_level(self) -> str:
+        """low, medium or high by the share of equity lost at the stop."""
+        return risk_level(self.price, self.stop_loss, self.position_size)

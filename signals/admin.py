@@ -1,0 +1,103 @@
+"""The admin pages of signals. Signals and bar runs are records and cannot be changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from signals import services
+from signals.models import BarRun, Signal, StrategyConfig
+from signals.parameters import ParameterError
+from signals.registry import UnknownStrategy
+
+REFUSALS = (services.StrategyNotCertified, ParameterError, UnknownStrategy)
+
+
+class RecordAdmin(ModelAdmin):  # type: ignore[misc]
+    """A page on which nothing can be added, changed or removed."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Signal)
+class SignalAdmin(RecordAdmin):
+    list_display = [
+        "at", "strategy", "instrument", "signal_type", "confidence", "price", "stop_loss",
+        "take_profit", "position_size", "risk_level",
+    ]  # fmt: skip
+    list_filter = ["strategy", "direction", "timeframe", "instrument"]
+    search_fields = ["strategy", "instrument__coin_id", "instrument__symbol"]
+    list_select_related = ["instrument"]
+    date_hierarchy = "at"
+
+
+@admin.register(BarRun)
+class BarRunAdmin(RecordAdmin):
+    list_display = [
+        "bar_open_time", "timeframe", "state", "is_complete", "signal_count", "failures",
+        "started_at", "finished_at",
+    ]  # fmt: skip
+    list_filter = ["timeframe", "state", "is_complete"]
+    date_hierarchy = "bar_open_time"
+
+
+@admin.register(StrategyConfig)
+class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
+    """Strategies are switched by the actions, which check the certificate."""
+
+    list_display = ["name", "is_enabled", "weight", "certified_at", "certificate_hash"]
+    list_filter = ["is_enabled"]
+    search_fields = ["name"]
+    readonly_fields = [
+        "name", "is_enabled", "parameters", "certificate_hash", "certified_at",
+        "certificate_detail",
+    ]  # fmt: skip
+    actions = ["enable", "disable", "certify"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    @admin.action(description="Enable")
+    def enable(self, request: HttpRequest, queryset: QuerySet[StrategyConfig]) -> None:
+        """Enable each that has a certificate; say why another is refused."""
+        self._configure(request, queryset, is_enabled=True)
+
+    @admin.action(description="Disable")
+    def disable(self, request: HttpRequest, queryset: QuerySet[StrategyConfig]) -> None:
+        """Disable each."""
+        self._configure(request, queryset, is_enabled=False)
+
+    @admin.action(description="Certify")
+    def certify(self, request: HttpRequest, queryset: QuerySet[StrategyConfig]) -> None:
+        """Certify each with its stored parameters."""
+        for config in queryset:
+            try:
+                _, certificate = services.certify_strategy(name=config.name)
+            except REFUSALS as error:
+                self.message_user(request, str(error), messages.ERROR)
+                continue
+            level = messages.SUCCESS if certificate.is_passed else messages.ERROR
+            self.message_user(request, str(certificate), level)
+
+    def _configure(
+        self, request: HttpRequest, queryset: QuerySet[StrategyConfig], *, is_enabled: bool
+    ) -> None:
+        for config in queryset:
+            try:
+                services.configure_strategy(name=config.name, is_enabled=is_enabled)
+            except REFUSALS as error:
+                self.message_user(request, str(error), messages.ERROR)

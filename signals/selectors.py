@@ -1,0 +1,305 @@
+"""What can be read of signals: the strategies in force, histories analysed, bars due, signals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from django.db.models import Max, Min, OuterRef, QuerySet, Subquery
+
+from collectors import clock
+from collectors.marketdata import candle_key, duration, floor_time, last_closed, macro_key
+from collectors.models import Instrument
+from collectors.selectors import candle_matrix, macro_known_at, missing_at, revisions
+from signals.aggregation import aggregate
+from signals.certificate import code_hash
+from signals.forecasts import Forecast, forecasts_of_row
+from signals.models import BarRun, RunState, Signal, StrategyConfig
+from signals.parameters import ParameterError
+from signals.registry import CONSENSUS, UnknownStrategy, build_strategy
+from signals.strategy import Analysis, BoolArray, Market, Strategy, history_start, run_pinned
+
+READ_ATTEMPTS = 3
+
+
+class NothingEnabled(ValueError):
+    """The consensus was asked for, but no strategy of the timeframe is enabled."""
+
+
+class WrongTimeframe(ValueError):
+    """The strategy is not made for this timeframe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A strategy as it is run: with its parameters, and its weight in the consensus."""
+
+    strategy: Strategy
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class History:
+    """A market as read from the tables, and the revisions of the series it was read at."""
+
+    market: Market
+    sampled: BoolArray  # (B, K): built from price samples, no true high and low
+    revisions: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryRun:
+    """The bars [start, end) with what a strategy (or the consensus) says at each of them.
+
+    All arrays are aligned, bars x instruments in the order of `market.instruments`. `analyses`
+    and `weights` hold what each single strategy said and its weight.
+    """
+
+    market: Market
+    sampled: BoolArray
+    analysis: Analysis
+    analyses: Mapping[str, Analysis]
+    weights: Mapping[str, float]
+    revisions: Mapping[str, int]
+
+
+def runnable_members(*, timeframe: str) -> tuple[dict[str, Member], dict[str, str]]:
+    """The enabled strategies of a timeframe by name, and for those that cannot run: why."""
+    members: dict[str, Member] = {}
+    refused: dict[str, str] = {}
+    for config in StrategyConfig.objects.filter(is_enabled=True).order_by("name"):
+        try:
+            strategy = build_strategy(config.name, config.parameters)
+        except (UnknownStrategy, ParameterError) as error:
+            refused[config.name] = str(error)
+            continue
+        if strategy.timeframe != timeframe:
+            continue
+        if config.certificate_hash != code_hash(strategy):
+            refused[config.name] = "no certificate for this code and these parameters"
+            continue
+        members[config.name] = Member(strategy=strategy, weight=config.weight)
+    return members, refused
+
+
+def load_history(
+    *, coin_ids: Sequence[str], members: Mapping[str, Member], start: datetime, end: datetime
+) -> History:
+    """Everything the members need to compute the bars that open in [start, end).
+
+    All members share one timeframe. The revisions are those before and after the read; when a
+    series changes while it is read, it is read again, and after three changes the older revision
+    is recorded.
+    """
+    strategies = [member.strategy for member in members.values()]
+    timeframe = strategies[0].timeframe
+    since = min(history_start(start, each.lookback, timeframe) for each in strategies)
+    series = sorted({name for each in strategies for name in each.macro_series})
+    keys = [candle_key(coin_id, timeframe) for coin_id in coin_ids]
+    keys += [macro_key(name) for name in series]
+    for _ in range(READ_ATTEMPTS):
+        seen = revisions(keys=keys)
+        history = _read(coin_ids, timeframe, since, end, series, seen)
+        if revisions(keys=keys) == seen:
+            break
+    return history
+
+
+def _read(
+    coin_ids: Sequence[str],
+    timeframe: str,
+    start: datetime,
+    end: datetime,
+    series: Sequence[str],
+    seen: Mapping[str, int],
+) -> History:
+    candles = candle_matrix(coin_ids=list(coin_ids), timeframe=timeframe, start=start, end=end)
+    closes = candles.open_time + int(duration(timeframe).total_seconds() * 1000)
+    macro, known = macro_known_at(series_ids=list(series), moments_ms=closes)
+    market = Market(
+        timeframe=timeframe,
+        instruments=tuple(coin_ids),
+        open_time=candles.open_time,
+        open=candles.open,
+        high=candles.high,
+        low=candles.low,
+        close=candles.close,
+        volume=candles.volume,
+        valid=candles.valid,
+        macro=macro,
+        macro_known=known,
+    )
+    return History(market=market, sampled=candles.sampled, revisions=dict(seen))
+
+
+def analyse_history(
+    *,
+    strategy_name: str,
+    coin_ids: Sequence[str],
+    timeframe: str,
+    start: datetime,
+    end: datetime,
+    parameters: Mapping[str, Any] | None = None,
+) -> HistoryRun:
+    """What a strategy (or the enabled ones' consensus) says at bars opening in [start, end).
+
+    `parameters` replace the stored ones of a single strategy; for the consensus they map strategy
+    names to parameters. Raises UnknownStrategy, ParameterError, NothingEnabled, WrongTimeframe, and
+    StrategyError for a fault of the strategy's own.
+    """
+    members = members_of(strategy_name=strategy_name, timeframe=timeframe, parameters=parameters)
+    history = load_history(coin_ids=coin_ids, members=members, start=start, end=end)
+    analyses = {
+        name: run_pinned(member.strategy, history.market, start=start, end=end)
+        for name, member in members.items()
+    }
+    weights = {name: member.weight for name, member in members.items()}
+    first = len(history.market.open_time) - len(next(iter(analyses.values())).direction)
+    stop = len(history.market.open_time)
+    return HistoryRun(
+        market=history.market.rows(first, stop),
+        sampled=history.sampled[first:stop],
+        analysis=(
+            aggregate(analyses, weights) if strategy_name == CONSENSUS else analyses[strategy_name]
+        ),
+        analyses=analyses,
+        weights=weights,
+        revisions=history.revisions,
+    )
+
+
+def members_of(
+    *, strategy_name: str, timeframe: str, parameters: Mapping[str, Any] | None = None
+) -> dict[str, Member]:
+    """The strategies behind a name. Errors as in `analyse_history`."""
+    if strategy_name == CONSENSUS:
+        members, _ = runnable_members(timeframe=timeframe)
+        if not members:
+            raise NothingEnabled(f"no strategy of timeframe {timeframe} is enabled")
+        for name, values in (parameters or {}).items():
+            if name not in members:
+                raise UnknownStrategy(f"{name!r} takes no part in the consensus")
+            members[name] = Member(
+                strategy=build_strategy(name, values), weight=members[name].weight
+            )
+        return members
+    config = StrategyConfig.objects.filter(name=strategy_name).first()
+    stored = config.parameters if config else {}
+    strategy = build_strategy(strategy_name, stored if parameters is None else parameters)
+    if strategy.timeframe != timeframe:
+        raise WrongTimeframe(f"{strategy_name} runs on {strategy.timeframe}, not on {timeframe}")
+    return {strategy_name: Member(strategy=strategy, weight=config.weight if config else 1.0)}
+
+
+def current_forecasts(
+    *, strategy_name: str, coin_ids: Sequence[str], timeframe: str
+) -> list[Forecast]:
+    """What a strategy (or the consensus) says at the last closed bar; nothing is stored.
+
+    Errors as in `analyse_history`.
+    """
+    bar = last_closed(clock.now(), timeframe)
+    run = analyse_history(
+        strategy_name=strategy_name,
+        coin_ids=coin_ids,
+        timeframe=timeframe,
+        start=bar,
+        end=bar + duration(timeframe),
+    )
+    analyses = {**run.analyses, strategy_name: run.analysis}
+    forecasts = forecasts_of_row(
+        analyses=analyses, weights=run.weights, market=run.market, row=0, changed_only=False
+    )
+    return [forecast for forecast in forecasts if forecast.strategy == strategy_name]
+
+
+def due_bars(*, timeframe: str, limit: int) -> list[datetime]:
+    """The closed bars that no finished run covers yet, in order, at most `limit`.
+
+    The first ever is the bar whose close is the first at or after the clock's start, else the
+    last closed one. None is skipped.
+    """
+    step = duration(timeframe)
+    newest = last_closed(clock.now(), timeframe)
+    runs = BarRun.objects.filter(timeframe=timeframe)
+    done = runs.filter(state=RunState.DONE).aggregate(last=Max("bar_open_time"))["last"]
+    begun = runs.filter(state=RunState.RUNNING).aggregate(first=Min("bar_open_time"))["first"]
+    start = clock.current().start
+    if done is not None:
+        bar = done + step
+    elif begun is not None:
+        bar = begun
+    elif start is not None:
+        bar = floor_time(start - step, timeframe)
+        bar = bar if bar + step >= start else bar + step
+    else:
+        bar = newest
+    count = max(0, (newest - bar) // step + 1)
+    return [bar + index * step for index in range(min(count, limit))]
+
+
+def waiting_for(
+    *,
+    instruments: Sequence[Instrument],
+    members: Mapping[str, Member],
+    timeframe: str,
+    bar: datetime,
+) -> list[str]:
+    """The instruments whose closed candle, or whose history before it, is still to come.
+
+    The far end of the lookback is asked for as well: at a first start the stream may bring the
+    newest candle before the backfill has brought the history that it means nothing without.
+    """
+    lookback = max((member.strategy.lookback for member in members.values()), default=0)
+    far = bar - lookback * duration(timeframe)
+    late = missing_at(instruments=instruments, timeframe=timeframe, open_time=bar)
+    short = missing_at(instruments=instruments, timeframe=timeframe, open_time=far)
+    return sorted({*late, *short})
+
+
+def latest_signals() -> QuerySet[Signal]:
+    """The newest signal of each strategy, instrument and timeframe: the states wanted now."""
+    newest = (
+        Signal.objects.filter(
+            strategy=OuterRef("strategy"),
+            instrument=OuterRef("instrument"),
+            timeframe=OuterRef("timeframe"),
+        )
+        .order_by("-bar_open_time")
+        .values("pk")[:1]
+    )
+    return Signal.objects.filter(pk=Subquery(newest)).select_related("instrument")
+
+
+def signals_of_run(*, timeframe: str, bar_open_time: datetime) -> QuerySet[Signal]:
+    """The signals of one bar's run, by strategy and instrument."""
+    return (
+        Signal.objects.filter(timeframe=timeframe, bar_open_time=bar_open_time)
+        .select_related("instrument")
+        .order_by("strategy", "instrument__coin_id")
+    )
+
+
+def market_context(market: Market, analyses: Mapping[str, Analysis], row: int) -> dict[str, Any]:
+    """The VIX known at a row, and bitcoin's correlation with it, None where not computed."""
+    vix = market.macro.get("VIXCLS")
+    correlation = next(
+        (
+            analysis.diagnostics["correlation_30d"]
+            for analysis in analyses.values()
+            if "correlation_30d" in analysis.diagnostics
+        ),
+        None,
+    )
+    has_bitcoin = correlation is not None and "bitcoin" in market.instruments
+    return {
+        "vix_level": None if vix is None else float(vix[row]),
+        "correlation_btc_vix": (
+            float(np.asarray(correlation)[row, market.instruments.index("bitcoin")])
+            if has_bitcoin
+            else None
+        ),
+    }

@@ -1,0 +1,19 @@
+"""What writes the tables of signals: strategy configuration and bar runs."""
+
+from signals.services.bar_runs import run_due_bars
+from signals.services.strategies import (
+    StrategyNotCertified,
+    certify_strategy,
+    configure_strategy,
+    has_certificate,
+    seed_strategies,
+)
+
+__all__ = [
+    "StrategyNotCertified",
+    "certify_strategy",
+    "configure_strategy",
+    "has_certificate",
+    "run_due_bars",
+    "seed_strategies",
+]

@@ -1,0 +1,229 @@
+"""The bar run: all enabled strategies, all instruments, one closed bar after the other."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+import structlog
+from django.db import transaction
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from collectors import clock
+from collectors.marketdata import duration
+from collectors.models import Instrument
+from collectors.selectors import strategy_instruments
+from signals import events, publication, selectors
+from signals.aggregation import aggregate
+from signals.forecasts import Forecast, forecasts_of_row
+from signals.models import BarRun, RunState, Signal
+from signals.registry import CONSENSUS
+from signals.selectors import Member
+from signals.strategy import Analysis, Market, run_pinned
+
+log = structlog.get_logger(__name__)
+
+LEASE = timedelta(seconds=30)
+PATIENCE = timedelta(seconds=30)  # of market time, after the close
+BARS_PER_CALL = 96
+
+
+class LeaseLost(Exception):
+    """Somebody else has taken over this bar run; what was computed is thrown away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """Consecutive bars, computed together: row 0 of every array is the bar before the first."""
+
+    market: Market | None  # None when there is no strategy or no instrument
+    analyses: Mapping[str, Analysis]  # the strategies and, if any, the consensus
+    weights: Mapping[str, float]
+    revisions: Mapping[str, int]
+    failures: Mapping[str, str]
+
+
+def run_due_bars(*, timeframe: str) -> list[BarRun]:
+    """Run every due bar of a timeframe in order and return the finished runs.
+
+    A bar is run when all its candles are there or its patience is over, under a lease: a bar
+    that another caller holds ends the call. Idempotent; safe to call at any moment, by many.
+    """
+    bars = selectors.due_bars(timeframe=timeframe, limit=BARS_PER_CALL)
+    if not bars:
+        return []
+    members, refused = selectors.runnable_members(timeframe=timeframe)
+    instruments = strategy_instruments(at=clock.now())
+    ready = _ready_bars(bars, instruments, members, timeframe)
+    if not ready:
+        return []
+    batch: _Batch | None = None
+    finished: list[BarRun] = []
+    for index, (bar, is_complete) in enumerate(ready):
+        run = _lease(timeframe, bar)
+        if run is None:
+            break
+        if batch is None:
+            batch = _compute(instruments, members, refused, timeframe, bar, ready[-1][0])
+        run.is_complete = is_complete
+        try:
+            _finish(run, batch, row=index + 1, instruments=instruments)
+        except LeaseLost:
+            log.warning("bar_run_lease_lost", timeframe=timeframe, bar=bar.isoformat())
+            break
+        finished.append(run)
+    return finished
+
+
+def _ready_bars(
+    bars: Sequence[datetime],
+    instruments: Sequence[Instrument],
+    members: Mapping[str, Member],
+    timeframe: str,
+) -> list[tuple[datetime, bool]]:
+    """The leading bars that may run now, each with whether all its candles are there."""
+    ready: list[tuple[datetime, bool]] = []
+    patience = clock.current().widen(PATIENCE)
+    for bar in bars:
+        late = selectors.waiting_for(
+            instruments=instruments, members=members, timeframe=timeframe, bar=bar
+        )
+        if late and clock.now() < bar + duration(timeframe) + patience:
+            break
+        if late:
+            log.warning("bar_run_incomplete", bar=bar.isoformat(), missing=late)
+        ready.append((bar, not late))
+    return ready
+
+
+def _lease(timeframe: str, bar: datetime) -> BarRun | None:
+    """Take the bar's run for LEASE of database time; None while somebody else holds it."""
+    BarRun.objects.bulk_create(
+        [BarRun(timeframe=timeframe, bar_open_time=bar, started_at=clock.wall_now())],
+        ignore_conflicts=True,
+    )
+    owner = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+    taken = (
+        BarRun.objects.filter(timeframe=timeframe, bar_open_time=bar, state=RunState.RUNNING)
+        .filter(Q(leased_until__isnull=True) | Q(leased_until__lt=Now()))
+        .update(owner=owner, attempt=F("attempt") + 1, leased_until=Now() + LEASE)
+    )
+    if not taken:
+        return None
+    return BarRun.objects.filter(timeframe=timeframe, bar_open_time=bar, owner=owner).first()
+
+
+def _compute(
+    instruments: Sequence[Instrument],
+    members: Mapping[str, Member],
+    refused: Mapping[str, str],
+    timeframe: str,
+    first: datetime,
+    last: datetime,
+) -> _Batch:
+    """All strategies over the bars [first, last] and the bar before them, outside a transaction.
+
+    A strategy that raises is left out, with what it raised; the others and the consensus of them
+    go on.
+    """
+    step = duration(timeframe)
+    failures = dict(refused)
+    if not members or not instruments:
+        return _Batch(market=None, analyses={}, weights={}, revisions={}, failures=failures)
+    history = selectors.load_history(
+        coin_ids=[instrument.coin_id for instrument in instruments],
+        members=members,
+        start=first - step,
+        end=last + step,
+    )
+    analyses: dict[str, Analysis] = {}
+    for name, member in members.items():
+        try:
+            analyses[name] = run_pinned(member.strategy, history.market, start=first - step)
+        except Exception as error:
+            log.exception("strategy_failed", strategy=name, bar=first.isoformat())
+            failures[name] = f"{type(error).__name__}: {error}"[:500]
+    weights = {name: members[name].weight for name in analyses}
+    if analyses:
+        analyses[CONSENSUS] = aggregate(dict(analyses), weights)
+    rows = (last - first) // step + 2
+    total = len(history.market.open_time)
+    return _Batch(
+        market=history.market.rows(total - rows, total),
+        analyses=analyses,
+        weights=weights,
+        revisions=history.revisions,
+        failures=failures,
+    )
+
+
+def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instrument]) -> None:
+    """Write the run's signals and its end in one transaction. Raises LeaseLost."""
+    forecasts: list[Forecast] = []
+    context = {}
+    if batch.market is not None:
+        forecasts = forecasts_of_row(
+            analyses=batch.analyses,
+            weights=batch.weights,
+            market=batch.market,
+            row=row,
+            changed_only=True,
+        )
+        context = selectors.market_context(batch.market, batch.analyses, row)
+    by_coin = {instrument.coin_id: instrument for instrument in instruments}
+    signals = [_signal(forecast, by_coin[forecast.coin_id], run) for forecast in forecasts]
+    run.state = RunState.DONE
+    run.revisions = dict(batch.revisions)
+    run.failures = dict(batch.failures)
+    run.signal_count = len(signals)
+    run.finished_at = clock.wall_now()
+    with transaction.atomic():
+        written = BarRun.objects.filter(
+            pk=run.pk, attempt=run.attempt, state=RunState.RUNNING
+        ).update(
+            state=run.state,
+            is_complete=run.is_complete,
+            revisions=run.revisions,
+            failures=run.failures,
+            signal_count=run.signal_count,
+            finished_at=run.finished_at,
+            leased_until=None,
+        )
+        if not written:
+            raise LeaseLost(str(run))
+        Signal.objects.bulk_create(signals, ignore_conflicts=True)
+        stored = list(run.signals.select_related("instrument").order_by("id"))
+        finished = partial(
+            events.bar_run_finished.send_robust,
+            sender=BarRun,
+            timeframe=run.timeframe,
+            bar_open_time=run.bar_open_time,
+            signal_ids=[signal.pk for signal in stored],
+        )
+        transaction.on_commit(finished, robust=True)
+        transaction.on_commit(partial(publication.publish, stored, context), robust=True)
+
+
+def _signal(forecast: Forecast, instrument: Instrument, run: BarRun) -> Signal:
+    return Signal(
+        strategy=forecast.strategy,
+        instrument=instrument,
+        timeframe=forecast.timeframe,
+        bar_open_time=forecast.open_time,
+        at=forecast.closed_at,
+        direction=forecast.direction,
+        confidence=forecast.confidence,
+        price=forecast.price,
+        stop_loss=forecast.stop_loss,
+        take_profit=forecast.take_profit,
+        position_size=forecast.position_size,
+        expires_at=forecast.expires_at,
+        reasons=dict(forecast.reasons),
+        run=run,
+        created_at=clock.wall_now(),
+    )

@@ -1,0 +1,129 @@
+"""How a strategy is set: certified, enabled, its parameters and weight changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+
+from collectors import clock
+from signals.certificate import Certificate, certify, code_hash
+from signals.models import StrategyConfig
+from signals.parameters import ParameterError
+from signals.registry import STRATEGIES, UnknownStrategy, build_strategy
+from signals.strategy import Strategy
+
+log = structlog.get_logger(__name__)
+
+MAX_WEIGHT = 100.0
+
+
+class StrategyNotCertified(Exception):
+    """The strategy cannot be enabled: it has no certificate for its code and these parameters,
+    or did not pass. The text is the certificate's finding; nothing was changed."""
+
+
+def seed_strategies() -> list[StrategyConfig]:
+    """A row for every registered strategy, certified; idempotent.
+
+    A new row is enabled when ENABLED_STRATEGIES names it and it passes. Strategies whose code
+    has changed since are certified again, and disabled when they no longer pass. Raises
+    UnknownStrategy when ENABLED_STRATEGIES names one that is not registered.
+    """
+    wanted = settings.ENV.enabled_strategies
+    for name in wanted:
+        if name not in STRATEGIES:
+            known = ", ".join(STRATEGIES)
+            raise UnknownStrategy(f"ENABLED_STRATEGIES: unknown strategy {name!r}; known: {known}")
+    return [_seed(name, enable=name in wanted) for name in STRATEGIES]
+
+
+def _seed(name: str, *, enable: bool) -> StrategyConfig:
+    config, is_new = StrategyConfig.objects.get_or_create(name=name)
+    try:
+        strategy = build_strategy(name, config.parameters)
+    except ParameterError as error:
+        log.error("strategy_parameters_invalid", strategy=name, reason=str(error))
+        StrategyConfig.objects.filter(name=name).update(is_enabled=False, certificate_hash="")
+        config.refresh_from_db()
+        return config
+    if config.certificate_hash != code_hash(strategy):
+        config, certificate = certify_strategy(name=name)
+        if not certificate.is_passed:
+            return config
+    if is_new and enable:
+        config = configure_strategy(name=name, is_enabled=True)
+    return config
+
+
+def certify_strategy(*, name: str) -> tuple[StrategyConfig, Certificate]:
+    """Certify a strategy with its stored parameters and store the result; one that fails is
+    disabled. Raises UnknownStrategy, ParameterError."""
+    config, _ = StrategyConfig.objects.get_or_create(name=_registered(name))
+    certificate = certify(build_strategy(name, config.parameters))
+    with transaction.atomic():
+        config = StrategyConfig.objects.select_for_update().get(name=name)
+        _record(config, certificate)
+        if not certificate.is_passed:
+            config.is_enabled = False
+            log.error("strategy_certificate_failed", strategy=name, reason=str(certificate))
+        config.save()
+    return config, certificate
+
+
+def configure_strategy(
+    *,
+    name: str,
+    is_enabled: bool | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    weight: float | None = None,
+) -> StrategyConfig:
+    """Change what is given; takes effect at the next bar run.
+
+    `parameters` replace the stored ones and are certified before anything changes. Raises
+    UnknownStrategy, ParameterError (also for a weight out of range), StrategyNotCertified.
+    """
+    config, _ = StrategyConfig.objects.get_or_create(name=_registered(name))
+    if weight is not None and not (math.isfinite(weight) and 0.0 < weight <= MAX_WEIGHT):
+        raise ParameterError({"weight": f"{weight!r} is outside 0 (excluded) to {MAX_WEIGHT:g}"})
+    strategy = build_strategy(name, config.parameters if parameters is None else parameters)
+    certificate = certify(strategy) if parameters is not None else None
+    if certificate is not None and not certificate.is_passed:
+        raise StrategyNotCertified(str(certificate))
+    with transaction.atomic():
+        config = StrategyConfig.objects.select_for_update().get(name=name)
+        if parameters is not None:
+            config.parameters = dict(parameters)
+        if certificate is not None:
+            _record(config, certificate)
+        if weight is not None:
+            config.weight = weight
+        if is_enabled is not None:
+            if is_enabled and not has_certificate(config):
+                raise StrategyNotCertified(
+                    f"{name}: no certificate for this code and these parameters"
+                )
+            config.is_enabled = is_enabled
+        config.save()
+    return config
+
+
+def has_certificate(config: StrategyConfig) -> bool:
+    """Whether the stored certificate is for the present code and the stored parameters."""
+    strategy: Strategy = build_strategy(config.name, config.parameters)
+    return config.certificate_hash == code_hash(strategy)
+
+
+def _registered(name: str) -> str:
+    build_strategy(name)
+    return name
+
+
+def _record(config: StrategyConfig, certificate: Certificate) -> None:
+    config.certificate_hash = certificate.code_hash if certificate.is_passed else ""
+    config.certified_at = clock.wall_now()
+    config.certificate_detail = certificate.as_json()

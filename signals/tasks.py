@@ -1,0 +1,13 @@
+"""The Celery tasks of signals. Each looks in the tables for what is due."""
+
+from celery import shared_task
+from django.conf import settings
+
+from signals import services
+
+
+@shared_task
+def run_due_bars(timeframe: str) -> None:
+    """Run every due bar of a timeframe, unless ENABLE_SIGNALS is off."""
+    if settings.ENV.enable_signals:
+        services.run_due_bars(timeframe=timeframe)
