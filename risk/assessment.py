@@ -106,9 +106,7 @@ def composite_score(size: float, heat: float, position_risk: float) -> float:
 
     `size` in quote units; `heat` and `position_risk` (the loss at the stop) as fractions of equity.
     """
-    return (
-        0.4 * min(size / 10_000.0, 1.0) + 0.3 * min(heat, 1.0) + 0.3 * min(position_risk, 1.0)
-    )
+    return 0.4 * min(size / 10_000.0, 1.0) + 0.3 * min(heat, 1.0) + 0.3 * min(position_risk, 1.0)
 
 
 def refusal_before_size(request: Request, limits: Limits, stop: float, target: float) -> int:
@@ -132,9 +130,7 @@ def decide(request: Request, standing: Standing, limits: Limits) -> Verdict:
     """Size the request, place stop and target, and check every limit on the projected values."""
     if not is_valid_request(request, standing):
         nothing = Usage(0.0, 0.0, 0.0, 0.0, 0.0, 0)
-        return Verdict(
-            INVALID_REQUEST, 0, 0.0, 0.0, math.nan, math.nan, 0.0, 0.0, nothing
-        )
+        return Verdict(INVALID_REQUEST, 0, 0.0, 0.0, math.nan, math.nan, 0.0, 0.0, nothing)
     stop = stop_price(request.direction, request.price, request.stop_loss, limits.default_stop)
     target = target_price(
         request.direction, request.price, stop, request.take_profit, limits.reward_risk_ratio

@@ -69,3 +69,16 @@ def apply_fill(
 def unrealised(quantity: int, total_cost: int, ticks: int, unit_num: int, unit_den: int) -> int:
     """What closing the position at a price of `ticks` would realise, in money units."""
     return notional(quantity, ticks, unit_num, unit_den) - total_cost
+
+
+def roll_marks(
+    equity: int, day: int, high_water_mark: int, day_start_equity: int, marked_day: int
+) -> tuple[int, int, int]:
+    """Marking at `equity` on `day` -> (high-water mark, day's starting equity, its day).
+
+    Days are ordinals in UTC. The first mark of a new day is that day's start.
+    """
+    if day > marked_day:
+        day_start_equity = equity
+        marked_day = day
+    return max(high_water_mark, equity), day_start_equity, marked_day

@@ -6,6 +6,7 @@ step, so old rows keep their meaning when a venue changes its grid.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import ClassVar
 
 from django.db import models
@@ -68,9 +69,7 @@ class PendingSignal(models.Model):
     class Meta:
         ordering = ["account", "instrument"]
         constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["account", "instrument"], name="pending_signal_unique"
-            ),
+            models.UniqueConstraint(fields=["account", "instrument"], name="pending_signal_unique"),
         ]
 
     def __str__(self) -> str:
@@ -199,8 +198,8 @@ class Position(models.Model):
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="positions")
     instrument = models.ForeignKey("collectors.Instrument", on_delete=models.PROTECT)
     quantity_steps = models.BigIntegerField(default=0, help_text="signed")
-    total_cost = MoneyField(default=0)
-    realised_pnl = MoneyField(default=0)
+    total_cost = MoneyField(default=Decimal(0))
+    realised_pnl = MoneyField(default=Decimal(0))
     tick_size = models.CharField(max_length=24)
     quantity_step = models.CharField(max_length=24)
     stop_loss = models.FloatField(null=True, blank=True)
@@ -208,7 +207,7 @@ class Position(models.Model):
     entry_signal = models.ForeignKey(
         "signals.Signal", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
-    entry_fees = MoneyField(default=0)
+    entry_fees = MoneyField(default=Decimal(0))
     entered_at = models.DateTimeField(null=True, blank=True, help_text="market time")
     checked_through = models.DateTimeField(
         null=True, blank=True, help_text="open time of the last candle checked for stop and target"

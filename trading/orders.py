@@ -1,7 +1,7 @@
 """Orders and executions as values, and a venue's price grid as integers. Pure.
 
-    OrderError
-    └── GridError    a tick, step or quantity that cannot be counted exactly (permanent)
+OrderError
+└── GridError    a tick, step or quantity that cannot be counted exactly (permanent)
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+from trading import accounting
 from trading.accounting import MAX_STEPS
 
 MONEY_UNITS = 100_000_000  # money units per quote unit
@@ -101,6 +102,33 @@ class Execution:
     realised: int
     quantity_after: int
     cost_after: int
+
+
+def execute(
+    request: OrderRequest, *, quantity: int, total_cost: int, ticks: int, grid: Grid, fee_ppm: int
+) -> Execution:
+    """The request filled at `ticks` against a position of signed `quantity` and `total_cost`."""
+    steps = request.side * request.steps
+    after, cost, realised = accounting.apply_fill(
+        quantity, total_cost, steps, ticks, grid.unit_num, grid.unit_den
+    )
+    amount = accounting.notional(steps, ticks, grid.unit_num, grid.unit_den)
+    return Execution(
+        steps=steps,
+        ticks=ticks,
+        fee=accounting.fee(amount, fee_ppm),
+        realised=realised,
+        quantity_after=after,
+        cost_after=cost,
+    )
+
+
+def transition(held: int, wanted: int) -> tuple[bool, bool]:
+    """What a signal does to a position, as (closes, opens): it moves to the wanted direction.
+
+    Flat closes, the opposite closes and then opens, the same does nothing.
+    """
+    return held not in (0, wanted), wanted not in (0, held)
 
 
 def decimal_text(count: int, numerator: int, denominator: int) -> str:

@@ -1,0 +1,358 @@
+"""A backtest: the analysis rows traded bar by bar through the functions of paper trading. Pure.
+
+For every bar, in the order in which paper trading works off a bar run: exits on the bar, then the
+signals of its close, filled at the next open, then the mark at its close. A signal exists where a
+row differs from the row before (`changed_rows`). An opening that meets no valid next bar
+is refused; a close waits for one. The last bar's signals have no next open and are not traded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from risk.assessment import Request, decide
+from risk.limits import Limits
+from trading import simulator
+from trading.accounting import roll_marks
+from trading.holdings import Holding, marked_equity, marked_portfolio
+from trading.orders import (
+    MONEY_UNITS,
+    SLIPPAGE_BPS,
+    Execution,
+    Grid,
+    OrderRequest,
+    execute,
+    transition,
+)
+from trading.performance import DAY_MS, RoundTrip
+
+HALF_SPREAD_BPS = 1.0
+NO_QUOTE = "no_quote"
+NO_LISTING = "no_listing"
+STOPPED_OUT = "stopped_out"
+PROGRESS_BARS = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tape:
+    """B closed bars by K instruments with the wanted state at each close.
+
+    `valid` says where a bar is real (it can be filled at its open), `has_range` where its high and
+    low are true (a stop may be decided on it). NaN is "none" in the last three arrays.
+    """
+
+    instruments: tuple[str, ...]
+    open_time: NDArray[np.int64]  # (B,) epoch milliseconds
+    close_time: NDArray[np.int64]  # (B,)
+    open: NDArray[np.float64]  # (B, K)
+    high: NDArray[np.float64]
+    low: NDArray[np.float64]
+    close: NDArray[np.float64]
+    valid: NDArray[np.bool_]
+    has_range: NDArray[np.bool_]
+    changed: NDArray[np.bool_]  # where there is a signal
+    direction: NDArray[np.int8]
+    confidence: NDArray[np.float64]
+    stop_loss: NDArray[np.float64]
+    take_profit: NDArray[np.float64]
+    position_size: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What the run is traded under. Instruments without a grid have no listing."""
+
+    strategy: str
+    initial_capital: int  # money units
+    limits: Limits
+    grids: Mapping[str, Grid]
+    min_notionals: Mapping[str, float]
+    fee_ppm: int
+    half_spread_bps: float = HALF_SPREAD_BPS
+    slippage_bps: float = SLIPPAGE_BPS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What the run came to. Money in units; `equity[t]` is the mark at the close of bar t."""
+
+    trades: list[RoundTrip]
+    equity: list[int]
+    cash: int
+    fees: int
+    fill_count: int
+    refusals: dict[str, int]
+    open_holdings: tuple[Holding, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """How an open position came about."""
+
+    time: int
+    price: float
+    fee: int
+
+
+@dataclass(kw_only=True)
+class _Books:
+    """The state of the run between bars."""
+
+    cash: int
+    high_water_mark: int
+    day_start_equity: int
+    day: int
+    holdings: dict[str, Holding] = field(default_factory=dict)
+    entries: dict[str, _Entry] = field(default_factory=dict)
+    stopped: dict[str, int] = field(default_factory=dict)
+    pending_closes: set[str] = field(default_factory=set)
+    trades: list[RoundTrip] = field(default_factory=list)
+    equity: list[int] = field(default_factory=list)
+    refusals: Counter[str] = field(default_factory=Counter)
+    fees: int = 0
+    fill_count: int = 0
+
+
+def run_backtest(
+    tape: Tape, terms: Terms, *, on_progress: Callable[[float], None] | None = None
+) -> Outcome:
+    """Trade the tape. `on_progress` hears the share done (0 to 1) and may raise to stop the run."""
+    books = _Books(
+        cash=terms.initial_capital,
+        high_water_mark=terms.initial_capital,
+        day_start_equity=terms.initial_capital,
+        day=int(tape.open_time[0]) // DAY_MS if len(tape.open_time) else 0,
+    )
+    bars = len(tape.open_time)
+    for bar in range(bars):
+        if on_progress is not None and bar % PROGRESS_BARS == 0:
+            on_progress(bar / bars)
+        _exit_on_bar(tape, terms, books, bar)
+        if bar + 1 < bars:
+            _follow_signals(tape, terms, books, bar, tape.changed[bar])
+        _mark(tape, books, bar)
+    return Outcome(
+        trades=books.trades,
+        equity=books.equity,
+        cash=books.cash,
+        fees=books.fees,
+        fill_count=books.fill_count,
+        refusals=dict(books.refusals),
+        open_holdings=tuple(books.holdings.values()),
+    )
+
+
+def changed_rows(direction: NDArray[np.int8], stop_loss: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where a row differs from the one before: in direction, or in its stop while in a position.
+
+    The row before the first is flat.
+    """
+    before = np.zeros_like(direction)
+    before[1:] = direction[:-1]
+    stop_before = np.full_like(stop_loss, math.nan)
+    stop_before[1:] = stop_loss[:-1]
+    same_stop = (stop_loss == stop_before) | (np.isnan(stop_loss) & np.isnan(stop_before))
+    changed: NDArray[np.bool_] = (direction != before) | ((direction != 0) & ~same_stop)
+    return changed
+
+
+def _exit_on_bar(tape: Tape, terms: Terms, books: _Books, bar: int) -> None:
+    for column, coin_id in enumerate(tape.instruments):
+        holding = books.holdings.get(coin_id)
+        if holding is None or not tape.has_range[bar, column]:
+            continue
+        leg, price = simulator.protective_exit(
+            holding.direction,
+            holding.stop_loss,
+            holding.take_profit,
+            float(tape.open[bar, column]),
+            float(tape.high[bar, column]),
+            float(tape.low[bar, column]),
+        )
+        if leg == simulator.NO_EXIT:
+            continue
+        grid = holding.grid
+        ticks = simulator.exit_ticks(
+            leg, -holding.direction, price, terms.slippage_bps, grid.tick_num, grid.tick_den
+        )
+        if leg == simulator.STOP_HIT:
+            books.stopped[coin_id] = holding.direction
+        reason = "stop_loss" if leg == simulator.STOP_HIT else "take_profit"
+        _close(books, terms, holding, ticks, int(tape.close_time[bar]), reason)
+        books.pending_closes.discard(coin_id)
+
+
+def _follow_signals(
+    tape: Tape, terms: Terms, books: _Books, bar: int, changed: NDArray[np.bool_]
+) -> None:
+    # Closes first: they free what the openings of the same close may use.
+    due = [column for column in range(len(tape.instruments)) if changed[column]]
+    due.sort(key=lambda column: (tape.direction[bar, column] != 0, tape.instruments[column]))
+    for column, coin_id in enumerate(tape.instruments):
+        if coin_id in books.pending_closes and not changed[column]:
+            _close_at_next_open(tape, terms, books, bar, column, "signal")
+    for column in due:
+        coin_id = tape.instruments[column]
+        wanted = int(tape.direction[bar, column])
+        if books.stopped.get(coin_id, wanted) != wanted:
+            del books.stopped[coin_id]
+        holding = books.holdings.get(coin_id)
+        closes, opens = transition(holding.direction if holding else 0, wanted)
+        books.pending_closes.discard(coin_id)
+        if closes:
+            reason = "flip" if opens else "signal"
+            _close_at_next_open(tape, terms, books, bar, column, reason)
+        if opens:
+            _open_at_next_open(tape, terms, books, bar, column)
+
+
+def _next_quote(tape: Tape, terms: Terms, bar: int, column: int) -> tuple[float, float] | None:
+    if not tape.valid[bar + 1, column]:
+        return None
+    price = float(tape.open[bar + 1, column])
+    half = price * terms.half_spread_bps / simulator.BPS
+    return price - half, price + half
+
+
+def _close_at_next_open(
+    tape: Tape, terms: Terms, books: _Books, bar: int, column: int, reason: str
+) -> None:
+    coin_id = tape.instruments[column]
+    quote = _next_quote(tape, terms, bar, column)
+    if quote is None:
+        books.pending_closes.add(coin_id)
+        return
+    books.pending_closes.discard(coin_id)
+    holding = books.holdings[coin_id]
+    ticks = _market_ticks(holding.grid, terms, -holding.direction, quote)
+    _close(books, terms, holding, ticks, int(tape.close_time[bar]), reason)
+
+
+def _open_at_next_open(tape: Tape, terms: Terms, books: _Books, bar: int, column: int) -> None:
+    coin_id = tape.instruments[column]
+    direction = int(tape.direction[bar, column])
+    grid = terms.grids.get(coin_id)
+    if grid is None:
+        books.refusals[NO_LISTING] += 1
+        return
+    if books.stopped.get(coin_id) == direction:
+        books.refusals[STOPPED_OUT] += 1
+        return
+    quote = _next_quote(tape, terms, bar, column)
+    if quote is None or coin_id in books.holdings:
+        books.refusals[NO_QUOTE] += 1
+        return
+    ticks = _market_ticks(grid, terms, direction, quote)
+    request = Request(
+        direction=direction,
+        confidence=float(tape.confidence[bar, column]),
+        price=grid.price(ticks),
+        stop_loss=float(tape.stop_loss[bar, column]),
+        take_profit=float(tape.take_profit[bar, column]),
+        proposed_size=float(tape.position_size[bar, column]),
+        step_notional=grid.step_notional(ticks),
+        min_notional=terms.min_notionals.get(coin_id, 0.0),
+    )
+    portfolio = marked_portfolio(
+        cash=books.cash,
+        holdings=books.holdings.values(),
+        marks=_marks(tape, books, bar),
+        high_water_mark=books.high_water_mark,
+        day_start_equity=books.day_start_equity,
+    )
+    verdict = decide(request, portfolio.standing(coin_id), terms.limits)
+    if not verdict.is_approved:
+        books.refusals[verdict.reason] += 1
+        return
+    order = OrderRequest(side=direction, steps=verdict.steps)
+    execution = execute(
+        order, quantity=0, total_cost=0, ticks=ticks, grid=grid, fee_ppm=terms.fee_ppm
+    )
+    _book(books, execution)
+    books.holdings[coin_id] = Holding(
+        coin_id=coin_id,
+        grid=grid,
+        quantity=execution.quantity_after,
+        total_cost=execution.cost_after,
+        stop_loss=verdict.stop_loss,
+        take_profit=verdict.take_profit,
+    )
+    books.entries[coin_id] = _Entry(
+        time=int(tape.close_time[bar]), price=grid.price(ticks), fee=execution.fee
+    )
+
+
+def _close(
+    books: _Books, terms: Terms, holding: Holding, ticks: int, time: int, reason: str
+) -> None:
+    coin_id = holding.coin_id
+    order = OrderRequest(side=-holding.direction, steps=abs(holding.quantity))
+    execution = execute(
+        order,
+        quantity=holding.quantity,
+        total_cost=holding.total_cost,
+        ticks=ticks,
+        grid=holding.grid,
+        fee_ppm=terms.fee_ppm,
+    )
+    _book(books, execution)
+    del books.holdings[coin_id]
+    entry = books.entries.pop(coin_id)
+    books.trades.append(
+        RoundTrip(
+            instrument=coin_id,
+            strategy=terms.strategy,
+            direction=holding.direction,
+            quantity=holding.grid.quantity(abs(holding.quantity)),
+            entry_price=entry.price,
+            exit_price=holding.grid.price(ticks),
+            pnl=execution.realised / MONEY_UNITS,
+            fees=(entry.fee + execution.fee) / MONEY_UNITS,
+            entered_at=entry.time,
+            exited_at=time,
+            exit_reason=reason,
+        )
+    )
+
+
+def _book(books: _Books, execution: Execution) -> None:
+    books.cash += execution.realised - execution.fee
+    books.fees += execution.fee
+    books.fill_count += 1
+
+
+def _market_ticks(grid: Grid, terms: Terms, side: int, quote: tuple[float, float]) -> int:
+    return simulator.market_fill_ticks(
+        side, quote[0], quote[1], terms.slippage_bps, grid.tick_num, grid.tick_den
+    )
+
+
+def _marks(tape: Tape, books: _Books, bar: int) -> dict[str, int]:
+    marks = {}
+    for column, coin_id in enumerate(tape.instruments):
+        holding = books.holdings.get(coin_id)
+        if holding is not None:
+            marks[coin_id] = simulator.nearest_ticks(
+                float(tape.close[bar, column]), holding.grid.tick_num, holding.grid.tick_den
+            )
+    return marks
+
+
+def _mark(tape: Tape, books: _Books, bar: int) -> None:
+    equity = marked_equity(
+        cash=books.cash, holdings=books.holdings.values(), marks=_marks(tape, books, bar)
+    )
+    books.equity.append(equity)
+    books.high_water_mark, books.day_start_equity, books.day = roll_marks(
+        equity,
+        int(tape.close_time[bar]) // DAY_MS,
+        books.high_water_mark,
+        books.day_start_equity,
+        books.day,
+    )

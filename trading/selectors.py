@@ -1,0 +1,248 @@
+"""Reads of the books: what is due, what is held, what it is worth, whether it adds up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Q, Sum
+
+from collectors.marketdata import duration, to_ms
+from collectors.models import Instrument, Ohlcv
+from collectors.selectors import candle_at
+from risk.portfolio import Portfolio
+from signals.models import BarRun, RunState, Signal
+from trading.accounting import apply_fill
+from trading.fields import to_units
+from trading.holdings import Holding, marked_equity, marked_portfolio
+from trading.models import Account, EquityPoint, Fill, LedgerEntry, Position, Side, Trade
+from trading.orders import Grid
+from trading.performance import RoundTrip, measure_performance
+from trading.simulator import nearest_ticks
+
+
+def due_runs(*, account: Account) -> list[BarRun]:
+    """The finished bar runs that the account has not worked off, oldest first, none skipped.
+
+    A run that is not finished holds back those after it. A new account begins with the first bar
+    that closes after the account was made.
+    """
+    if account.processed_bar is not None:
+        newer = Q(bar_open_time__gt=account.processed_bar)
+    else:
+        newer = Q(bar_open_time__gt=account.created_at - duration(account.timeframe))
+    due = []
+    for run in BarRun.objects.filter(newer, timeframe=account.timeframe).order_by("bar_open_time"):
+        if run.state != RunState.DONE:
+            break
+        due.append(run)
+    return due
+
+
+def signals_to_execute(*, account: Account, run: BarRun) -> list[Signal]:
+    """The run's signals of the account's subscriptions: closing ones first, then by instrument."""
+    signals = run.signals.filter(strategy__in=account.subscriptions).select_related("instrument")
+    return sorted(
+        signals, key=lambda row: (row.direction != 0, row.instrument.coin_id, row.strategy)
+    )
+
+
+def open_positions(*, account_id: int) -> list[Position]:
+    """The positions that are not flat, by instrument."""
+    return list(
+        Position.objects.filter(account_id=account_id)
+        .exclude(quantity_steps=0)
+        .select_related("instrument", "entry_signal")
+        .order_by("instrument__coin_id")
+    )
+
+
+def holding_of(*, position: Position) -> Holding:
+    """The position as the pure value."""
+    return Holding(
+        coin_id=position.instrument.coin_id,
+        grid=Grid.of(position.tick_size, position.quantity_step),
+        quantity=position.quantity_steps,
+        total_cost=to_units(position.total_cost),
+        stop_loss=math.nan if position.stop_loss is None else position.stop_loss,
+        take_profit=math.nan if position.take_profit is None else position.take_profit,
+    )
+
+
+def usable_candle(*, instrument: Instrument, timeframe: str, open_time: datetime) -> Ohlcv | None:
+    """The stored candle of one bar, unless it was built from samples (no true high and low)."""
+    candle = candle_at(instrument=instrument, timeframe=timeframe, open_time=open_time)
+    return None if candle is None or candle.is_sampled else candle
+
+
+def marks_at(
+    *, holdings: Iterable[Holding], timeframe: str, bar: datetime | None
+) -> dict[str, int]:
+    """Ticks by coin id to mark at: the newest close up to the bar, else the position's own cost.
+
+    `bar` None means the newest candle there is.
+    """
+    marks = {}
+    for holding in holdings:
+        candles = Ohlcv.objects.filter(instrument__coin_id=holding.coin_id, timeframe=timeframe)
+        if bar is not None:
+            candles = candles.filter(open_time__lte=bar)
+        close = candles.order_by("-open_time").values_list("close", flat=True).first()
+        grid = holding.grid
+        marks[holding.coin_id] = (
+            holding.cost_ticks
+            if close is None
+            else nearest_ticks(close, grid.tick_num, grid.tick_den)
+        )
+    return marks
+
+
+def account_portfolio(*, account: Account, bar: datetime | None) -> Portfolio:
+    """The account as risk sees it, marked at the closes of a bar (None: the newest closes)."""
+    holdings = [holding_of(position=row) for row in open_positions(account_id=account.pk)]
+    return marked_portfolio(
+        cash=to_units(account.cash),
+        holdings=holdings,
+        marks=marks_at(holdings=holdings, timeframe=account.timeframe, bar=bar),
+        high_water_mark=to_units(account.high_water_mark),
+        day_start_equity=to_units(account.day_start_equity),
+    )
+
+
+def account_worth(*, account: Account, bar: datetime | None) -> tuple[int, int]:
+    """(equity, gross exposure) in money units, marked at the closes of a bar."""
+    holdings = [holding_of(position=row) for row in open_positions(account_id=account.pk)]
+    marks = marks_at(holdings=holdings, timeframe=account.timeframe, bar=bar)
+    equity = marked_equity(cash=to_units(account.cash), holdings=holdings, marks=marks)
+    return equity, sum(abs(holding.exposure(marks[holding.coin_id])) for holding in holdings)
+
+
+def equity_curve(
+    *, account_id: int, start: datetime | None = None, limit: int | None = None
+) -> list[tuple[datetime, Decimal]]:
+    """(market time, equity), oldest first; the newest `limit` points when given."""
+    points = EquityPoint.objects.filter(account_id=account_id)
+    if start is not None:
+        points = points.filter(at__gte=start)
+    newest_first = points.order_by("-at").values_list("at", "equity")
+    return list(newest_first if limit is None else newest_first[:limit])[::-1]
+
+
+def account_summary(*, account_id: int) -> dict[str, Any]:
+    """What a dashboard says of an account; amounts are Decimal, shares are fractions."""
+    account = Account.objects.select_related("profile").get(pk=account_id)
+    portfolio = account_portfolio(account=account, bar=None)
+    trades = round_trips(account_id=account_id)
+    wins = sum(1 for trade in trades if trade.net > 0.0)
+    return {
+        "id": account.pk,
+        "name": account.name,
+        "trading_state": account.profile.trading_state,
+        "cash": account.cash,
+        "equity": Decimal(f"{portfolio.equity:.2f}"),
+        "initial_capital": account.initial_capital,
+        "total_return": portfolio.equity / float(account.initial_capital) - 1.0,
+        "drawdown": portfolio.drawdown,
+        "daily_pnl": Decimal(f"{portfolio.daily_pnl:.2f}"),
+        "gross_exposure": Decimal(f"{portfolio.gross_exposure:.2f}"),
+        "open_positions": portfolio.open_positions,
+        "fill_count": account.fills.count(),
+        "trade_count": len(trades),
+        "win_rate": wins / len(trades) if trades else None,
+        "processed_bar": account.processed_bar,
+    }
+
+
+def round_trips(*, account_id: int) -> list[RoundTrip]:
+    """The account's closed trades as values, oldest first."""
+    rows = Trade.objects.filter(account_id=account_id).select_related("instrument")
+    return [
+        RoundTrip(
+            instrument=row.instrument.coin_id,
+            strategy=row.strategy,
+            direction=row.direction,
+            quantity=float(row.quantity),
+            entry_price=row.entry_price,
+            exit_price=row.exit_price,
+            pnl=float(row.pnl),
+            fees=float(row.fees),
+            entered_at=to_ms(row.entered_at),
+            exited_at=to_ms(row.exited_at),
+            exit_reason=row.exit_reason,
+        )
+        for row in rows.order_by("exited_at", "id")
+    ]
+
+
+def account_performance(*, account_id: int) -> dict[str, float | int | None]:
+    """Every metric of `trading.performance` over the account's life."""
+    account = Account.objects.get(pk=account_id)
+    curve = equity_curve(account_id=account_id)
+    fees = account.fills.aggregate(total=Sum("fee"))["total"] or Decimal(0)
+    return measure_performance(
+        trades=round_trips(account_id=account_id),
+        times=[to_ms(at) for at, _ in curve],
+        equity=[float(value) for _, value in curve],
+        initial_capital=float(account.initial_capital),
+        fees_paid=float(fees),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconciliation:
+    """The books recomputed from their entries; `mismatches` is empty when they add up."""
+
+    cash: Decimal
+    entries_total: Decimal
+    mismatches: tuple[str, ...]
+
+
+def recompute_books(*, account: Account) -> Reconciliation:
+    """Add up the ledger and replay every fill, and compare with cash and positions."""
+    total = LedgerEntry.objects.filter(account=account).aggregate(total=Sum("amount"))["total"]
+    entries_total = total or Decimal(0)
+    mismatches = []
+    if entries_total != account.cash:
+        mismatches.append(f"cash {account.cash} is not the sum of entries {entries_total}")
+    replayed = _replay_fills(account)
+    positions = {row.instrument_id: row for row in Position.objects.filter(account=account)}
+    for instrument_id in sorted(replayed.keys() | positions.keys()):
+        expected = replayed.get(instrument_id, (0, 0, 0))
+        row = positions.get(instrument_id)
+        found = _books_of(row) if row is not None else (0, 0, 0)
+        if found != expected:
+            mismatches.append(f"position {instrument_id} is {found}, its fills make {expected}")
+    return Reconciliation(
+        cash=account.cash, entries_total=entries_total, mismatches=tuple(mismatches)
+    )
+
+
+def _replay_fills(account: Account) -> Mapping[int, tuple[int, int, int]]:
+    books: dict[int, tuple[int, int, int]] = {}
+    for fill in Fill.objects.filter(account=account).select_related("order").order_by("id"):
+        order = fill.order
+        grid = Grid.of(order.tick_size, order.quantity_step)
+        steps = fill.quantity_steps if order.side == Side.BUY else -fill.quantity_steps
+        quantity, cost, realised = books.get(order.instrument_id, (0, 0, 0))
+        quantity, cost, gained = apply_fill(
+            quantity, cost, steps, fill.price_ticks, grid.unit_num, grid.unit_den
+        )
+        books[order.instrument_id] = (quantity, cost, realised + gained)
+    return books
+
+
+def _books_of(position: Position) -> tuple[int, int, int]:
+    return (
+        position.quantity_steps,
+        to_units(position.total_cost),
+        to_units(position.realised_pnl),
+    )
+
+
+def bar_close(*, timeframe: str, bar: datetime) -> datetime:
+    """The moment at which a bar is known."""
+    return bar + duration(timeframe)

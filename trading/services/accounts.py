@@ -1,0 +1,130 @@
+"""Accounts: made with their first deposit, locked for every change, checked against the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+
+import structlog
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from collectors import clock
+from risk.models import RiskProfile, TradingState
+from risk.services import set_trading_state
+from trading.models import Account, EntryKind, LedgerEntry, default_subscriptions
+from trading.orders import TAKER_FEE_PPM
+from trading.selectors import Reconciliation, recompute_books
+
+log = structlog.get_logger(__name__)
+PAPER = "paper"
+
+
+@contextmanager
+def locked_account(account_id: int) -> Iterator[Account]:
+    """A transaction that holds the account's lock: the row of its risk profile.
+
+    Whatever changes the account's books or its trading state takes this lock first, so workers
+    take turns and see each other's committed rows. Accounts do not wait for each other.
+    """
+    with transaction.atomic():
+        profile = RiskProfile.objects.select_for_update(of=("self",)).get(account=account_id)
+        account = Account.objects.get(pk=account_id)
+        account.profile = profile
+        yield account
+
+
+def seed_account() -> Account:
+    """The account "paper" with the profile of the environment, made at the first start only."""
+    existing = Account.objects.filter(name=PAPER).first()
+    if existing is not None:
+        return existing
+    environment = settings.ENV
+    return create_account(
+        name=PAPER,
+        initial_capital=Decimal(str(environment.initial_capital)),
+        max_position_size=environment.max_position_size,
+        max_portfolio_risk=environment.max_portfolio_risk,
+    )
+
+
+def create_account(
+    *,
+    name: str,
+    initial_capital: Decimal,
+    exchange: str = "binance",
+    timeframe: str = "1h",
+    subscriptions: Sequence[str] | None = None,
+    max_position_size: float = 0.10,
+    max_portfolio_risk: float = 0.25,
+) -> Account:
+    """An account with its own risk profile and the deposit of its capital, in one transaction.
+
+    Raises ValidationError naming the wrong field.
+    """
+    if exchange not in TAKER_FEE_PPM:
+        raise ValidationError({"exchange": f"one of {', '.join(TAKER_FEE_PPM)}"})
+    if not initial_capital.is_finite() or initial_capital <= 0:
+        raise ValidationError({"initial_capital": "a positive amount"})
+    now = clock.now()
+    with transaction.atomic():
+        profile = RiskProfile(
+            name=name,
+            max_position_size=max_position_size,
+            max_portfolio_risk=max_portfolio_risk,
+        )
+        profile.full_clean()
+        profile.save()
+        account = Account(
+            name=name,
+            profile=profile,
+            exchange=exchange,
+            timeframe=timeframe,
+            subscriptions=list(subscriptions or default_subscriptions()),
+            initial_capital=initial_capital,
+            cash=initial_capital,
+            high_water_mark=initial_capital,
+            day_start_equity=initial_capital,
+            day=now.date(),
+            created_at=now,
+        )
+        account.full_clean()
+        account.save()
+        LedgerEntry.objects.create(
+            account=account, kind=EntryKind.DEPOSIT, amount=initial_capital, at=now
+        )
+    return account
+
+
+def update_account(
+    *,
+    account_id: int,
+    subscriptions: Sequence[str] | None = None,
+    is_active: bool | None = None,
+) -> Account:
+    """Change what an account follows and whether it trades at all; None leaves a value alone."""
+    with locked_account(account_id) as account:
+        if subscriptions is not None:
+            account.subscriptions = list(subscriptions)
+        if is_active is not None:
+            account.is_active = is_active
+        account.save(update_fields=["subscriptions", "is_active"])
+    return account
+
+
+def reconcile(*, account_id: int) -> Reconciliation:
+    """Recompute cash and positions from entries and fills; a mismatch halts the account."""
+    with locked_account(account_id) as account:
+        result = recompute_books(account=account)
+        if result.mismatches and account.profile.trading_state != TradingState.HALTED:
+            set_trading_state(
+                profile_id=account.profile_id,
+                state=TradingState.HALTED,
+                reason=f"ledger mismatch: {result.mismatches[0]}",
+                by="reconciliation",
+            )
+    if result.mismatches:
+        log.error("ledger_mismatch", account=account_id, mismatches=result.mismatches)
+    return result

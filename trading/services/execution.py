@@ -1,0 +1,256 @@
+"""From a signal to its fills: move the position to the wanted state, once.
+
+Design of the bookkeeping: what a signal has caused is read from the rows it leaves (orders and the
+one decision per profile and signal), so a replay changes nothing. Only a signal that still waits
+for a quote has a row that says so, its `PendingSignal`.
+
+    TradingError
+    └── NoQuoteError    a person's order met no usable quote (retryable)
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from functools import partial
+
+import structlog
+from django.db import transaction
+
+from collectors import clock
+from collectors.marketdata import duration, last_closed
+from collectors.models import Instrument
+from risk.assessment import Request
+from risk.models import RiskDecision
+from risk.services import assess, refuse
+from signals.models import Signal
+from trading.backtest import NO_LISTING, NO_QUOTE, STOPPED_OUT
+from trading.events import decisions_recorded
+from trading.models import Account, Fill, Order, OrderLeg, PendingSignal, Position
+from trading.orders import OrderError, transition
+from trading.selectors import account_portfolio
+from trading.services.accounts import locked_account
+from trading.services.fills import (
+    Occasion,
+    Venue,
+    close_whole_position,
+    open_position,
+    position_for,
+)
+from trading.services.quotes import Offer, current_offer
+
+log = structlog.get_logger(__name__)
+LATE = "late"
+NOT_COUNTABLE = "not_countable"
+
+
+class TradingError(Exception):
+    """An order by a person cannot be carried out. Nothing was written."""
+
+
+class NoQuoteError(TradingError):
+    """There is no fresh quote to trade at. Try again."""
+
+
+def execute_signal(*, account: Account, signal: Signal, run_bar: datetime | None) -> None:
+    """Do what the signal still asks for; leave it pending when no usable quote is there.
+
+    `run_bar` is the bar run being worked off, None for the retry of a pending signal. Whoever
+    comes late (the run is worked off, the signal was overtaken) changes nothing.
+    """
+    offer = current_offer(account=account, instrument=signal.instrument, since=signal.at)
+    try:
+        with locked_account(account.pk) as current:
+            if _is_still_due(current, signal, run_bar):
+                _move_to_wanted(current, signal, offer, is_retry=run_bar is None)
+    except OrderError as error:
+        # Nothing of the signal was written: the refusal stands alone, and the others go on.
+        log.error("order_impossible", signal=signal.pk, error=str(error))
+        with locked_account(account.pk) as current:
+            PendingSignal.objects.filter(account=current, signal=signal).delete()
+            if not _is_decided(current, signal):
+                _refuse(current, signal, NOT_COUNTABLE, offer)
+
+
+def close_position(*, account_id: int, coin_id: str) -> Fill | None:
+    """Close what the account holds of an instrument, by a person; None when it holds nothing.
+
+    Works in every trading state. Raises NoQuoteError.
+    """
+    account = Account.objects.get(pk=account_id)
+    instrument = Instrument.objects.get(coin_id=coin_id)
+    offer = current_offer(account=account, instrument=instrument, since=None)
+    with locked_account(account_id) as current:
+        position = position_for(account=current, instrument=instrument, venue=offer.venue)
+        if not position.quantity_steps:
+            return None
+        if offer.quote is None or offer.venue is None:
+            raise NoQuoteError(f"no fresh quote of {coin_id} at {current.exchange}")
+        PendingSignal.objects.filter(account=current, instrument=instrument).delete()
+        occasion = Occasion(
+            at=offer.now,
+            bar=last_closed(offer.now, current.timeframe),
+            leg=OrderLeg.CLOSE,
+            reason="manual",
+            quote=offer.recorded(),
+        )
+        return _close_at_quote(current, position, offer.venue, offer, occasion)
+
+
+def _is_still_due(account: Account, signal: Signal, run_bar: datetime | None) -> bool:
+    if run_bar is None:
+        return PendingSignal.objects.filter(account=account, signal=signal).exists()
+    return account.processed_bar is None or account.processed_bar < run_bar
+
+
+def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry: bool) -> None:
+    position = position_for(account=account, instrument=signal.instrument, venue=offer.venue)
+    if position.stopped_direction not in (0, signal.direction):
+        position.stopped_direction = 0
+        position.save(update_fields=["stopped_direction"])
+    held = (position.quantity_steps > 0) - (position.quantity_steps < 0)
+    closes, opens = transition(held, signal.direction)
+    if opens and _is_decided(account, signal):
+        opens = False
+    if opens:
+        refusal = _refusal(account, signal, position, offer, is_retry=is_retry)
+        if refusal:
+            _refuse(account, signal, refusal, offer)
+            opens = False
+    if closes and offer.quote is not None and offer.venue is not None:
+        wanted_after = "flip" if signal.direction else "signal"
+        occasion = _occasion(signal, offer, leg=OrderLeg.CLOSE, reason=wanted_after)
+        _close_at_quote(account, position, offer.venue, offer, occasion)
+        closes = False
+    if opens and not closes and offer.quote is not None and offer.venue is not None:
+        _open_at_quote(account, signal, position, offer.venue, offer)
+        opens = False
+    _keep_pending(account, signal, is_pending=closes or opens)
+
+
+def _refusal(
+    account: Account, signal: Signal, position: Position, offer: Offer, *, is_retry: bool
+) -> str:
+    """Why the opening side of a signal is not even assessed; empty when it is."""
+    if offer.venue is None:
+        return NO_LISTING
+    if position.stopped_direction == signal.direction:
+        return STOPPED_OUT
+    bar = duration(signal.timeframe)
+    if offer.now - signal.at > clock.current().widen(bar):
+        return NO_QUOTE if is_retry else LATE
+    return ""
+
+
+def _open_at_quote(
+    account: Account, signal: Signal, position: Position, venue: Venue, offer: Offer
+) -> None:
+    grid = venue.grid
+    ticks = offer.ticks(signal.direction, venue)
+    bar = max(signal.bar_open_time, account.processed_bar or signal.bar_open_time)
+    request = Request(
+        direction=signal.direction,
+        confidence=signal.confidence,
+        price=grid.price(ticks),
+        stop_loss=_or_nan(signal.stop_loss),
+        take_profit=_or_nan(signal.take_profit),
+        proposed_size=_or_nan(signal.position_size),
+        step_notional=grid.step_notional(ticks),
+        min_notional=venue.min_notional,
+    )
+    decision, verdict = assess(
+        profile=account.profile,
+        portfolio=account_portfolio(account=account, bar=bar),
+        instrument=signal.instrument,
+        request=request,
+        at=offer.now,
+        signal=signal,
+        context={"quote": offer.recorded(), "marked_at_bar": bar.isoformat()},
+    )
+    _announce_decision(decision)
+    if verdict.is_approved:
+        open_position(
+            account=account,
+            position=position,
+            venue=venue,
+            verdict=verdict,
+            direction=signal.direction,
+            ticks=ticks,
+            occasion=_occasion(signal, offer, leg=OrderLeg.OPEN, reason="", decision=decision),
+        )
+
+
+def _close_at_quote(
+    account: Account, position: Position, venue: Venue, offer: Offer, occasion: Occasion
+) -> Fill:
+    side = -1 if position.quantity_steps > 0 else 1
+    held_on = venue.on_grid_of(position)
+    return close_whole_position(
+        account=account,
+        position=position,
+        venue=held_on,
+        ticks=offer.ticks(side, held_on),
+        occasion=occasion,
+    )
+
+
+def _occasion(
+    signal: Signal,
+    offer: Offer,
+    *,
+    leg: str,
+    reason: str,
+    decision: RiskDecision | None = None,
+) -> Occasion:
+    return Occasion(
+        at=offer.now,
+        bar=signal.bar_open_time,
+        leg=leg,
+        reason=reason,
+        quote=offer.recorded(),
+        signal=signal,
+        decision=decision,
+    )
+
+
+def _keep_pending(account: Account, signal: Signal, *, is_pending: bool) -> None:
+    """Only the newest signal of an instrument may wait; it replaces or clears what waited."""
+    if is_pending:
+        PendingSignal.objects.update_or_create(
+            account=account, instrument=signal.instrument, defaults={"signal": signal}
+        )
+    else:
+        PendingSignal.objects.filter(account=account, instrument=signal.instrument).delete()
+
+
+def _is_decided(account: Account, signal: Signal) -> bool:
+    return (
+        RiskDecision.objects.filter(profile=account.profile, signal=signal).exists()
+        or Order.objects.filter(account=account, signal=signal, leg=OrderLeg.OPEN).exists()
+    )
+
+
+def _refuse(account: Account, signal: Signal, reason: str, offer: Offer) -> None:
+    decision = refuse(
+        profile=account.profile,
+        instrument=signal.instrument,
+        direction=signal.direction,
+        reason=reason,
+        at=offer.now,
+        signal=signal,
+        context={"quote": offer.recorded(), "signal_at": signal.at.isoformat()},
+    )
+    _announce_decision(decision)
+
+
+def _announce_decision(decision: RiskDecision) -> None:
+    transaction.on_commit(
+        partial(
+            decisions_recorded.send_robust, sender=RiskDecision, decision_ids=[decision.pk]
+        ),
+        robust=True,
+    )
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
