@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 TIMEFRAMES: dict[str, timedelta] = {
     "1m": timedelta(minutes=1),
@@ -44,6 +47,37 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True):
     event_time: datetime
     received_at: datetime
     sequence: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandleMatrix:
+    """Aligned candles: B bars of the whole grid, oldest first, by K instruments.
+
+    A hole carries the last close with zero volume and `valid` false; before an instrument's first
+    candle all prices are its first open, invalid too. A volume that its source does not have is
+    zero. NaN never occurs. An instrument without any candle carries ones.
+    """
+
+    timeframe: str
+    coin_ids: tuple[str, ...]
+    open_time: NDArray[np.int64]  # (B,) epoch milliseconds
+    open: NDArray[np.float64]  # (B, K)
+    high: NDArray[np.float64]
+    low: NDArray[np.float64]
+    close: NDArray[np.float64]
+    volume: NDArray[np.float64]
+    valid: NDArray[np.bool_]
+    sampled: NDArray[np.bool_]
+
+
+def candle_key(coin_id: str, timeframe: str) -> str:
+    """The key of a candle series' revision."""
+    return f"candles:{coin_id}:{timeframe}"
+
+
+def macro_key(series_id: str) -> str:
+    """The key of a macro series' revision."""
+    return f"macro:{series_id}"
 
 
 def duration(timeframe: str) -> timedelta:

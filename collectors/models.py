@@ -256,6 +256,9 @@ class CollectionState(models.Model):
     history_from = models.DateTimeField(
         null=True, blank=True, help_text="no source has candles before this open time"
     )
+    leased_until = models.DateTimeField(
+        null=True, blank=True, help_text="wall time; who holds it is asking the providers"
+    )
 
     class Meta:
         ordering = ["instrument", "timeframe"]

@@ -1,0 +1,146 @@
+"""CoinGecko: candles built from price samples, for coins that no exchange lists.
+
+GET /coins/{id}/market_chart/range gives hourly samples in windows of up to 90 days and 5-minute
+samples of the last day (https://docs.coingecko.com/reference/coins-id-market-chart-range). Steps
+are irregular and points may repeat, so samples are sorted, deduplicated and bucketed. Such a
+candle has no true high and low (`is_sampled`), and no volume: `total_volumes` is a rolling 24 h
+figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+
+from collectors.budget import CallBudget
+from collectors.exchange import (
+    Connection,
+    OutsidePlan,
+    ProviderError,
+    UnknownSymbol,
+    sample,
+    status_error,
+)
+from collectors.marketdata import Candle, duration, floor_time, from_ms, to_ms
+
+NAME = "coingecko"
+WINDOW = timedelta(days=89)
+SHORTEST_SAMPLED = timedelta(hours=1)
+KEY_HEADERS = {"demo": "x-cg-demo-api-key", "pro": "x-cg-pro-api-key"}
+OUTSIDE_PLAN = 10012
+
+
+class Sample(msgspec.Struct, array_like=True, frozen=True):
+    """[epoch ms, price]; a price may be null."""
+
+    at: int
+    price: float | None
+
+
+class MarketChart(msgspec.Struct, frozen=True):
+    """The answer of market_chart; `market_caps` and `total_volumes` are not used."""
+
+    prices: list[Sample]
+
+
+class CoinGecko:
+    """The candle source `coingecko`; its symbols are coin ids."""
+
+    name = NAME
+
+    def __init__(
+        self, *, base_url: str, budget: CallBudget, timeout_s: float, plan: str, api_key: str
+    ) -> None:
+        headers = {KEY_HEADERS[plan]: api_key} if plan in KEY_HEADERS and api_key else {}
+        self._connection = Connection(
+            provider=NAME,
+            base_url=base_url,
+            budget=budget,
+            timeout_s=timeout_s,
+            read_error=read_error,
+            headers=headers,
+        )
+
+    def fetch_candles(
+        self, symbol: str, timeframe: str, start: datetime, end: datetime
+    ) -> list[Candle]:
+        """See `collectors.exchange.CandleSource`. Timeframes below an hour give nothing: the
+        samples of past days are an hour apart."""
+        if duration(timeframe) < SHORTEST_SAMPLED:
+            return []
+        samples: list[Sample] = []
+        cursor = start
+        while cursor < end:
+            stop = min(cursor + WINDOW, end)
+            chart = self._connection.get(
+                f"/coins/{symbol}/market_chart/range",
+                {
+                    "vs_currency": "usd",
+                    "from": to_ms(cursor) // 1000,
+                    "to": to_ms(stop) // 1000,
+                },
+                into=MarketChart,
+            )
+            samples += chart.prices
+            cursor = stop
+        candles = sampled_candles(samples, timeframe)
+        return [candle for candle in candles if start <= candle.open_time < end]
+
+
+def sampled_candles(samples: Iterable[Sample], timeframe: str) -> list[Candle]:
+    """Candles from price samples in any order: one for each bar that holds a sample.
+
+    Open is the first price in the bar, close the last, high and low the extremes. A point that
+    repeats a time counts once.
+    """
+    prices = {point.at: point.price for point in samples if point.price is not None}
+    buckets: dict[datetime, list[float]] = {}
+    for at in sorted(prices):
+        buckets.setdefault(floor_time(from_ms(at), timeframe), []).append(prices[at])
+    return [
+        Candle(
+            open_time=open_time,
+            open=bucket[0],
+            high=max(bucket),
+            low=min(bucket),
+            close=bucket[-1],
+            volume=None,
+            source=NAME,
+            is_sampled=True,
+        )
+        for open_time, bucket in buckets.items()
+    ]
+
+
+def read_error(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError | None:
+    """The error of an answer, from any of the four shapes CoinGecko uses."""
+    if status < 300:
+        return None
+    code, text = _refusal(body)
+    if status == 404:
+        return UnknownSymbol(f"coingecko: {text}")
+    if code == OUTSIDE_PLAN:
+        return OutsidePlan(f"coingecko: {text}")
+    return status_error(status, headers, f"coingecko: {text}")
+
+
+def _refusal(body: bytes) -> tuple[int, str]:
+    """The error code (0: none) and text.
+
+    The shapes: {"error": text}, {"status": number, "error": text},
+    {"status": {"error_code", "error_message"}} and the same below "error".
+    """
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return 0, sample(body)
+    for outer in (answer, answer.get("error") if isinstance(answer, dict) else None):
+        status = outer.get("status") if isinstance(outer, dict) else None
+        if isinstance(status, dict):
+            code = status.get("error_code")
+            return (code if isinstance(code, int) else 0), str(status.get("error_message", ""))
+    if isinstance(answer, dict) and isinstance(answer.get("error"), str):
+        return 0, str(answer["error"])
+    return 0, sample(body)

@@ -1,0 +1,286 @@
+"""What every provider client has in common: the contract of a candle source, the error tree, and
+the one way to make a request.
+
+    ProviderError
+    |-- RetryableError           the same request may succeed later
+    |   |-- RateLimited          too many requests; `retry_after` wall seconds when it is known
+    |   |   `-- Banned           the provider bans this address until `retry_after` has passed
+    |   |-- ServerError          5xx: unknown, not failed
+    |   |-- ConnectionFailed     no connection, or it broke
+    |   |   `-- RequestTimedOut  no complete answer in time
+    |   `-- MalformedPayload     the answer does not parse; a sample is in the text
+    `-- PermanentError           the same request will fail again
+        |-- UnknownSymbol        the provider does not have this symbol, coin or series
+        |-- GeographicBlock      451: not served from here
+        |-- KeyMissing           the provider needs an API key and none is set
+        |-- OutsidePlan          the key's plan does not cover the request
+        `-- RequestRefused       any other refusal
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Protocol, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+import redis
+import requests
+import structlog
+import tenacity
+
+from collectors.budget import BudgetExhausted, CallBudget
+from collectors.marketdata import Candle
+
+log = structlog.get_logger(__name__)
+
+CONNECT_TIMEOUT_S = 5.0
+ATTEMPTS = 3
+LONGEST_RETRY_AFTER_S = 10.0
+BODY_LIMIT = 32 * 1024 * 1024
+SAMPLE_LENGTH = 200
+
+T = TypeVar("T")
+
+
+class ProviderError(Exception):
+    """Any failure to get data from a provider."""
+
+
+class RetryableError(ProviderError):
+    """The same request may succeed later."""
+
+
+class RateLimited(RetryableError):
+    """Too many requests. Wait `retry_after` wall seconds (None: not said)."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Banned(RateLimited):
+    """The provider bans this address for `retry_after` seconds. Lower the call rate."""
+
+
+class ServerError(RetryableError):
+    """The provider failed (5xx); whether it did the work is unknown."""
+
+
+class ConnectionFailed(RetryableError):
+    """No connection to the provider, or it broke. Check the network and the URL."""
+
+
+class RequestTimedOut(ConnectionFailed):
+    """No complete answer within the request timeout."""
+
+
+class MalformedPayload(RetryableError):
+    """The answer does not have the documented shape."""
+
+
+class PermanentError(ProviderError):
+    """The same request will fail again."""
+
+
+class UnknownSymbol(PermanentError):
+    """The provider does not have this symbol, coin or series."""
+
+
+class GeographicBlock(PermanentError):
+    """The provider does not serve this country. Take the source out of CANDLE_SOURCES."""
+
+
+class KeyMissing(PermanentError):
+    """The provider needs an API key and none is set. Set the named variable."""
+
+
+class OutsidePlan(PermanentError):
+    """The API plan does not cover the request (too old, or too much)."""
+
+
+class RequestRefused(PermanentError):
+    """The provider refuses the request; the text carries its reason."""
+
+
+class CandleSource(Protocol):
+    """Where candles come from. One file and one line in `collectors.sources` each."""
+
+    name: str
+
+    def fetch_candles(
+        self, symbol: str, timeframe: str, start: datetime, end: datetime
+    ) -> list[Candle]:
+        """The candles with start <= open_time < end, oldest first; bars that the source does not
+        have are left out. `end` is at most the open time of the bar that is forming now, so no
+        forming bar is returned. Raises ProviderError.
+        """
+
+
+ErrorReader = Callable[[int, Mapping[str, str], bytes], ProviderError | None]
+
+
+def status_error(status: int, headers: Mapping[str, str], text: str) -> ProviderError | None:
+    """The error of an HTTP status that means the same at every provider, None for success."""
+    if status < 300:
+        return None
+    if status == 429:
+        return RateLimited(text, retry_after(headers))
+    if status == 418:
+        return Banned(text, _ban_seconds(text) or retry_after(headers))
+    if status == 451:
+        return GeographicBlock(text)
+    if status >= 500:
+        return ServerError(f"{status}: {text}")
+    return RequestRefused(f"{status}: {text}")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds of a Retry-After header, None when it is missing or not a number."""
+    try:
+        return max(float(headers.get("Retry-After", "")), 0.0)
+    except ValueError:
+        return None
+
+
+def _ban_seconds(text: str) -> float | None:
+    """Binance writes the end of a ban (epoch ms) into the message and nowhere else."""
+    found = re.search(r"until (\d{13})", text)
+    return max(int(found.group(1)) / 1000 - time.time(), 1.0) if found else None
+
+
+def sample(body: bytes) -> str:
+    """The beginning of a body, for a log line or an error text."""
+    return body[:SAMPLE_LENGTH].decode("utf-8", "replace")
+
+
+class Connection:
+    """One provider's HTTP session: bounded, counted, retried. Not to be shared by threads."""
+
+    def __init__(
+        self,
+        *,
+        provider: str,
+        base_url: str,
+        budget: CallBudget,
+        timeout_s: float,
+        read_error: ErrorReader,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.provider = provider
+        self._base_url = base_url.rstrip("/")
+        self._budget = budget
+        self._timeout_s = timeout_s
+        self._read_error = read_error
+        self._session = requests.Session()
+        self._session.headers.update({"Accept": "application/json", **(headers or {})})
+        # A proxy of the environment must not see requests to this machine.
+        self._session.trust_env = urlsplit(base_url).hostname not in {"127.0.0.1", "localhost"}
+
+    def get(
+        self, path: str, params: Mapping[str, str | int], *, into: type[T], weight: int = 1
+    ) -> T:
+        """GET `path` and decode the JSON answer as `into`. Raises ProviderError.
+
+        Retryable failures are tried up to three times with jitter, and Retry-After is obeyed
+        when it is short; a longer one is left to the next tick.
+        """
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_worth_another_try),
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=_wait_before_retry,
+            reraise=True,
+        )
+        return retrying(self._get_once, path, params, into, weight)
+
+    def _get_once(
+        self, path: str, params: Mapping[str, str | int], into: type[T], weight: int
+    ) -> T:
+        try:
+            self._budget.reserve(self.provider, weight)
+        except BudgetExhausted as error:
+            raise RateLimited(str(error), error.retry_after) from None
+        except redis.RedisError as error:
+            raise ConnectionFailed(f"the call budget in Redis: {error}") from error
+        started = time.monotonic()
+        failed = True
+        try:
+            answer = self._exchange(path, params, into)
+            failed = False
+        except RateLimited as error:
+            if error.retry_after:
+                self._budget.block(self.provider, error.retry_after)
+            raise
+        finally:
+            elapsed = (time.monotonic() - started) * 1000
+            self._budget.record(
+                self.provider, path, weight=weight, failed=failed, response_ms=elapsed
+            )
+        return answer
+
+    def _exchange(self, path: str, params: Mapping[str, str | int], into: type[T]) -> T:
+        try:
+            with self._session.get(
+                f"{self._base_url}{path}",
+                params=params,
+                timeout=(min(CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                body = self._read_body(response)
+        except requests.Timeout as error:
+            raise RequestTimedOut(f"{self.provider}{path}: {_cause(error)}") from error
+        except (requests.RequestException, OSError) as error:
+            raise ConnectionFailed(f"{self.provider}{path}: {_cause(error)}") from error
+        used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
+        if used.isdigit():
+            self._budget.reconcile(self.provider, int(used))
+        error = self._read_error(response.status_code, response.headers, body)
+        if error is not None:
+            raise error
+        try:
+            return msgspec.json.decode(body, type=into, strict=False)
+        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+            log.warning("payload_malformed", provider=self.provider, path=path, sample=sample(body))
+            raise MalformedPayload(f"{self.provider}{path}: {problem}") from problem
+
+    def _read_body(self, response: requests.Response) -> bytes:
+        """The whole body within the total timeout and the size cap."""
+        deadline = time.monotonic() + self._timeout_s
+        chunks: list[bytes] = []
+        size = 0
+        for chunk in response.iter_content(256 * 1024):
+            size += len(chunk)
+            chunks.append(chunk)
+            if size > BODY_LIMIT:
+                raise MalformedPayload(f"{self.provider}: an answer of over {BODY_LIMIT} bytes")
+            if time.monotonic() > deadline:
+                raise RequestTimedOut(f"{self.provider}: no whole answer in {self._timeout_s} s")
+        return b"".join(chunks)
+
+
+def _cause(error: Exception) -> str:
+    """What went wrong, without the URL: its query string may carry a key."""
+    text = type(error).__name__
+    inner = error.args[0] if error.args else None
+    reason = getattr(inner, "reason", None)
+    return f"{text} ({type(reason).__name__})" if reason is not None else text
+
+
+def _worth_another_try(error: BaseException) -> bool:
+    if isinstance(error, RateLimited):
+        return error.retry_after is None or error.retry_after <= LONGEST_RETRY_AFTER_S
+    return isinstance(error, RetryableError)
+
+
+_jittered = tenacity.wait_random_exponential(multiplier=0.25, max=3)
+
+
+def _wait_before_retry(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    if isinstance(error, RateLimited) and error.retry_after is not None:
+        return error.retry_after
+    return float(_jittered(state))

@@ -1,0 +1,150 @@
+"""The instruments and macro series a new installation starts with.
+
+A seed makes what is missing and never changes what an operator has edited. Sources of the price
+grids: the exchanges' instrument lists (tickSize, stepSize / qtyStep, MIN_NOTIONAL).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from django.db import transaction
+
+from collectors.models import Instrument, Listing, MacroSeries, Tier
+from collectors.sources import EXCHANGES
+
+# FET, AGIX and OCEAN merged into one token; AGIX and OCEAN pairs ended.
+# https://www.binance.com/en/support/announcement (2024-07-01 03:00 UTC)
+ASI_MERGER = datetime(2024, 7, 1, 3, tzinfo=UTC)
+# RNDR became RENDER; the old symbol ended.
+RENDER_RENAMED = datetime(2024, 7, 22, 9, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """An instrument's symbol at the exchanges, valid until `valid_to`.
+
+    It has no beginning: an exchange says itself from when on it has candles.
+    """
+
+    name: str
+    tick_size: str
+    quantity_step: str
+    min_notional: str = "5"
+    valid_to: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One instrument; without symbols it is known to CoinGecko only."""
+
+    coin_id: str
+    ticker: str
+    name: str
+    sector: str
+    symbols: tuple[Symbol, ...]
+    tier: Tier = Tier.HOURLY
+
+
+INSTRUMENTS = (
+    Seed(
+        "bitcoin",
+        "BTC",
+        "Bitcoin",
+        "store of value",
+        (Symbol("BTCUSDT", "0.1", "0.001", "100"),),
+        Tier.HIGH_FREQUENCY,
+    ),
+    Seed(
+        "ethereum",
+        "ETH",
+        "Ethereum",
+        "layer 1",
+        (Symbol("ETHUSDT", "0.01", "0.001", "20"),),
+        Tier.HIGH_FREQUENCY,
+    ),
+    Seed("tether", "USDT", "Tether", "stablecoin", ()),
+    Seed("solana", "SOL", "Solana", "layer 1", (Symbol("SOLUSDT", "0.001", "0.01"),)),
+    Seed("ripple", "XRP", "XRP", "payments", (Symbol("XRPUSDT", "0.00001", "0.1"),)),
+    Seed("bittensor", "TAO", "Bittensor", "ai", (Symbol("TAOUSDT", "0.01", "0.001"),)),
+    Seed("fetch-ai", "FET", "Fetch.ai", "ai", (Symbol("FETUSDT", "0.0001", "1"),)),
+    Seed(
+        "singularitynet",
+        "AGIX",
+        "SingularityNET",
+        "ai",
+        (Symbol("AGIXUSDT", "0.00001", "1", valid_to=ASI_MERGER),),
+    ),
+    Seed(
+        "render-token",
+        "RENDER",
+        "Render",
+        "ai",
+        (
+            Symbol("RENDERUSDT", "0.0001", "0.1"),
+            Symbol("RNDRUSDT", "0.0001", "0.1", valid_to=RENDER_RENAMED),
+        ),
+    ),
+    Seed(
+        "ocean-protocol",
+        "OCEAN",
+        "Ocean Protocol",
+        "ai",
+        (Symbol("OCEANUSDT", "0.00001", "1", valid_to=ASI_MERGER),),
+    ),
+    Seed("binancecoin", "BNB", "BNB", "exchange", (Symbol("BNBUSDT", "0.01", "0.01"),)),
+    Seed("cardano", "ADA", "Cardano", "layer 1", (Symbol("ADAUSDT", "0.00001", "1"),)),
+    Seed("polkadot", "DOT", "Polkadot", "layer 0", (Symbol("DOTUSDT", "0.001", "0.1"),)),
+    Seed("dogecoin", "DOGE", "Dogecoin", "meme", (Symbol("DOGEUSDT", "0.00001", "1"),)),
+    Seed("chainlink", "LINK", "Chainlink", "oracle", (Symbol("LINKUSDT", "0.001", "0.01"),)),
+)
+
+MACRO_SERIES = (("VIXCLS", "CBOE Volatility Index: VIX", "index", "daily"),)
+
+
+@transaction.atomic
+def seed_instruments() -> int:
+    """Make the instruments that are missing, with their listings; gives how many were made."""
+    made = 0
+    for seed in INSTRUMENTS:
+        instrument, is_new = Instrument.objects.get_or_create(
+            coin_id=seed.coin_id,
+            defaults={
+                "symbol": seed.ticker,
+                "name": seed.name,
+                "sector": seed.sector,
+                "tier": seed.tier,
+                "source_chain": [*EXCHANGES, "coingecko"] if seed.symbols else ["coingecko"],
+                "is_strategy_enabled": bool(seed.symbols),
+            },
+        )
+        if not is_new:
+            continue
+        made += 1
+        Listing.objects.bulk_create(
+            Listing(
+                instrument=instrument,
+                exchange=exchange,
+                symbol=symbol.name,
+                valid_to=symbol.valid_to,
+                tick_size=symbol.tick_size,
+                quantity_step=symbol.quantity_step,
+                min_notional=symbol.min_notional,
+            )
+            for exchange in EXCHANGES
+            for symbol in seed.symbols
+        )
+    return made
+
+
+def seed_macro_series() -> int:
+    """Make the macro series that are missing; gives how many were made."""
+    made = 0
+    for series_id, name, units, frequency in MACRO_SERIES:
+        _, is_new = MacroSeries.objects.get_or_create(
+            series_id=series_id,
+            defaults={"name": name, "units": units, "frequency": frequency},
+        )
+        made += is_new
+    return made

@@ -1,0 +1,16 @@
+"""What changes the collected data. The other modules of this package are its parts."""
+
+from collectors.services.calls import flush_provider_calls
+from collectors.services.candles import StoreResult, store_candles, store_market
+from collectors.services.coverage import Coverage, ensure_coverage
+from collectors.services.macro import collect_macro
+
+__all__ = [
+    "Coverage",
+    "StoreResult",
+    "collect_macro",
+    "ensure_coverage",
+    "flush_provider_calls",
+    "store_candles",
+    "store_market",
+]

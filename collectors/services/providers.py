@@ -1,0 +1,57 @@
+"""The provider clients of this process, made from the settings."""
+
+from __future__ import annotations
+
+import functools
+import threading
+
+from django.conf import settings
+
+from collectors.budget import CallBudget
+from collectors.exchange import CandleSource
+from collectors.fred import Fred
+from collectors.selectors import redis_client
+from collectors.sources import ProviderAccess, open_candle_source
+
+# A session keeps connections open and must not be shared by threads.
+_clients = threading.local()
+
+
+@functools.cache
+def call_budget() -> CallBudget:
+    """The counters shared by all processes."""
+    return CallBudget(redis_client())
+
+
+def provider_access() -> ProviderAccess:
+    """URLs, keys and timeout from the settings."""
+    return ProviderAccess(
+        urls=settings.PROVIDER_URLS,
+        timeout_s=settings.REQUEST_TIMEOUT,
+        coingecko_plan=settings.ENV.coingecko_plan,
+        coingecko_api_key=settings.ENV.coingecko_api_key,
+        fred_api_key=settings.ENV.fred_api_key,
+    )
+
+
+def candle_source(name: str) -> CandleSource:
+    """This thread's client of a candle source."""
+    opened: dict[tuple[str, ProviderAccess], CandleSource] = _clients.__dict__.setdefault(
+        "sources", {}
+    )
+    access = provider_access()
+    key = (name, str(access))
+    if key not in opened:
+        opened[key] = open_candle_source(name, access=access, budget=call_budget())
+    return opened[key]
+
+
+def fred() -> Fred:
+    """A client of FRED."""
+    access = provider_access()
+    return Fred(
+        base_url=access.urls["FRED_BASE_URL"],
+        budget=call_budget(),
+        timeout_s=access.timeout_s,
+        api_key=access.fred_api_key,
+    )
