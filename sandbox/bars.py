@@ -65,5 +65,5 @@ def fold(rows: Ints, present: NDArray[np.bool_], size: int) -> tuple[Ints, NDArr
             np.where(held, shaped[4], 0).sum(axis=1),
         ]
     )
-    known: NDArray[np.bool_] = held.any(axis=1)
+    known = np.asarray(held.any(axis=1), dtype=np.bool_)
     return np.where(known, folded, 0), known
