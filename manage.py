@@ -16,6 +16,9 @@ def main() -> None:
     if sys.argv[1:2] == ["up"]:
         # Its arguments decide the environment that the settings read.
         launch.prepare(sys.argv[2:])
+    elif sys.argv[1:2] == ["diagnose"]:
+        # It changes nothing: the settings must not make a key on its account.
+        os.environ.setdefault("SECRET_KEY", "not-a-key-diagnose-signs-nothing")
     try:
         execute_from_command_line(sys.argv)
     except ConfigurationError as error:

@@ -58,18 +58,18 @@ def progress() -> Progress:
     point = EquityPoint.objects.filter(account=account).order_by("-at").first()
     return Progress(
         market_time=clock.now(),
-        stages=stage_counts(),
+        stages=stage_counts(live_quotes=live_quotes()),
         equity=None if point is None else point.equity,
         open_positions=Position.objects.filter(account=account).exclude(quantity_steps=0).count(),
         newest=newest_events(),
     )
 
 
-def stage_counts() -> dict[str, int]:
-    """Rows per stage, in the order in which data flows."""
+def stage_counts(*, live_quotes: int) -> dict[str, int]:
+    """Rows per stage, in the order in which data flows; the quotes are no rows, and are given."""
     return {
         "candles": Ohlcv.objects.count(),
-        "live quotes": live_quotes(),
+        "live quotes": live_quotes,
         "macro observations": MacroObservation.objects.count(),
         "bar runs": BarRun.objects.filter(state=RunState.DONE).count(),
         "signals": Signal.objects.count(),

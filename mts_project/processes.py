@@ -96,7 +96,7 @@ def sandbox_spec(
         name="sandbox",
         command=command,
         address=f"http://127.0.0.1:{port}",
-        is_ready=lambda: _accepts("127.0.0.1", port),
+        is_ready=lambda: _answers_http("127.0.0.1", port, "/control/world"),
     )
 
 
@@ -186,7 +186,7 @@ def _web_spec(bind: str, port: int) -> ProcessSpec:
         name="web",
         command=command,
         address=web_address(bind, port),
-        is_ready=lambda: _is_live(host, port),
+        is_ready=lambda: _answers_http(host, port, "/health/live/"),
     )
 
 
@@ -225,10 +225,10 @@ def _accepts(host: str, port: int) -> bool:
         return False
 
 
-def _is_live(host: str, port: int) -> bool:
+def _answers_http(host: str, port: int, path: str) -> bool:
     connection = http.client.HTTPConnection(host, port, timeout=SOCKET_TIMEOUT_S)
     try:
-        connection.request("GET", "/health/live/")
+        connection.request("GET", path)
         return connection.getresponse().status < 500
     except (OSError, http.client.HTTPException):
         return False

@@ -39,10 +39,12 @@ class Summary:
         return [*empty, *broken]
 
 
-def take_summary(*, began_at: datetime, market_start: datetime, market_end: datetime) -> Summary:
+def take_summary(
+    *, began_at: datetime, market_start: datetime, market_end: datetime, live_quotes: int
+) -> Summary:
     """Read the database once the processes are down. `began_at` is wall time."""
     return Summary(
-        stages=pipeline.stage_counts(),
+        stages=pipeline.stage_counts(live_quotes=live_quotes),
         arrivals={
             arrival.stage: None if arrival.at is None else (arrival.at - began_at).total_seconds()
             for arrival in pipeline.first_arrivals()

@@ -1,0 +1,155 @@
+"""Whether this installation could run: configuration, stores, keys, providers. Changes nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import requests
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+
+from mts_project.environment import ConfigurationError
+from mts_project.processes import redis_answers, redis_binary
+
+CONNECT_TIMEOUT_S = 5.0
+READ_TIMEOUT_S = 10.0
+MACRO_SERIES = "VIXCLS"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One check. `failed` is something needed; `warning` is named, and the rest runs."""
+
+    name: str
+    state: Literal["ok", "warning", "failed"]
+    detail: str
+
+
+def diagnose() -> list[Finding]:
+    """Run all checks, those over the network in parallel; at most about ten seconds."""
+    local = [_configuration(), _data_folder(), _database(), _redis()]
+    checks = provider_checks()
+    with ThreadPoolExecutor(max_workers=len(checks)) as pool:
+        remote = list(pool.map(lambda check: check(), checks))
+    return [*local, *remote]
+
+
+def provider_checks() -> list[Callable[[], Finding]]:
+    """One check per provider address; an exchange that is no candle source is not needed."""
+    urls, env = settings.PROVIDER_URLS, settings.ENV
+    header = {"pro": "x-cg-pro-api-key", "demo": "x-cg-demo-api-key"}.get(env.coingecko_plan)
+    headers = {header: env.coingecko_api_key} if header else {}
+    checks: list[Callable[[], Finding]] = [
+        partial(_http, "coingecko", f"{urls['COINGECKO_BASE_URL']}/ping", headers=headers),
+        partial(_http, "binance", f"{urls['BINANCE_REST_URL']}/fapi/v1/ping"),
+        partial(_websocket, "binance", f"{urls['BINANCE_WS_URL']}/ws"),
+        partial(_http, "bybit", f"{urls['BYBIT_REST_URL']}/v5/market/time"),
+        partial(_websocket, "bybit", f"{urls['BYBIT_WS_URL']}/linear"),
+    ]
+    if not env.fred_api_key:
+        return [*checks, _no_fred_key]
+    query = {"series_id": MACRO_SERIES, "api_key": env.fred_api_key, "file_type": "json"}
+    return [*checks, partial(_http, "fred", f"{urls['FRED_BASE_URL']}/series", query=query)]
+
+
+def _configuration() -> Finding:
+    # A wrong value would have ended the process before this line.
+    where = settings.BASE_DIR / ".env"
+    source = f"{where} and the environment" if where.exists() else "the environment (no .env)"
+    return Finding(name="configuration", state="ok", detail=f"from {source}")
+
+
+def _data_folder() -> Finding:
+    folder: Path = settings.DATA_DIR
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        note = "" if existing == folder else " (made at the first start)"
+        return Finding(name="data folder", state="ok", detail=f"{folder}{note}")
+    return Finding(name="data folder", state="failed", detail=f"{folder} cannot be written")
+
+
+def _database() -> Finding:
+    name = "database"
+    if connection.vendor == "sqlite" and not Path(settings.DATABASES["default"]["NAME"]).exists():
+        return Finding(name=name, state="ok", detail="SQLite, made at the first start")
+    try:
+        executor = MigrationExecutor(connection)
+        missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    except DatabaseError as error:
+        return Finding(name=name, state="failed", detail=_one_line(error))
+    finally:
+        connection.close()
+    note = f"{missing} migrations not applied yet" if missing else "migrated"
+    return Finding(name=name, state="ok", detail=f"{connection.vendor}, {note}")
+
+
+def _redis() -> Finding:
+    if redis_answers(settings.REDIS_URL):
+        return Finding(name="redis", state="ok", detail="answers")
+    if settings.ENV.redis_url:
+        return Finding(name="redis", state="failed", detail="no answer at REDIS_URL")
+    try:
+        binary = redis_binary()
+    except ConfigurationError as error:
+        return Finding(name="redis", state="failed", detail=str(error))
+    return Finding(name="redis", state="ok", detail=f"private, started from {binary.name}")
+
+
+def _no_fred_key() -> Finding:
+    detail = "FRED_API_KEY is not set: no macro series is collected"
+    return Finding(name="fred", state="warning", detail=detail)
+
+
+def _http(
+    name: str,
+    url: str,
+    *,
+    headers: dict[str, str] | None = None,
+    query: dict[str, str] | None = None,
+) -> Finding:
+    try:
+        answer = requests.get(
+            url,
+            headers=headers,
+            params=query,
+            timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+            allow_redirects=False,
+            stream=True,
+        )
+        answer.close()
+    except requests.RequestException as error:
+        # The text of the error may hold the query, and with it the key.
+        return _unreachable(name, url, type(error).__name__)
+    if answer.status_code != requests.codes.ok:
+        return _unreachable(name, url, f"HTTP {answer.status_code}")
+    milliseconds = answer.elapsed.total_seconds() * 1000
+    return Finding(name=name, state="ok", detail=f"{url} in {milliseconds:.0f} ms")
+
+
+def _websocket(name: str, url: str) -> Finding:
+    label = f"{name} stream"
+    try:
+        connect(url, open_timeout=CONNECT_TIMEOUT_S, close_timeout=1).close()
+    except (OSError, WebSocketException) as error:
+        return _unreachable(label, url, type(error).__name__, source=name)
+    return Finding(name=label, state="ok", detail=url)
+
+
+def _unreachable(name: str, url: str, why: str, *, source: str = "") -> Finding:
+    is_needed = (source or name) in settings.CANDLE_SOURCES or name == "fred"
+    return Finding(
+        name=name, state="failed" if is_needed else "warning", detail=f"{url} unreachable: {why}"
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

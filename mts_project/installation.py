@@ -1,0 +1,260 @@
+"""The processes of one machine from the first to the last: what starts after what, and the end."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
+from types import FrameType
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.db import DatabaseError, connection
+
+from collectors import clock
+from mts_project import pipeline
+from mts_project.celery import app
+from mts_project.environment import ConfigurationError, private_socket
+from mts_project.launch import BASE_DIR, DemoWorld, Launch
+from mts_project.liveview import Screen
+from mts_project.login import ensure_login
+from mts_project.processes import (
+    FLOWER_USER,
+    flower_password,
+    product_specs,
+    redis_answers,
+    redis_spec,
+    sandbox_spec,
+)
+from mts_project.report import write_report
+from mts_project.seeding import seed_everything
+from mts_project.summary import Summary, summary_table, take_summary
+from mts_project.supervisor import ProcessSpec, StartError, Supervisor
+from mts_project.watchdog import Watchdog
+
+TEND_EVERY_S = 0.1
+LOOK_EVERY_S = 1.0
+READY_TIMEOUT_S = 20.0
+SANDBOX_TIMEOUT_S = 30.0
+# The processes of a demo come up, and fetch their history, before market time reaches its start.
+WARM_UP = timedelta(seconds=6)
+DEMO_USER = "demo"
+INTERRUPTED = 130
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopRequested(BaseException):
+    """Ctrl-C, SIGTERM or SIGHUP while something is being done that may be broken off."""
+
+
+class Installation:
+    """Starts, watches and ends the processes that a `Launch` asks for."""
+
+    def __init__(self, asked: Launch, *, screen: Screen) -> None:
+        self._asked = asked
+        self._screen = screen
+        self._is_stopping = False
+        self._may_break_off = False
+        self._supervisor = Supervisor(
+            log_dir=settings.DATA_DIR / "logs", cwd=BASE_DIR, say=screen.say
+        )
+
+    def run(self) -> int:
+        """Everything, in order. Returns the exit code: 0, 1 (a demo that failed), 2 or 130."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._on_stop)
+        demo = self._asked.demo
+        try:
+            with self._breakable():
+                self._prepare_stores()
+                password = "" if demo is None else _demo_login()
+            self._start_processes()
+            if self._is_stopping:
+                raise StopRequested
+            self._announce(password)
+        except StopRequested:
+            self._supervisor.stop()
+            return INTERRUPTED
+        except (ConfigurationError, StartError) as error:
+            return self._give_up(error)
+        summary = self._watch()
+        if demo is None or summary is None:
+            return 0
+        return self._conclude(summary, demo)
+
+    def _prepare_stores(self) -> None:
+        if not settings.ENV.redis_url and not redis_answers(settings.REDIS_URL):
+            socket_path = private_socket(settings.DATA_DIR)
+            spec = redis_spec(socket_path, append_dir=settings.DATA_DIR / "redis")
+            self._start(spec)
+            self._wait_ready("redis", READY_TIMEOUT_S)
+        elif not redis_answers(settings.REDIS_URL):
+            raise ConfigurationError("REDIS_URL: no Redis server answers there")
+        try:
+            call_command("migrate", verbosity=0, interactive=False)
+        except DatabaseError as error:
+            words = " ".join(str(error).split())
+            raise ConfigurationError(f"the database cannot be used: {words}") from None
+        seed_everything()
+        connection.close()
+
+    def _start_processes(self) -> None:
+        demo, ports = self._asked.demo, self._asked.ports
+        if demo is not None:
+            anchor = start_clock(demo)
+            self._start(
+                sandbox_spec(
+                    port=ports.sandbox,
+                    seed=demo.seed,
+                    speed=demo.speed,
+                    start=demo.start,
+                    anchor=anchor,
+                    replay=demo.replay,
+                )
+            )
+            self._wait_ready("sandbox", SANDBOX_TIMEOUT_S)
+        specs = product_specs(
+            self._asked.names, bind=settings.ENV.bind, ports=ports, data_dir=settings.DATA_DIR
+        )
+        for spec in specs:
+            self._start(spec)
+
+    def _announce(self, password: str) -> None:
+        data_dir, demo = settings.DATA_DIR, self._asked.demo
+        if "flower" in self._asked.names:
+            self._screen.say(
+                f"Flower login: {FLOWER_USER} / {flower_password(data_dir)} "
+                f"(kept in {data_dir / 'flower_password'})"
+            )
+        if demo is not None:
+            world = f"replay of {demo.replay}" if demo.replay else f"seeded world {demo.seed}"
+            self._screen.say(
+                f"{world} from {demo.start:%Y-%m-%d %H:%M} at speed {demo.speed:g}; "
+                f"its data is in {data_dir}"
+            )
+            web = next(state for state in self._supervisor.states() if state.name == "web")
+            self._screen.say(f"dashboard {web.address}  user {DEMO_USER}  password {password}")
+        elif "web" in self._asked.names and not get_user_model().objects.exists():
+            self._screen.say("nobody can log in yet: manage.py createsuperuser")
+        for name in missing_keys():
+            self._screen.say(f"{name}; the rest runs")
+
+    def _watch(self) -> Summary | None:
+        """Until the end; a demo's summary is taken when every process is down."""
+        demo = self._asked.demo
+        watchdog = Watchdog(self._supervisor, app)
+        watchdog.start()
+        seconds = None if demo is None else demo.seconds
+        deadline = None if seconds is None else time.monotonic() + seconds
+        try:
+            with self._screen:
+                look_at = 0.0
+                while not self._is_stopping and (deadline is None or time.monotonic() < deadline):
+                    self._supervisor.tend()
+                    if time.monotonic() >= look_at:
+                        look_at = time.monotonic() + LOOK_EVERY_S
+                        self._look()
+                    time.sleep(TEND_EVERY_S)
+            if demo is None:
+                return None
+            quotes, end = pipeline.live_quotes(), clock.now()
+        finally:
+            watchdog.close()
+            self._screen.say("stopping")
+            self._supervisor.stop()
+        return take_summary(
+            began_at=self._asked.began_at,
+            market_start=demo.start,
+            market_end=end,
+            live_quotes=quotes,
+        )
+
+    def _look(self) -> None:
+        # A database that is away for a moment is no reason to end what is supervised.
+        with suppress(DatabaseError):
+            self._screen.show(pipeline.progress(), self._supervisor.states())
+
+    def _conclude(self, summary: Summary, demo: DemoWorld) -> int:
+        self._screen.console.print(summary_table(summary))
+        path = write_report(summary, folder=settings.DATA_DIR / "reports")
+        self._screen.say(f"report {path}")
+        if demo.seconds is None:
+            return 0
+        if self._is_stopping:
+            return INTERRUPTED
+        for failure in summary.failures:
+            print(f"up: {failure}", file=sys.stderr)
+        return 1 if summary.failures else 0
+
+    def _give_up(self, error: Exception) -> int:
+        """Bad input or a process that cannot start: one line, and no new folder is left."""
+        self._supervisor.stop()
+        connection.close()
+        demo = self._asked.demo
+        if demo is not None:
+            shutil.rmtree(demo.folder, ignore_errors=True)
+            with suppress(OSError):
+                demo.folder.parent.rmdir()
+        print(f"up: {error}", file=sys.stderr)
+        return 2
+
+    def _start(self, spec: ProcessSpec) -> None:
+        pid = self._supervisor.start(spec)
+        self._screen.say(f"{spec.name:16} pid {pid:<8} {spec.address}")
+
+    def _wait_ready(self, name: str, timeout_s: float) -> None:
+        self._supervisor.wait_ready(
+            name, timeout_s=timeout_s, is_stopping=lambda: self._is_stopping
+        )
+
+    def _on_stop(self, number: int, frame: FrameType | None) -> None:
+        self._is_stopping = True
+        if self._may_break_off:
+            self._may_break_off = False
+            raise StopRequested
+
+    @contextmanager
+    def _breakable(self) -> Iterator[None]:
+        """A stop signal breaks off what is done inside, instead of waiting for its end."""
+        self._may_break_off = True
+        try:
+            yield
+        finally:
+            self._may_break_off = False
+
+
+def start_clock(demo: DemoWorld) -> datetime:
+    """Let market time run, in this process and in all that are started from now on.
+
+    Returns the anchor, the wall moment at which it is the demo's start.
+    """
+    anchor = clock.wall_now() + WARM_UP
+    os.environ["MTS_CLOCK_ANCHOR"] = anchor.isoformat()
+    os.environ["MTS_CLOCK_SPEED"] = f"{demo.speed:g}"
+    clock.configure(clock.MarketClock(start=demo.start, anchor=anchor, speed=demo.speed))
+    return anchor
+
+
+def missing_keys() -> list[str]:
+    """What cannot be collected for want of a key, one line each."""
+    env = settings.ENV
+    lines = []
+    if not env.fred_api_key:
+        lines.append("FRED_API_KEY is not set: no macro series is collected")
+    if env.coingecko_plan != "none" and not env.coingecko_api_key:
+        lines.append(f"COINGECKO_API_KEY is not set for plan {env.coingecko_plan}")
+    return lines
+
+
+def _demo_login() -> str:
+    """Make the demo's user, who may do everything, with a random password."""
+    password = secrets.token_urlsafe(9)
+    ensure_login(username=DEMO_USER, password=password, is_superuser=True)
+    return password

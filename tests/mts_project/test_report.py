@@ -1,0 +1,91 @@
+"""The summary of a demo, its files, and what makes it a failure."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mts_project.liveview import Screen, plain_line
+from mts_project.pipeline import LedgerCheck, progress
+from mts_project.report import equity_curve, write_report
+from mts_project.summary import Summary, summary_table, take_summary
+
+START = datetime(2025, 3, 3, tzinfo=UTC)
+
+
+def summary_of(*, fills: int = 2, is_balanced: bool = True) -> Summary:
+    ledger = LedgerCheck(
+        account="paper", cash=Decimal("10"), entries=Decimal("10"), is_balanced=is_balanced
+    )
+    return Summary(
+        stages={"candles": 5, "fills": fills},
+        arrivals={"candle": 1.25, "fill": None},
+        instruments=8,
+        market_start=START,
+        market_end=START + timedelta(hours=40),
+        ledgers=(ledger,),
+    )
+
+
+def test_an_empty_stage_and_a_broken_ledger_are_named() -> None:
+    assert summary_of().failures == []
+    assert summary_of(fills=0).failures == ["no rows: fills"]
+    (failure,) = summary_of(is_balanced=False).failures
+    assert "ledger of account paper" in failure
+
+
+def test_the_table_says_what_was_seen() -> None:
+    stream = StringIO()
+    Console(width=80, file=stream).print(summary_table(summary_of()))
+    text = stream.getvalue()
+    for word in ("market hours", "40.0", "1.2 s", "never", "balances"):
+        assert word in text
+
+
+@pytest.mark.django_db
+def test_a_report_never_replaces_another(tmp_path: Path) -> None:
+    paths = {write_report(summary_of(), folder=tmp_path) for _ in range(3)}
+    assert len(paths) == 3
+    for path in paths:
+        report = json.loads(path.with_suffix(".json").read_text())
+        assert set(report) == {"execution_summary", "performance_metrics", "trades"}
+        assert "No closed trade" in path.read_text()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_the_equity_curve_stays_inside_its_frame() -> None:
+    points = [(START + timedelta(hours=hour), 10_000.0 + hour % 3) for hour in range(10)]
+    drawing = equity_curve(points)
+    line = drawing.split("points='")[1].split("'")[0]
+    for pair in line.split():
+        x, y = map(float, pair.split(","))
+        assert 0 <= x <= 900
+        assert 0 <= y <= 260
+    assert "<svg" in equity_curve([(START, 1.0), (START, 1.0)])
+    assert "<svg" not in equity_curve(points[:1])
+
+
+@pytest.mark.django_db
+def test_an_empty_installation_counts_nothing() -> None:
+    summary = take_summary(began_at=START, market_start=START, market_end=START, live_quotes=0)
+    assert set(summary.stages.values()) == {0}
+    assert set(summary.arrivals.values()) == {None}
+    assert len(summary.failures) == len(summary.stages)
+
+
+@pytest.mark.django_db
+def test_without_a_terminal_the_pipeline_is_one_plain_line(tmp_path: Path) -> None:
+    seen = progress()
+    assert "candles 0" in plain_line(seen)
+    with (tmp_path / "out").open("w") as stream:
+        with Screen(Console(file=stream)) as screen:
+            screen.show(seen, [])
+            screen.show(seen, [])
+    lines = (tmp_path / "out").read_text().splitlines()
+    assert len(lines) == 1
