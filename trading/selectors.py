@@ -17,7 +17,7 @@ from collectors.selectors import candle_at
 from risk.portfolio import Portfolio
 from signals.models import BarRun, RunState, Signal
 from trading.accounting import apply_fill
-from trading.fields import to_units
+from trading.fields import from_units, to_units
 from trading.holdings import Holding, marked_equity, marked_portfolio
 from trading.models import Account, EquityPoint, Fill, LedgerEntry, Position, Side, Trade
 from trading.orders import Grid
@@ -192,6 +192,52 @@ def account_performance(*, account_id: int) -> dict[str, float | int | None]:
     )
 
 
+def fill_json(fill: Fill) -> dict[str, Any]:
+    """A fill as programs read it, over HTTP and WebSocket: decimals as strings, times ISO 8601."""
+    order = fill.order
+    grid = Grid.of(order.tick_size, order.quantity_step)
+    return {
+        "id": fill.pk,
+        "account": fill.account_id,
+        "order": order.pk,
+        "signal": order.signal_id,
+        "instrument": order.instrument.coin_id,
+        "exchange": order.exchange,
+        "symbol": order.symbol,
+        "side": order.side,
+        "leg": order.leg,
+        "price": grid.price_text(fill.price_ticks),
+        "quantity": grid.quantity_text(fill.quantity_steps),
+        "fee": f"{fill.fee:f}",
+        "realised_pnl": f"{fill.realised_pnl:f}",
+        "slippage_bps": fill.slippage_bps,
+        "quote": fill.quote,
+        "bar_open_time": fill.bar_open_time.isoformat(),
+        "at": fill.at.isoformat(),
+        "recorded_at": fill.recorded_at.isoformat(),
+    }
+
+
+def position_json(position: Position, *, mark_ticks: int) -> dict[str, Any]:
+    """An open position as programs read it, marked at a price of `mark_ticks`."""
+    holding = holding_of(position=position)
+    grid = holding.grid
+    return {
+        "instrument": holding.coin_id,
+        "direction": "LONG" if holding.direction > 0 else "SHORT",
+        "quantity": grid.quantity_text(position.quantity_steps),
+        "total_cost": f"{position.total_cost:f}",
+        "mark_price": grid.price_text(mark_ticks),
+        "exposure": f"{from_units(holding.exposure(mark_ticks)):f}",
+        "unrealised_pnl": f"{from_units(holding.unrealised(mark_ticks)):f}",
+        "realised_pnl": f"{position.realised_pnl:f}",
+        "stop_loss": position.stop_loss,
+        "take_profit": position.take_profit,
+        "strategy": position.entry_signal.strategy if position.entry_signal else "manual",
+        "entered_at": position.entered_at.isoformat() if position.entered_at else None,
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reconciliation:
     """The books recomputed from their entries; `mismatches` is empty when they add up."""
@@ -246,3 +292,30 @@ def _books_of(position: Position) -> tuple[int, int, int]:
 def bar_close(*, timeframe: str, bar: datetime) -> datetime:
     """The moment at which a bar is known."""
     return bar + duration(timeframe)
+
+
+def fill_json(fill: Fill) -> dict[str, Any]:
+    """A fill as programs read it: amounts are decimal strings, times ISO 8601 UTC.
+
+    `signal` is the id of the signal that caused it, null for an exit by stop or by hand; `bar` the
+    open time of the bar of the signal or of the trigger.
+    """
+    order = fill.order
+    return {
+        "id": fill.pk,
+        "account": fill.account_id,
+        "instrument": order.instrument.coin_id,
+        "exchange": order.exchange,
+        "symbol": order.symbol,
+        "order": order.pk,
+        "signal": order.signal_id,
+        "leg": order.leg,
+        "side": order.side,
+        "quantity": f"{fill.quantity_steps * Decimal(order.quantity_step):f}",
+        "price": f"{fill.price_ticks * Decimal(order.tick_size):f}",
+        "fee": f"{fill.fee:f}",
+        "realised_pnl": f"{fill.realised_pnl:f}",
+        "slippage_bps": fill.slippage_bps,
+        "bar": fill.bar_open_time.isoformat(),
+        "at": fill.at.isoformat(),
+    }

@@ -7,7 +7,7 @@ them, `processed_bar` moves on only after everything of the bar, and every row h
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 
 import structlog
@@ -173,11 +173,9 @@ def _finish_run(account: Account, run: BarRun) -> None:
         )
         current.high_water_mark = from_units(high_water_mark)
         current.day_start_equity = from_units(day_start)
-        current.day = current.day.fromordinal(day)
+        current.day = date.fromordinal(day)
         current.processed_bar = bar
-        current.save(
-            update_fields=["high_water_mark", "day_start_equity", "day", "processed_bar"]
-        )
+        current.save(update_fields=["high_water_mark", "day_start_equity", "day", "processed_bar"])
         Position.objects.filter(account=current).exclude(quantity_steps=0).update(
             checked_through=bar
         )

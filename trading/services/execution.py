@@ -245,9 +245,7 @@ def _refuse(account: Account, signal: Signal, reason: str, offer: Offer) -> None
 
 def _announce_decision(decision: RiskDecision) -> None:
     transaction.on_commit(
-        partial(
-            decisions_recorded.send_robust, sender=RiskDecision, decision_ids=[decision.pk]
-        ),
+        partial(decisions_recorded.send_robust, sender=RiskDecision, decision_ids=[decision.pk]),
         robust=True,
     )
 

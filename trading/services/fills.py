@@ -49,9 +49,7 @@ class Venue:
 
     def on_grid_of(self, position: Position) -> Venue:
         """The same venue with the grid that the position was opened on."""
-        return replace(
-            self, tick_size=position.tick_size, quantity_step=position.quantity_step
-        )
+        return replace(self, tick_size=position.tick_size, quantity_step=position.quantity_step)
 
     @property
     def grid(self) -> Grid:
@@ -218,15 +216,21 @@ def _record_fill(
 def _move_cash(account: Account, fill: Fill, execution: Execution) -> None:
     entries = [
         LedgerEntry(
-            account=account, fill=fill, kind=EntryKind.FEE, amount=from_units(-execution.fee),
+            account=account,
+            fill=fill,
+            kind=EntryKind.FEE,
+            amount=from_units(-execution.fee),
             at=fill.at,
         )
     ]
     if fill.order.leg != OrderLeg.OPEN:
         entries.append(
             LedgerEntry(
-                account=account, fill=fill, kind=EntryKind.REALISED_PNL,
-                amount=from_units(execution.realised), at=fill.at,
+                account=account,
+                fill=fill,
+                kind=EntryKind.REALISED_PNL,
+                amount=from_units(execution.realised),
+                at=fill.at,
             )
         )
     LedgerEntry.objects.bulk_create(entries)

@@ -1,0 +1,46 @@
+"""Risk in the admin: profiles to change, decisions to read."""
+
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from risk.models import RiskDecision, RiskProfile
+
+
+@admin.register(RiskProfile)
+class RiskProfileAdmin(ModelAdmin):
+    """Limits are changed here; the trading state has its own door, which records who and why."""
+
+    list_display = ["name", "trading_state", "max_drawdown", "max_daily_loss", "max_position_size"]
+    list_filter = ["trading_state"]
+    search_fields = ["name"]
+    readonly_fields = ["trading_state", "state_reason", "state_changed_by", "state_changed_at"]
+
+
+@admin.register(RiskDecision)
+class RiskDecisionAdmin(ModelAdmin):
+    """What was decided, with all that it was computed from. Read only."""
+
+    list_display = [
+        "at",
+        "profile",
+        "instrument",
+        "direction",
+        "is_approved",
+        "rejection_reason",
+        "risk_level",
+        "position_size",
+    ]
+    list_filter = ["is_approved", "rejection_reason", "risk_level", "profile"]
+    search_fields = ["instrument__coin_id", "rejection_reason"]
+    list_select_related = ["profile", "instrument"]
+    date_hierarchy = "at"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False

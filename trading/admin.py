@@ -1,0 +1,168 @@
+"""The books in the admin. What was written by trading is read only; accounts can be adjusted."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from trading.models import (
+    Account,
+    Backtest,
+    EquityPoint,
+    Fill,
+    LedgerEntry,
+    Order,
+    PendingSignal,
+    Position,
+    Trade,
+)
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Rows that only trading writes."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Account)
+class AccountAdmin(ModelAdmin):
+    """What an account follows may be changed here; its money never."""
+
+    list_display = ["name", "exchange", "cash", "high_water_mark", "is_active", "processed_bar"]
+    list_filter = ["is_active", "exchange"]
+    search_fields = ["name"]
+    readonly_fields = [
+        "profile",
+        "exchange",
+        "timeframe",
+        "initial_capital",
+        "cash",
+        "high_water_mark",
+        "day_start_equity",
+        "day",
+        "processed_bar",
+        "created_at",
+    ]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Order)
+class OrderAdmin(ReadOnlyAdmin):
+    """Orders as they were executed."""
+
+    list_display = ["at", "account", "symbol", "side", "leg", "quantity_steps", "status"]
+    list_filter = ["leg", "side", "status", "account", "exchange"]
+    search_fields = ["symbol", "instrument__coin_id"]
+    list_select_related = ["account"]
+
+
+@admin.register(Fill)
+class FillAdmin(ReadOnlyAdmin):
+    """Fills with the quote that they met."""
+
+    list_display = [
+        "at",
+        "account",
+        "order",
+        "price_ticks",
+        "quantity_steps",
+        "fee",
+        "realised_pnl",
+    ]
+    list_filter = ["account", "order__side", "order__leg"]
+    search_fields = ["order__symbol"]
+    list_select_related = ["account", "order"]
+    date_hierarchy = "at"
+
+
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(ReadOnlyAdmin):
+    """Every movement of cash."""
+
+    list_display = ["at", "account", "kind", "amount", "fill"]
+    list_filter = ["kind", "account"]
+    search_fields = ["account__name"]
+    list_select_related = ["account", "fill__order"]
+
+
+@admin.register(Position)
+class PositionAdmin(ReadOnlyAdmin):
+    """What is held."""
+
+    list_display = ["account", "instrument", "quantity_steps", "total_cost", "realised_pnl"]
+    list_filter = ["account"]
+    search_fields = ["instrument__coin_id"]
+    list_select_related = ["account", "instrument"]
+
+
+@admin.register(PendingSignal)
+class PendingSignalAdmin(ReadOnlyAdmin):
+    """What waits for a quote."""
+
+    list_display = ["account", "instrument", "signal"]
+    list_filter = ["account"]
+    search_fields = ["instrument__coin_id"]
+    list_select_related = ["account", "instrument", "signal"]
+
+
+@admin.register(Trade)
+class TradeAdmin(ReadOnlyAdmin):
+    """Closed round trips."""
+
+    list_display = [
+        "exited_at",
+        "account",
+        "instrument",
+        "strategy",
+        "direction",
+        "pnl",
+        "fees",
+        "exit_reason",
+    ]
+    list_filter = ["exit_reason", "strategy", "account"]
+    search_fields = ["instrument__coin_id", "strategy"]
+    list_select_related = ["account", "instrument"]
+    date_hierarchy = "exited_at"
+
+
+@admin.register(EquityPoint)
+class EquityPointAdmin(ReadOnlyAdmin):
+    """What the account was worth at each bar's close."""
+
+    list_display = ["at", "account", "equity", "cash", "gross_exposure"]
+    list_filter = ["account"]
+    search_fields = ["account__name"]
+    list_select_related = ["account"]
+    date_hierarchy = "at"
+
+
+@admin.register(Backtest)
+class BacktestAdmin(ReadOnlyAdmin):
+    """Backtests and their results."""
+
+    list_display = [
+        "strategy_name",
+        "start_date",
+        "end_date",
+        "state",
+        "progress_pct",
+        "total_return",
+        "sharpe_ratio",
+        "max_drawdown",
+        "trade_count",
+    ]
+    list_filter = ["state", "strategy_name"]
+    search_fields = ["strategy_name"]

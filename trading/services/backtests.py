@@ -1,0 +1,337 @@
+"""Backtests as rows: asked for, run under a lease, finished by whoever still holds it.
+
+BacktestError           the request cannot be run as it is; the message is for its author
+└── NoDataError         no candles in the period (backfill, then ask again)
+LeaseLostError          another worker took over, or somebody cancelled; write nothing
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import structlog
+from django.conf import settings
+from django.db import connection
+from django.db.models import DateTimeField, ExpressionWrapper, F, Q, Value
+from django.db.models.functions import Now
+
+from collectors import clock
+from collectors.marketdata import duration, floor_time, from_ms, last_closed
+from collectors.models import Instrument
+from risk.limits import STATE_ACTIVE
+from risk.models import RiskProfile
+from risk.selectors import limits_of
+from signals.registry import CONSENSUS, build_strategy
+from signals.selectors import HistoryRun, analyse_history
+from signals.strategy import StrategyError
+from trading.backtest import Outcome, Tape, Terms, changed_rows, run_backtest
+from trading.fields import from_units, to_units
+from trading.models import Account, Backtest, BacktestState
+from trading.orders import MONEY_UNITS, TAKER_FEE_PPM
+from trading.performance import DAY_MS, by_group, measure_performance
+from trading.services.accounts import PAPER
+from trading.services.fills import Venue
+from trading.services.quotes import venue_of
+
+log = structlog.get_logger(__name__)
+
+LEASE = timedelta(seconds=30)
+RENEW_SECONDS = 10.0
+EXCHANGE = "binance"
+UNFINISHED = (BacktestState.QUEUED, BacktestState.RUNNING)
+
+
+class BacktestError(ValueError):
+    """The request cannot be run as it is."""
+
+
+class NoDataError(BacktestError):
+    """There are no candles in the period. Backfill them first."""
+
+
+class LeaseLostError(Exception):
+    """The run is not ours any more; its result must not be written."""
+
+
+def create_backtest(
+    *,
+    strategy_name: str,
+    instruments: Sequence[str],
+    start: datetime,
+    end: datetime,
+    timeframe: str = "1h",
+    initial_capital: Decimal | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> Backtest:
+    """Queue a backtest over the bars that open in [start, end), cut to closed ones.
+
+    Raises BacktestError (or the ValueError of an unknown timeframe, strategy or parameter).
+    """
+    step = duration(timeframe)
+    if strategy_name != CONSENSUS:
+        build_strategy(strategy_name, dict(parameters or {}))
+    chosen = sorted(set(instruments))
+    if not chosen:
+        raise BacktestError("name at least one instrument")
+    known = set(Instrument.objects.filter(coin_id__in=chosen).values_list("coin_id", flat=True))
+    unknown = [coin_id for coin_id in chosen if coin_id not in known]
+    if unknown:
+        raise BacktestError(f"unknown instrument {', '.join(unknown)}")
+    first = floor_time(start + step - timedelta(microseconds=1), timeframe)
+    last = min(floor_time(end, timeframe), last_closed(clock.now(), timeframe) + step)
+    if last - first < 2 * step:
+        raise BacktestError(
+            f"no two closed {timeframe} bars from {start:%Y-%m-%d} to {end:%Y-%m-%d}"
+        )
+    capital = initial_capital or Decimal(str(settings.ENV.initial_capital))
+    return Backtest.objects.create(
+        strategy_name=strategy_name,
+        instruments=chosen,
+        timeframe=timeframe,
+        start_date=first,
+        end_date=last,
+        parameters=dict(parameters or {}),
+        initial_capital=capital,
+        created_at=clock.wall_now(),
+    )
+
+
+def expired_backtests() -> list[int]:
+    """The backtests that nobody works on, each offered again at most every 30 s."""
+    free = Q(leased_until__isnull=True) | Q(leased_until__lt=Now())
+    offered = []
+    for backtest_id in Backtest.objects.filter(free, state__in=UNFINISHED).values_list(
+        "pk", flat=True
+    ):
+        queued = Backtest.objects.filter(free, pk=backtest_id, state=BacktestState.QUEUED)
+        is_abandoned = Backtest.objects.filter(
+            free, pk=backtest_id, state=BacktestState.RUNNING
+        ).exists()
+        if is_abandoned or queued.update(leased_until=_lease_end()):
+            offered.append(backtest_id)
+    return offered
+
+
+def cancel_backtest(*, backtest_id: int) -> bool:
+    """Cancel what is not finished; whoever runs it stops at its next renewal."""
+    cancelled = Backtest.objects.filter(pk=backtest_id, state__in=UNFINISHED).update(
+        state=BacktestState.CANCELLED, finished_at=clock.wall_now()
+    )
+    return cancelled == 1
+
+
+def run_inline(*, backtest_id: int) -> Backtest:
+    """Run a queued backtest here and now. Raises what makes it fail, after storing it."""
+    _execute(backtest_id)
+    return Backtest.objects.get(pk=backtest_id)
+
+
+def execute_backtest(*, backtest_id: int) -> None:
+    """Run a backtest if nobody else does; what makes it fail is stored in its row."""
+    try:
+        _execute(backtest_id)
+    except (ValueError, StrategyError) as error:
+        log.warning("backtest_failed", backtest=backtest_id, error=str(error))
+
+
+def _execute(backtest_id: int) -> None:
+    attempt = _claim(backtest_id)
+    if attempt is None:
+        return
+    backtest = Backtest.objects.get(pk=backtest_id)
+    try:
+        with _lease_kept(backtest_id, attempt):
+            fields = _compute(backtest, attempt)
+    except LeaseLostError:
+        log.info("backtest_lease_lost", backtest=backtest_id, attempt=attempt)
+        return
+    except Exception as error:
+        _finish(
+            backtest_id,
+            attempt,
+            state=BacktestState.FAILED,
+            error=f"{type(error).__name__}: {error}"[:300],
+        )
+        raise
+    _finish(backtest_id, attempt, state=BacktestState.DONE, progress_pct=100.0, error="", **fields)
+
+
+def _compute(backtest: Backtest, attempt: int) -> dict[str, Any]:
+    step = duration(backtest.timeframe)
+    # One bar more than asked for: whether the first row is a signal depends on the row before.
+    run = analyse_history(
+        strategy_name=backtest.strategy_name,
+        coin_ids=list(backtest.instruments),
+        timeframe=backtest.timeframe,
+        start=backtest.start_date - step,
+        end=backtest.end_date,
+        parameters=backtest.parameters or None,
+    )
+    tape = _tape(run, step)
+    if not tape.valid.any():
+        raise NoDataError(
+            f"no candles of {', '.join(backtest.instruments)} from "
+            f"{backtest.start_date:%Y-%m-%d} to {backtest.end_date:%Y-%m-%d}"
+        )
+    terms = _terms(backtest)
+
+    def report(share: float) -> None:
+        renewed = _held(backtest.pk, attempt).update(
+            leased_until=_lease_end(), progress_pct=round(100.0 * share, 1)
+        )
+        if not renewed:
+            raise LeaseLostError
+
+    outcome = run_backtest(tape, terms, on_progress=report)
+    return _result_fields(backtest, run, tape, terms, outcome)
+
+
+def _tape(run: HistoryRun, step: timedelta) -> Tape:
+    market, analysis = run.market, run.analysis
+    step_ms = step // timedelta(milliseconds=1)
+    changed = changed_rows(analysis.direction, analysis.stop_loss)
+    return Tape(
+        instruments=market.instruments,
+        open_time=market.open_time[1:],
+        close_time=market.open_time[1:] + np.int64(step_ms),
+        open=market.open[1:],
+        high=market.high[1:],
+        low=market.low[1:],
+        close=market.close[1:],
+        valid=market.valid[1:],
+        has_range=market.valid[1:] & ~run.sampled[1:],
+        changed=changed[1:],
+        direction=analysis.direction[1:],
+        confidence=analysis.confidence[1:],
+        stop_loss=analysis.stop_loss[1:],
+        take_profit=analysis.take_profit[1:],
+        position_size=analysis.position_size[1:],
+    )
+
+
+def _terms(backtest: Backtest) -> Terms:
+    """The paper account's limits (the defaults before it exists) and the venue's grids."""
+    account = Account.objects.filter(name=PAPER).select_related("profile").first()
+    profile = account.profile if account else RiskProfile()
+    exchange = account.exchange if account else EXCHANGE
+    venues = {}
+    for instrument in Instrument.objects.filter(coin_id__in=backtest.instruments):
+        venue = venue_of(instrument=instrument, exchange=exchange, at=backtest.start_date)
+        if venue is not None:
+            venues[instrument.coin_id] = venue
+    return Terms(
+        strategy=backtest.strategy_name,
+        initial_capital=to_units(backtest.initial_capital),
+        limits=limits_of(profile=profile)._replace(trading_state=STATE_ACTIVE),
+        grids={coin_id: venue.grid for coin_id, venue in venues.items()},
+        min_notionals=_min_notionals(venues),
+        fee_ppm=TAKER_FEE_PPM[exchange],
+    )
+
+
+def _min_notionals(venues: Mapping[str, Venue]) -> dict[str, float]:
+    return {coin_id: venue.min_notional for coin_id, venue in venues.items()}
+
+
+def _result_fields(
+    backtest: Backtest, run: HistoryRun, tape: Tape, terms: Terms, outcome: Outcome
+) -> dict[str, Any]:
+    times = tape.close_time.tolist()
+    equity = [value / MONEY_UNITS for value in outcome.equity]
+    metrics: dict[str, Any] = measure_performance(
+        trades=outcome.trades,
+        times=times,
+        equity=equity,
+        initial_capital=float(backtest.initial_capital),
+        fees_paid=outcome.fees / MONEY_UNITS,
+    )
+    result = {
+        "final_value": from_units(outcome.equity[-1]),
+        "total_return": metrics["total_return"],
+        "sharpe_ratio": metrics["sharpe_ratio"],
+        "max_drawdown": metrics["max_drawdown"],
+        "trade_count": metrics["trade_count"],
+        "revisions": dict(run.revisions),
+    }
+    daily = {(time - 1) // DAY_MS: (time, value) for time, value in zip(times, equity, strict=True)}
+    metrics |= {
+        "bars": len(times),
+        "fill_count": outcome.fill_count,
+        "refusals": outcome.refusals,
+        "open_positions": len(outcome.open_holdings),
+        "by_instrument": by_group(outcome.trades, "instrument"),
+        "by_exit_reason": by_group(outcome.trades, "exit_reason"),
+        "fee_ppm": terms.fee_ppm,
+        "half_spread_bps": terms.half_spread_bps,
+        "slippage_bps": terms.slippage_bps,
+        "limits": terms.limits._asdict(),
+        "daily_equity": [
+            [from_ms(time).isoformat(), round(value, 8)] for time, value in daily.values()
+        ],
+    }
+    return {**result, "metrics": metrics}
+
+
+# -- The lease ---------------------------------------------------------------------------------
+
+
+def _lease_end() -> ExpressionWrapper:
+    """Half a minute from now by the database's clock, the only one that all workers share."""
+    return ExpressionWrapper(Now() + Value(LEASE), output_field=DateTimeField())
+
+
+def _claim(backtest_id: int) -> int | None:
+    """Take the backtest if it is free; the number of our attempt, or None."""
+    free = Q(state=BacktestState.QUEUED) | Q(state=BacktestState.RUNNING, leased_until__lt=Now())
+    owner = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"[:64]
+    taken = Backtest.objects.filter(free, pk=backtest_id).update(
+        state=BacktestState.RUNNING,
+        owner=owner,
+        attempt=F("attempt") + 1,
+        leased_until=_lease_end(),
+    )
+    if not taken:
+        return None
+    row = Backtest.objects.filter(pk=backtest_id, owner=owner, state=BacktestState.RUNNING)
+    return row.values_list("attempt", flat=True).first()
+
+
+def _held(backtest_id: int, attempt: int) -> Any:
+    return Backtest.objects.filter(pk=backtest_id, attempt=attempt, state=BacktestState.RUNNING)
+
+
+def _finish(backtest_id: int, attempt: int, **fields: Any) -> None:
+    written = _held(backtest_id, attempt).update(
+        finished_at=clock.wall_now(), leased_until=None, **fields
+    )
+    if not written:
+        log.info("backtest_lease_lost", backtest=backtest_id, attempt=attempt)
+
+
+@contextmanager
+def _lease_kept(backtest_id: int, attempt: int) -> Iterator[None]:
+    """Renew the lease from a thread: the analysis of long history reports no progress itself."""
+    stopped = threading.Event()
+
+    def renew() -> None:
+        try:
+            while not stopped.wait(RENEW_SECONDS):
+                _held(backtest_id, attempt).update(leased_until=_lease_end())
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=renew, name=f"lease-{backtest_id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()

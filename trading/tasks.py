@@ -1,0 +1,42 @@
+"""What the trading workers do. Each task looks in the tables for all that is due, so a lost or
+doubled message changes nothing."""
+
+from __future__ import annotations
+
+import structlog
+from celery import shared_task
+
+from trading import services
+from trading.models import Account
+
+log = structlog.get_logger(__name__)
+
+
+@shared_task
+def advance_accounts() -> None:
+    """Work off the due bar runs of every active account; one that fails holds up no other."""
+    for account_id in Account.objects.filter(is_active=True).values_list("pk", flat=True):
+        try:
+            services.advance_account(account_id=account_id)
+        except Exception:
+            log.exception("account_failed", account=account_id)
+
+
+@shared_task
+def reconcile_accounts() -> None:
+    """Recompute every account from its ledger; a mismatch halts it."""
+    for account_id in Account.objects.values_list("pk", flat=True):
+        services.reconcile(account_id=account_id)
+
+
+@shared_task
+def run_backtest(backtest_id: int) -> None:
+    """Run one backtest unless somebody else does."""
+    services.execute_backtest(backtest_id=backtest_id)
+
+
+@shared_task
+def sweep_backtests() -> None:
+    """Offer again the backtests whose message or worker was lost."""
+    for backtest_id in services.expired_backtests():
+        run_backtest.delay(backtest_id)
