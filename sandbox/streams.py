@@ -52,13 +52,15 @@ class StreamRunner:
 
     async def run_quotes(self) -> None:
         """Books, tickers, trades and forming klines, on a grid of 100 ms of wall time."""
-        number = 0
+        before = _tick_number()
         while True:
-            await asyncio.sleep(TICK_MS / 1000 - time.time() % (TICK_MS / 1000))
-            number += 1
+            await asyncio.sleep((before + 1) * TICK_MS / 1000 - time.monotonic())
+            # A timer may fire a little early: the tick is counted, not read from the clock.
+            number = max(before + 1, _tick_number())
             self.send_closed()
             self._follow_topics()
-            self._tick(number)
+            self._tick(before * TICK_MS, number * TICK_MS)
+            before = number
 
     async def run_candles(self) -> None:
         """Closed klines, each as soon as its market close has come."""
@@ -116,7 +118,7 @@ class StreamRunner:
             for exchange, book in coin.books.items():
                 book.streamed = (exchange, coin.listing.symbol) in quoted
 
-    def _tick(self, number: int) -> None:
+    def _tick(self, before_ms: int, wall_ms: int) -> None:
         now_ms = self._world.clock.now_ms()
         for exchange, stream in self._streams.items():
             moved: set[str] = set()
@@ -128,7 +130,7 @@ class StreamRunner:
                     moved.add(topic.symbol)
                     basis = self._world.basis_bps(exchange, coin.listing, now_ms)
                     coin.books[exchange].advance(now_ms, basis)
-                if number * TICK_MS // topic.every_ms == (number - 1) * TICK_MS // topic.every_ms:
+                if wall_ms // topic.every_ms == before_ms // topic.every_ms:
                     continue
                 if payload := self._next(stream, topic, coin, now_ms):
                     self._hub.publish(topic, payload)
@@ -141,3 +143,7 @@ class StreamRunner:
         if candle is None or candle.open_ms != self._next_open.get(topic):
             return None
         return stream.kline(topic, coin, candle, now_ms, closed=False)
+
+
+def _tick_number() -> int:
+    return int(time.monotonic() * 1000) // TICK_MS
