@@ -82,6 +82,7 @@ class CoinGecko:
                     "to": to_ms(stop) // 1000,
                 },
                 into=MarketChart,
+                endpoint="/coins/{id}/market_chart/range",
             )
             samples += chart.prices
             cursor = stop

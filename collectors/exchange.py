@@ -181,10 +181,17 @@ class Connection:
         self._session.trust_env = urlsplit(base_url).hostname not in {"127.0.0.1", "localhost"}
 
     def get(
-        self, path: str, params: Mapping[str, str | int], *, into: type[T], weight: int = 1
+        self,
+        path: str,
+        params: Mapping[str, str | int],
+        *,
+        into: type[T],
+        weight: int = 1,
+        endpoint: str = "",
     ) -> T:
         """GET `path` and decode the JSON answer as `into`. Raises ProviderError.
 
+        `endpoint` is what the call is counted under, where the path itself names a coin.
         Retryable failures are tried up to three times with jitter, and Retry-After is obeyed
         when it is short; a longer one is left to the next tick.
         """
@@ -194,10 +201,15 @@ class Connection:
             wait=_wait_before_retry,
             reraise=True,
         )
-        return retrying(self._get_once, path, params, into, weight)
+        return retrying(self._get_once, path, params, into, weight, endpoint or path)
 
     def _get_once(
-        self, path: str, params: Mapping[str, str | int], into: type[T], weight: int
+        self,
+        path: str,
+        params: Mapping[str, str | int],
+        into: type[T],
+        weight: int,
+        endpoint: str,
     ) -> T:
         try:
             self._budget.reserve(self.provider, weight)
@@ -217,7 +229,7 @@ class Connection:
         finally:
             elapsed = (time.monotonic() - started) * 1000
             self._budget.record(
-                self.provider, path, weight=weight, failed=failed, response_ms=elapsed
+                self.provider, endpoint, weight=weight, failed=failed, response_ms=elapsed
             )
         return answer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,8 +12,10 @@ import msgspec
 import numpy as np
 import redis
 from django.conf import settings
-from django.db.models import BooleanField, Case, Exists, Func, OuterRef, Q, Value, When
+from django.db import connection
 from django.db.models import BigIntegerField as BigInteger
+from django.db.models import BooleanField, Case, Exists, Func, OuterRef, Q, Value, When
+from django.db.models.functions import Coalesce
 from numpy.typing import NDArray
 
 from collectors import spans
@@ -161,7 +164,7 @@ def _candle_rows(
 ) -> NDArray[np.float64]:
     """(N, 8): instrument, open time in seconds, open, high, low, close, volume, sampled.
 
-    All as doubles, which hold the integers exactly; a volume that is null is NaN.
+    All as doubles, which hold the integers exactly; a volume that is null is zero.
     """
     rows = (
         Ohlcv.objects.filter(
@@ -173,13 +176,19 @@ def _candle_rows(
         .order_by()
         .annotate(
             seconds=EpochSeconds("open_time"),
+            volume_or_zero=Coalesce("volume", 0.0),
             sampled=Case(When(is_sampled=True, then=Value(1)), default=Value(0)),
         )
         .values_list(
-            "instrument_id", "seconds", "open", "high", "low", "close", "volume", "sampled"
+            "instrument_id", "seconds", "open", "high", "low", "close", "volume_or_zero", "sampled"
         )
     )
-    return np.array(list(rows), dtype=np.float64).reshape(-1, 8)
+    # The cursor's own rows: the ORM's row by row iteration doubles the cost of a big read.
+    sql, parameters = rows.query.get_compiler(connection=connection).as_sql()
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        flat = itertools.chain.from_iterable(cursor.fetchall())
+        return np.fromiter(flat, dtype=np.float64).reshape(-1, 8)
 
 
 def _closes_before(
@@ -212,7 +221,7 @@ def _fill_holes(
     carried = np.where(last >= 0, np.take_along_axis(close, np.maximum(last, 0), axis=0), lead)
     for prices in columns[:4]:
         np.copyto(prices, carried, where=~valid)
-    volume[~valid | np.isnan(volume)] = 0.0
+    volume[~valid] = 0.0
 
 
 def candle_at(*, instrument: Instrument, timeframe: str, open_time: datetime) -> Ohlcv | None:

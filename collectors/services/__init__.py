@@ -1,5 +1,6 @@
 """What changes the collected data. The other modules of this package are its parts."""
 
+from collectors.seeds import seed_instruments, seed_macro_series
 from collectors.services.calls import flush_provider_calls
 from collectors.services.candles import StoreResult, store_candles, store_market
 from collectors.services.coverage import Coverage, ensure_coverage
@@ -11,6 +12,8 @@ __all__ = [
     "collect_macro",
     "ensure_coverage",
     "flush_provider_calls",
+    "seed_instruments",
+    "seed_macro_series",
     "store_candles",
     "store_market",
 ]
