@@ -8,3 +8,9 @@ class AlertsConfig(AppConfig):
 
     name = "alerts"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Connect the receivers; their imports need every app's models."""
+        from alerts import receivers
+
+        receivers.connect()

@@ -55,7 +55,8 @@ class Delivery(models.Model):
     detail = models.CharField(max_length=300, blank=True, help_text="file name or last error")
     sent_at = models.DateTimeField(null=True, help_text="wall time")
     owner = models.CharField(max_length=64, blank=True)
-    attempt = models.PositiveIntegerField(default=0)
+    attempt = models.PositiveIntegerField(default=0, help_text="never reset: it fences the lease")
+    failures = models.PositiveIntegerField(default=0, help_text="since the last retry by hand")
     leased_until = models.DateTimeField(null=True)
     next_attempt_at = models.DateTimeField(null=True, help_text="wall time")
 

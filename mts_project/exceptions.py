@@ -6,7 +6,8 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.core.exceptions import ValidationError as ModelValidationError
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponseBase, JsonResponse
+from django.views import defaults
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
@@ -37,3 +38,33 @@ def one_shape_handler(error: Exception, context: dict[str, Any]) -> Response | N
 def _code(error: exceptions.APIException) -> str:
     code = error.get_codes()
     return code if isinstance(code, str) else error.default_code
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Django's 400 (a refused host, a malformed upload), as JSON below `/api/`."""
+    if _is_api(request):
+        return _error(400, "bad_request", "the request is not valid")
+    return defaults.bad_request(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    """Django's 404, as JSON below `/api/`."""
+    if _is_api(request):
+        return _error(404, "not_found", f"there is nothing at {request.path}")
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    """Django's 500, as JSON below `/api/`; the traceback is in the log."""
+    if _is_api(request):
+        return _error(500, "server_error", "the server failed; its log says why")
+    return defaults.server_error(request)
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path.startswith("/api/")
+
+
+def _error(status: int, code: str, message: str) -> JsonResponse:
+    body = {"error": {"code": code, "message": message, "fields": {}}}
+    return JsonResponse(body, status=status)

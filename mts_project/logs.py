@@ -42,6 +42,8 @@ def logging_config(*, level: str, log_format: str) -> None:
             "loggers": {
                 # Query strings may carry keys and tickets: access logs stay out.
                 "uvicorn.access": {"level": "WARNING"},
+                # It logs each WebSocket with its query string.
+                "uvicorn.error": {"level": "WARNING"},
                 "urllib3": {"level": "WARNING"},
                 "websockets": {"level": "WARNING"},
                 "celery.worker.strategy": {"level": "WARNING"},

@@ -8,3 +8,9 @@ class RealtimeConfig(AppConfig):
 
     name = "realtime"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Connect the receivers; their imports need every app's models."""
+        from realtime import receivers
+
+        receivers.connect()

@@ -8,7 +8,11 @@ from django.db import models
 
 
 class Event(models.Model):
-    """One numbered event: `seq` over all topics, `prev` the seq before it in its topic."""
+    """One numbered event: `seq` over all topics, `prev` the seq before it in its topic.
+
+    The row stays for ever, because a row without an event is numbered; what grows old is `data`,
+    which becomes null when the event is no longer kept for replay.
+    """
 
     seq = models.BigIntegerField(primary_key=True)
     topic = models.CharField(max_length=16)
@@ -16,7 +20,7 @@ class Event(models.Model):
     row_id = models.BigIntegerField()
     version = models.PositiveIntegerField(default=1)
     at = models.DateTimeField(help_text="market time")
-    data = models.JSONField()
+    data = models.JSONField(null=True, help_text="null once it is no longer kept")
     numbered_at = models.DateTimeField(help_text="wall time")
 
     class Meta:

@@ -1,0 +1,51 @@
+"""Alerts and deliveries in the admin: to be read, and a failed delivery to be retried."""
+
+from __future__ import annotations
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from unfold.admin import ModelAdmin
+
+from alerts import services
+from alerts.models import Alert, Delivery, DeliveryState
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """A page of rows that only the program writes."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+
+@admin.register(Alert)
+class AlertAdmin(ReadOnlyAdmin):
+    """What people were told."""
+
+    list_display = ("at", "kind", "asset", "title")
+    list_filter = ("kind",)
+    search_fields = ("asset", "title", "key")
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnlyAdmin):
+    """Where each alert went."""
+
+    list_display = ("alert", "transport", "state", "attempt", "sent_at", "detail")
+    list_filter = ("state", "transport")
+    list_select_related = ("alert",)
+    search_fields = ("alert__title", "detail")
+    actions = ("retry_failed",)
+
+    @admin.action(description="Try failed deliveries again")
+    def retry_failed(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        failed = queryset.filter(state=DeliveryState.FAILED).values_list("pk", flat=True)
+        for delivery_id in failed:
+            services.retry_delivery(delivery_id=delivery_id)
+        messages.success(request, f"{len(failed)} deliveries will be tried again")

@@ -1,0 +1,126 @@
+"""Which rows are worth telling people, and in which words. Pure.
+
+Each rule takes the facts of one row and answers with a Draft or None. The payload is the body of
+the alert file (its shape per kind is part of the product's contract); `key` names what raised it,
+so that it is raised once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from risk.limits import CONFIDENCE, MIN_NOTIONAL, REASONS, STOP_PASSED, TARGET_PASSED
+
+DIRECTIONS = {1: "LONG", -1: "SHORT"}
+# Refusals that say something about one signal and nothing about the account.
+TRIVIAL_REFUSALS = frozenset(
+    {REASONS[code] for code in (CONFIDENCE, MIN_NOTIONAL, STOP_PASSED, TARGET_PASSED)}
+    | {"stopped_out", "late"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """An alert that has no id yet; `at` is market time."""
+
+    kind: str
+    key: str
+    asset: str
+    title: str
+    payload: dict[str, Any] = field(default_factory=dict)
+    at: datetime
+
+
+def signal_alert(
+    *,
+    signal_id: int,
+    asset: str,
+    direction: int,
+    confidence: float,
+    strategies: Sequence[str],
+    price: float,
+    position_size: float | None,
+    stop_loss: float | None,
+    take_profit: float | None,
+    at: datetime,
+) -> Draft | None:
+    """A consensus that wants to be long or short; None when it is flat."""
+    if direction not in DIRECTIONS:
+        return None
+    signal_type = DIRECTIONS[direction]
+    return Draft(
+        kind="signal",
+        key=f"signal:{signal_id}",
+        asset=asset,
+        title=f"{signal_type} {asset} at {price:g}, confidence {confidence:.0%}",
+        payload={
+            "timestamp": milliseconds(at),
+            "asset": asset,
+            "signal_type": signal_type,
+            "confidence": confidence,
+            "strategies": list(strategies),
+            "price": price,
+            "position_size": position_size,
+            "risk_metrics": {"stop_loss": stop_loss, "take_profit": take_profit},
+        },
+        at=at,
+    )
+
+
+def supporters(direction: int, votes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The strategies that voted for the direction that won, by name."""
+    return sorted(name for name, vote in votes.items() if vote.get("direction") == direction)
+
+
+def refusal_alert(
+    *, decision_id: int, asset: str, direction: int, reason: str, account: str, at: datetime
+) -> Draft | None:
+    """A position that the risk limits refused; None for a trivial reason."""
+    if reason in TRIVIAL_REFUSALS:
+        return None
+    signal_type = DIRECTIONS.get(direction, "FLAT")
+    return Draft(
+        kind="risk",
+        key=f"decision:{decision_id}",
+        asset=asset,
+        title=f"{signal_type} {asset} refused: {reason}",
+        payload={
+            "timestamp": milliseconds(at),
+            "asset": asset,
+            "alert_type": "refused",
+            "signal_type": signal_type,
+            "reason": reason,
+            "account": account,
+        },
+        at=at,
+    )
+
+
+def trading_state_alert(
+    *, profile_id: int, account: str, state: str, reason: str, by: str, wall: datetime, at: datetime
+) -> Draft:
+    """Somebody, or a limit, threw the trading switch at the wall-clock moment `wall`."""
+    return Draft(
+        kind="risk",
+        key=f"trading_state:{profile_id}:{milliseconds(wall)}",
+        asset=account,
+        title=f"trading on {account} is {state}: {reason}"[:200],
+        payload={
+            "timestamp": milliseconds(at),
+            "asset": account,
+            "alert_type": "trading_state",
+            "state": state,
+            "reason": reason,
+            "by": by,
+            "account": account,
+        },
+        at=at,
+    )
+
+
+def milliseconds(moment: datetime) -> int:
+    """Milliseconds since 1970 of an aware moment, to the nearest."""
+    return round(moment.timestamp() * 1000)

@@ -1,0 +1,119 @@
+"""What is to be told: rows without an alert yet, deliveries that are due, an alert as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Q, QuerySet, Value
+from django.db.models.fields import CharField
+from django.db.models.functions import Cast, Concat, Now
+
+from alerts import rules
+from alerts.models import Alert, Delivery, DeliveryState
+from collectors import clock
+from risk.models import RiskDecision, RiskProfile
+from signals.models import Signal
+from signals.registry import CONSENSUS
+
+# Older rows are history: a first start over old tables tells nobody about them.
+RECENT = timedelta(hours=6)
+
+
+def due_drafts() -> Iterator[rules.Draft]:
+    """The alerts that recent rows deserve and do not have yet, each source oldest first."""
+    since = clock.now() - clock.current().widen(RECENT)
+    yield from _signal_drafts(since)
+    yield from _refusal_drafts(since)
+    yield from _trading_state_drafts()
+
+
+def due_deliveries() -> QuerySet[Delivery]:
+    """The deliveries that wait for somebody: no lease, and their time has come."""
+    unheld = Q(leased_until__isnull=True) | Q(leased_until__lte=Now())
+    ripe = Q(next_attempt_at__isnull=True) | Q(next_attempt_at__lte=clock.wall_now())
+    return Delivery.objects.filter(unheld, ripe, state=DeliveryState.PENDING).order_by("id")
+
+
+def alert_json(alert: Alert) -> dict[str, Any]:
+    """An alert as the REST API and the WebSocket show it; the time is ISO 8601 UTC."""
+    return {
+        "id": alert.pk,
+        "kind": alert.kind,
+        "asset": alert.asset,
+        "title": alert.title,
+        "at": alert.at.isoformat(),
+        "payload": alert_body(alert),
+    }
+
+
+def alert_body(alert: Alert) -> dict[str, Any]:
+    """An alert as the transports send it: its payload and its id."""
+    return {"id": alert.pk, **alert.payload}
+
+
+def _signal_drafts(since: datetime) -> Iterator[rules.Draft]:
+    signals = _without_alert(
+        Signal.objects.filter(strategy=CONSENSUS, at__gte=since).exclude(direction=0), "signal:"
+    )
+    for signal in signals.select_related("instrument").order_by("at", "pk"):
+        draft = rules.signal_alert(
+            signal_id=signal.pk,
+            asset=signal.instrument.coin_id,
+            direction=signal.direction,
+            confidence=signal.confidence,
+            strategies=rules.supporters(signal.direction, signal.reasons.get("votes", {})),
+            price=signal.price,
+            position_size=signal.position_size,
+            stop_loss=signal.stop_loss,
+            take_profit=signal.take_profit,
+            at=signal.at,
+        )
+        if draft is not None:
+            yield draft
+
+
+def _refusal_drafts(since: datetime) -> Iterator[rules.Draft]:
+    decisions = _without_alert(
+        RiskDecision.objects.filter(is_approved=False, at__gte=since).exclude(
+            rejection_reason__in=rules.TRIVIAL_REFUSALS
+        ),
+        "decision:",
+    )
+    for decision in decisions.select_related("instrument", "profile").order_by("at", "pk"):
+        draft = rules.refusal_alert(
+            decision_id=decision.pk,
+            asset=decision.instrument.coin_id,
+            direction=decision.direction,
+            reason=decision.rejection_reason,
+            account=decision.profile.name,
+            at=decision.at,
+        )
+        if draft is not None:
+            yield draft
+
+
+def _trading_state_drafts() -> Iterator[rules.Draft]:
+    # The switch is thrown in wall time, so its age is judged by it too.
+    since = clock.wall_now() - RECENT
+    for profile in RiskProfile.objects.filter(state_changed_at__gte=since).order_by("pk"):
+        wall = profile.state_changed_at
+        if wall is None:
+            continue
+        draft = rules.trading_state_alert(
+            profile_id=profile.pk,
+            account=profile.name,
+            state=profile.trading_state,
+            reason=profile.state_reason,
+            by=profile.state_changed_by,
+            wall=wall,
+            at=clock.current().market(wall),
+        )
+        if not Alert.objects.filter(key=draft.key).exists():
+            yield draft
+
+
+def _without_alert(rows: QuerySet[Any], prefix: str) -> QuerySet[Any]:
+    key = Concat(Value(prefix), Cast(OuterRef("pk"), CharField()))
+    return rows.filter(~Exists(Alert.objects.filter(key=key)))

@@ -1,0 +1,24 @@
+"""The web process: HTTP by Django, WebSocket by the realtime app."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mts_project.settings")
+
+# First of all: it loads the apps, which every import below relies on.
+django_application = get_asgi_application()
+
+from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
+
+from mts_project.health import counting_api_requests  # noqa: E402
+from realtime.routing import websocket_urlpatterns  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {
+        "http": counting_api_requests(django_application),
+        "websocket": URLRouter(websocket_urlpatterns),
+    }
+)

@@ -1,0 +1,22 @@
+"""The WebSocket addresses: one per topic; any other is refused at the handshake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.urls import path, re_path
+
+from realtime.consumers import EventStream
+from realtime.topics import TOPICS
+
+
+async def refuse(scope: Any, receive: Any, send: Any) -> None:
+    """Answer a handshake for an address that does not exist."""
+    await receive()
+    await send({"type": "websocket.close"})
+
+
+websocket_urlpatterns = [
+    *(path(f"ws/{name}/", EventStream.as_asgi(), {"topic": name}) for name in TOPICS),
+    re_path(r"", refuse),
+]
