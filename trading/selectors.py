@@ -192,32 +192,6 @@ def account_performance(*, account_id: int) -> dict[str, float | int | None]:
     )
 
 
-def fill_json(fill: Fill) -> dict[str, Any]:
-    """A fill as programs read it, over HTTP and WebSocket: decimals as strings, times ISO 8601."""
-    order = fill.order
-    grid = Grid.of(order.tick_size, order.quantity_step)
-    return {
-        "id": fill.pk,
-        "account": fill.account_id,
-        "order": order.pk,
-        "signal": order.signal_id,
-        "instrument": order.instrument.coin_id,
-        "exchange": order.exchange,
-        "symbol": order.symbol,
-        "side": order.side,
-        "leg": order.leg,
-        "price": grid.price_text(fill.price_ticks),
-        "quantity": grid.quantity_text(fill.quantity_steps),
-        "fee": f"{fill.fee:f}",
-        "realised_pnl": f"{fill.realised_pnl:f}",
-        "slippage_bps": fill.slippage_bps,
-        "quote": fill.quote,
-        "bar_open_time": fill.bar_open_time.isoformat(),
-        "at": fill.at.isoformat(),
-        "recorded_at": fill.recorded_at.isoformat(),
-    }
-
-
 def position_json(position: Position, *, mark_ticks: int) -> dict[str, Any]:
     """An open position as programs read it, marked at a price of `mark_ticks`."""
     holding = holding_of(position=position)
@@ -287,11 +261,6 @@ def _books_of(position: Position) -> tuple[int, int, int]:
         to_units(position.total_cost),
         to_units(position.realised_pnl),
     )
-
-
-def bar_close(*, timeframe: str, bar: datetime) -> datetime:
-    """The moment at which a bar is known."""
-    return bar + duration(timeframe)
 
 
 def fill_json(fill: Fill) -> dict[str, Any]:
