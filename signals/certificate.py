@@ -3,10 +3,10 @@
 The certificate covers what a strategy is given as arrays: candles and macro values. It cannot see
 a strategy that reads files or remembers between calls other than by its results differing.
 
-Checks, in this order: the outputs are possible (`run_pinned` checks each row), the same input
-gives the same output, rows do not change when later bars are cut off (prefix-invariance) or
-replaced by extreme values (poisoning), and the driver gives a row the same bits on data cut at
-both ends as on the whole.
+Checks, in this order: the same input gives the same output, the outputs are possible (`run_pinned`
+checks each row), the driver gives a row the same bits on data cut at both ends as on the whole,
+and rows do not change when later bars are cut off (prefix-invariance) or replaced by extreme
+values (poisoning).
 """
 
 from __future__ import annotations
@@ -102,8 +102,8 @@ def certify(strategy: Strategy) -> Certificate:
     )
     try:
         whole = strategy.analyze(market)
-        _check_driver(strategy, market)
         _compare("not deterministic", market, whole, strategy.analyze(market))
+        _check_driver(strategy, market)
         for cut in _cuts(market, whole):
             prefix = strategy.analyze(market.rows(0, cut))
             _compare("depends on later bars", market, whole, prefix, rows=cut)

@@ -16,6 +16,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from signals.strategy import BoolArray, DirectionArray, FloatArray, IntArray
 
+SMALLEST = 1e-12
+
 
 def rsi(close: FloatArray, period: int) -> FloatArray:
     """Wilder's relative strength index, 0 to 100; 50 until `period` bars have passed.
@@ -46,9 +48,12 @@ def drawdown(close: FloatArray, high: FloatArray, window: int) -> FloatArray:
 
 
 def log_change(values: FloatArray, distance: int) -> FloatArray:
-    """ln(value / value `distance` bars before); 0 until there is one."""
+    """ln(value / value `distance` bars before); 0 until there is one.
+
+    Values below 1e-12 count as 1e-12: a series without any value reads as zeros.
+    """
     _check_finite(values)
-    logs = np.log(values)
+    logs = np.log(np.maximum(values, SMALLEST))
     change = np.zeros_like(logs)
     change[distance:] = logs[distance:] - logs[:-distance]
     return np.asarray(change)
