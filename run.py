@@ -69,7 +69,7 @@ class InstallerError(Exception):
 
 def main(arguments: "list[str]") -> int:
     """Run one command. Returns an exit code only when it does not become another program."""
-    complaint = unsupported(sys.version_info, sys.platform)
+    complaint = unsupported(sys.version_info[:3], sys.platform)
     if complaint:
         return fail(complaint)
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -161,7 +161,7 @@ def install(lock: str) -> None:
         command = [uv, "pip", "install", "--python", PYTHON, "--require-hashes"]
         try:
             # Compiled now, or every process of the first start would do it at the same time.
-            run([*command, "--compile-bytecode", "-r", path], {**uv_settings(), **os.environ})
+            run([*command, "--compile-bytecode", "-r", path], {**uv_settings(pip), **os.environ})
             return
         except InstallerError as error:
             failures.append(str(error))
@@ -206,12 +206,15 @@ def fetch_uv(pip: "list[str]", failures: "list[str]") -> "str | None":
     return os.path.join(ENVIRONMENT, "bin", "uv")
 
 
-def uv_settings() -> "dict[str, str]":
+def uv_settings(pip: "list[str] | None") -> "dict[str, str]":
     """Environment variables that make uv use the indexes which pip is configured for."""
-    if UV_CONFIGURED & set(os.environ) or not importlib.util.find_spec("pip"):
+    if pip is None and importlib.util.find_spec("pip"):
+        pip = [sys.executable, "-m", "pip"]
+    if pip is None or UV_CONFIGURED & set(os.environ):
         return {}
-    found = {}  # option -> (rank of its section, value); pip's sections outrank one another
-    for line in run([sys.executable, "-m", "pip", "config", "list"]).splitlines():
+    # option -> (rank of its section, value): pip's sections outrank one another
+    found: dict[str, tuple[int, str]] = {}
+    for line in run([*pip, "config", "list"]).splitlines():
         match = re.match(r"(global|install|:env:)\.([a-z-]+)=('.*')$", line)
         if match and match.group(2) in UV_NAMES:
             rank = ("global", "install", ":env:").index(match.group(1))

@@ -87,7 +87,7 @@ def test_named_volumes_are_used() -> None:
 def test_every_process_runs_in_exactly_one_service() -> None:
     commands = {name: service["command"] for name, service in OURS}
     assert commands.pop("migrate") == ["python", "manage.py", "migrate", "--no-input"]
-    started = []
+    started: list[str] = []
     for command in commands.values():
         assert command[:4] == ["python", "manage.py", "up", "--only"]
         started += parse_only(command[4])

@@ -55,7 +55,14 @@ def running_postgres(folder: Path) -> Iterator[str]:
     for attempt in range(1, PORT_ATTEMPTS + 1):
         port = _free_port()
         options = [part for setting in SETTINGS for part in ("-c", setting)]
-        command = [binaries / "postgres", "-D", cluster, "-p", str(port), *options]
+        command: list[str | Path] = [
+            binaries / "postgres",
+            "-D",
+            cluster,
+            "-p",
+            str(port),
+            *options,
+        ]
         child = start_child(command, log=log, user=user, death_signal=signal.SIGQUIT)
         try:
             # Another process may take the port before the server binds it: then try the next.
@@ -95,7 +102,7 @@ def _open_to_others(program: Path) -> bool:
 
 
 def _initialise(binaries: Path, cluster: Path, *, log: Path, user: str | None) -> None:
-    command = [binaries / "initdb", "-D", cluster, "-U", SUPERUSER, "-A", "trust"]
+    command: list[str | Path] = [binaries / "initdb", "-D", cluster, "-U", SUPERUSER, "-A", "trust"]
     command += ["--no-sync", "--no-locale", "-E", "UTF8"]
     child = start_child(command, log=log, user=user, death_signal=signal.SIGKILL)
     try:

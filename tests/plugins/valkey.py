@@ -24,7 +24,15 @@ def running_valkey(folder: Path) -> Iterator[str]:
     home.mkdir(mode=0o700)
     socket_path = home / "socket"
     log = folder / "redis.log"
-    command = [_binary(), "--port", "0", "--unixsocket", socket_path, "--unixsocketperm", "600"]
+    command: list[str | Path] = [
+        _binary(),
+        "--port",
+        "0",
+        "--unixsocket",
+        socket_path,
+        "--unixsocketperm",
+        "600",
+    ]
     command += ["--dir", home, "--save", "", "--appendonly", "no"]
     child = start_child(command, log=log, user=None, death_signal=signal.SIGKILL)
     try:
