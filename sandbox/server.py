@@ -25,6 +25,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 BYBIT_SOCKET = "/bybit/v5/public/linear"
+GOODBYE_SECONDS = 1
 
 
 class Provider(Protocol):
@@ -157,9 +158,14 @@ class Sandbox:
             self._hub.disconnect(stream.name, subscriber)
             reader.cancel()
             writer.cancel()
-            await asyncio.gather(reader, writer, return_exceptions=True)
+            read, _ = await asyncio.gather(reader, writer, return_exceptions=True)
+        if isinstance(read, Exception):
+            raise read
         if subscriber.ended.done():
-            await send({"type": "websocket.close", "code": subscriber.ended.result()})
+            # One that does not read takes no goodbye either: the keepalive cuts it off.
+            close = {"type": "websocket.close", "code": subscriber.ended.result()}
+            with suppress(TimeoutError):
+                await asyncio.wait_for(send(close), GOODBYE_SECONDS)
 
     def _socket(self, scope: Message) -> tuple[Stream, str, bool, list[str]] | None:
         """Stream side, route, whether it wraps, and the topics named in the address."""
