@@ -1,17 +1,30 @@
 """Markets that tests of signals are made of."""
 
 import dataclasses
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
-from collectors.marketdata import to_ms
+from collectors import clock
+from collectors.marketdata import candle_key, to_ms
+from collectors.models import (
+    Instrument,
+    Listing,
+    MacroObservation,
+    MacroSeries,
+    Ohlcv,
+    Series,
+)
 from signals.strategy import Market
 
 HOUR_MS = 3_600_000
+HOUR = timedelta(hours=1)
 FIRST = datetime(2021, 3, 1, tzinfo=UTC)
+HISTORY = datetime(2021, 3, 20, tzinfo=UTC)
+START = datetime(2021, 5, 13, tzinfo=UTC)
+END = START + 24 * HOUR
 
 MakeMarket = Callable[..., Market]
 
@@ -60,3 +73,79 @@ def random_market(make_market: MakeMarket) -> MakeMarket:
         return dataclasses.replace(market, valid=rng.random((bars, columns)) > 0.003)
 
     return make
+
+
+@pytest.fixture
+def clock_at() -> Iterator[Callable[[datetime], None]]:
+    """Sets market time: the clock starts at the given moment, in steps of the test's own."""
+
+    def set_clock(moment: datetime, *, start: datetime = START) -> None:
+        # A speed of 1 from an anchor in the past puts market time at `moment` now.
+        anchor = clock.wall_now() - (moment - start)
+        clock.configure(clock.MarketClock(start=start, anchor=anchor))
+
+    before = clock.current()
+    yield set_clock
+    clock.configure(before)
+
+
+@pytest.fixture
+def stored_crash(db: None) -> list[Instrument]:
+    """Two instruments with candles until END; bitcoin crashes in the first hours after START.
+
+    The VIX is 18, and 30 since a release ten days before START.
+    """
+    instruments = []
+    for coin_id, symbol in (("bitcoin", "BTC"), ("ethereum", "ETH")):
+        instrument = Instrument.objects.create(
+            coin_id=coin_id, symbol=symbol, name=symbol, sector="test"
+        )
+        Listing.objects.create(
+            instrument=instrument,
+            exchange="binance",
+            symbol=f"{symbol}USDT",
+            tick_size="0.1",
+            quantity_step="0.001",
+        )
+        Series.objects.create(key=candle_key(coin_id, "1h"), revision=7)
+        _store_candles(instrument, crashes=coin_id == "bitcoin")
+        instruments.append(instrument)
+    series = MacroSeries.objects.create(
+        series_id="VIXCLS", name="VIX", units="index", frequency="daily"
+    )
+    for released_at, value in ((HISTORY, 18.0), (START - 240 * HOUR, 30.0)):
+        MacroObservation.objects.create(
+            series=series,
+            date=released_at.date() - timedelta(days=1),
+            value=value,
+            realtime_start=released_at.date(),
+            released_at=released_at,
+            received_at=released_at,
+        )
+    return instruments
+
+
+def _store_candles(instrument: Instrument, *, crashes: bool) -> None:
+    bars = (END - HISTORY) // HOUR
+    quiet = (START - HISTORY) // HOUR
+    steps = 0.0005 * np.random.default_rng(5 if crashes else 6).normal(size=bars)
+    if crashes:
+        steps[quiet : quiet + 9] -= 0.02
+        steps[quiet + 12 :] += 0.02
+    close = (100.0 * np.exp(np.cumsum(steps))).tolist()
+    opened = [close[0], *close[:-1]]
+    Ohlcv.objects.bulk_create(
+        Ohlcv(
+            instrument=instrument,
+            timeframe="1h",
+            open_time=HISTORY + bar * HOUR,
+            open=opened[bar],
+            high=max(opened[bar], close[bar]),
+            low=min(opened[bar], close[bar]),
+            close=close[bar],
+            volume=1.0,
+            source="binance",
+            received_at=END,
+        )
+        for bar in range(bars)
+    )

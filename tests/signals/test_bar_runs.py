@@ -1,0 +1,292 @@
+"""Bar runs: in order, once, under a lease, and what they leave behind."""
+
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from collectors import clock
+from collectors.models import Ohlcv
+from signals import services
+from signals.events import bar_run_finished
+from signals.models import BarRun, RunState, Signal, StrategyConfig
+from signals.registry import STRATEGIES
+from signals.selectors import analyse_history, due_bars, latest_signals
+
+HOUR = timedelta(hours=1)
+START = datetime(2021, 5, 13, tzinfo=UTC)
+
+
+@pytest.fixture
+def seeded(stored_crash):
+    """The stored crash with the strategies seeded and enabled."""
+    services.seed_strategies()
+    return stored_crash
+
+
+def rows() -> list[tuple]:
+    """What the signals say, without times of the wall clock."""
+    return list(
+        Signal.objects.order_by("bar_open_time", "strategy", "instrument").values_list(
+            "strategy", "instrument__coin_id", "bar_open_time", "direction", "confidence",
+            "price", "stop_loss", "take_profit", "position_size", "expires_at",
+        )
+    )  # fmt: skip
+
+
+# -- Which bars are due ------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_the_first_bar_closes_at_the_start_of_the_clock(clock_at):
+    clock_at(START + 2.5 * HOUR)
+    assert due_bars(timeframe="1h", limit=10) == [START - HOUR, START, START + HOUR]
+    clock_at(START + 2.5 * HOUR, start=START + 0.5 * HOUR)
+    assert due_bars(timeframe="1h", limit=1) == [START]
+
+
+@pytest.mark.django_db
+def test_without_a_start_the_last_closed_bar_is_first():
+    now = clock.now()
+    [bar] = due_bars(timeframe="1h", limit=10)
+    assert bar + HOUR <= now < bar + 2 * HOUR
+
+
+@pytest.mark.django_db
+def test_the_next_bar_follows_the_last_finished_one(clock_at):
+    clock_at(START + 5 * HOUR)
+    BarRun.objects.create(
+        timeframe="1h", bar_open_time=START, state=RunState.DONE, started_at=START
+    )
+    BarRun.objects.create(timeframe="1h", bar_open_time=START + HOUR, started_at=START)
+    assert due_bars(timeframe="1h", limit=2) == [START + HOUR, START + 2 * HOUR]
+
+
+# -- Runs --------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_due_bars_become_signals(seeded, clock_at, redis_client):
+    finished = []
+
+    def remember(**event):
+        finished.append((event["bar_open_time"], len(event["signal_ids"])))
+
+    bar_run_finished.connect(remember)
+    clock_at(START + 20 * HOUR)
+    runs = services.run_due_bars(timeframe="1h")
+    bar_run_finished.disconnect(remember)
+
+    assert [run.bar_open_time for run in runs] == [START + index * HOUR for index in range(-1, 20)]
+    assert all(run.state == RunState.DONE and run.is_complete for run in runs)
+    assert runs[0].revisions == {
+        "candles:bitcoin:1h": 7,
+        "candles:ethereum:1h": 7,
+        "macro:VIXCLS": 0,
+    }
+    assert [bar for bar, _ in finished] == [run.bar_open_time for run in runs]
+    assert sum(count for _, count in finished) == Signal.objects.count()
+
+    signals = Signal.objects.filter(strategy="mean_reversion").order_by("bar_open_time")
+    entry, leave = signals.filter(instrument__coin_id="bitcoin")
+    assert (entry.signal_type, leave.signal_type) == ("LONG", "FLAT")
+    assert entry.stop_loss == pytest.approx(entry.price * 0.95)
+    assert entry.risk_level == "medium"
+    assert entry.at == entry.bar_open_time + HOUR
+    assert entry.expires_at == entry.at + 2 * HOUR
+    assert entry.reasons["vix"] == 30.0
+    assert (leave.stop_loss, leave.position_size, leave.confidence) == (None, None, 0.0)
+
+    voice = Signal.objects.get(strategy="consensus", bar_open_time=entry.bar_open_time)
+    assert (voice.direction, voice.stop_loss) == (1, entry.stop_loss)
+    assert voice.reasons["rule"] == "single"
+    assert voice.reasons["votes"]["mean_reversion"]["vote"] == entry.confidence
+
+    assert json.loads(redis_client.get("signal:mean_reversion:bitcoin"))["signal_type"] == "FLAT"
+    assert 0 < redis_client.ttl("signal:consensus:bitcoin") <= 24 * 3600
+    written = sorted((settings.DATA_DIR / "signals").glob(f"signals_{entry.at:%Y%m%d_%H%M%S}*"))
+    content = json.loads(written[-1].read_text())
+    assert content["market_context"]["vix_level"] == 30.0
+    assert {item["strategy"] for item in content["signals"]} == {"mean_reversion", "consensus"}
+
+
+@pytest.mark.django_db
+def test_bar_by_bar_gives_the_same_as_all_at_once(seeded, clock_at):
+    clock_at(START + 20 * HOUR)
+    services.run_due_bars(timeframe="1h")
+    at_once = rows()
+    assert at_once
+    Signal.objects.all().delete()
+    BarRun.objects.all().delete()
+    for hour in range(21):
+        clock_at(START + hour * HOUR)
+        assert len(services.run_due_bars(timeframe="1h")) == 1
+    assert rows() == at_once
+
+
+@pytest.mark.django_db
+def test_live_signals_are_the_changes_of_the_history(seeded, clock_at):
+    clock_at(START + 20 * HOUR)
+    services.run_due_bars(timeframe="1h")
+    for name in ("mean_reversion", "consensus"):
+        run = analyse_history(
+            strategy_name=name,
+            coin_ids=["ethereum", "bitcoin"],
+            timeframe="1h",
+            start=START - 2 * HOUR,
+            end=START + 20 * HOUR,
+        )
+        state = run.analysis.direction[:, 1].tolist()
+        changes = [index for index in range(1, len(state)) if state[index] != state[index - 1]]
+        live = Signal.objects.filter(strategy=name, instrument__coin_id="bitcoin")
+        stored = live.order_by("bar_open_time").values_list("bar_open_time", "direction", "price")
+        assert [
+            (START + (index - 2) * HOUR, state[index], run.market.close[index, 1])
+            for index in changes
+        ] == list(stored)
+
+
+@pytest.mark.django_db
+def test_a_second_call_changes_nothing(seeded, clock_at):
+    clock_at(START + 20 * HOUR)
+    services.run_due_bars(timeframe="1h")
+    before = rows()
+    assert services.run_due_bars(timeframe="1h") == []
+    assert rows() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_callers_make_one_set_of_signals(seeded, clock_at):
+    clock_at(START + 20 * HOUR)
+    finished, errors = [], []
+
+    def call():
+        try:
+            finished.extend(services.run_due_bars(timeframe="1h"))
+        except Exception as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    services.run_due_bars(timeframe="1h")
+    assert not errors
+    assert BarRun.objects.filter(state=RunState.DONE).count() == 21
+    bars = [run.bar_open_time for run in finished]
+    assert len(bars) == len(set(bars))
+    per_signal = Signal.objects.values_list("strategy", "instrument", "bar_open_time")
+    assert len(per_signal) == len(set(per_signal))
+    together = rows()
+    Signal.objects.all().delete()
+    BarRun.objects.all().delete()
+    services.run_due_bars(timeframe="1h")
+    assert rows() == together
+
+
+@pytest.mark.django_db
+def test_a_held_lease_stops_the_call_and_a_lapsed_one_is_retaken(seeded, clock_at):
+    clock_at(START + 2 * HOUR)
+    run = BarRun.objects.create(
+        timeframe="1h",
+        bar_open_time=START - HOUR,
+        started_at=START,
+        owner="elsewhere",
+        attempt=1,
+        leased_until=clock.wall_now() + timedelta(seconds=20),
+    )
+    assert services.run_due_bars(timeframe="1h") == []
+    BarRun.objects.update(leased_until=clock.wall_now() - timedelta(seconds=1))
+    assert len(services.run_due_bars(timeframe="1h")) == 3
+    run.refresh_from_db()
+    assert (run.state, run.attempt) == (RunState.DONE, 2)
+
+
+@pytest.mark.django_db
+def test_who_lost_the_lease_writes_nothing(seeded, clock_at, monkeypatch):
+    clock_at(START + 20 * HOUR)
+    mean_reversion = STRATEGIES["mean_reversion"]
+    analyze = mean_reversion.analyze
+
+    def slow(self, market):
+        # Somebody retakes the bar while this call computes.
+        BarRun.objects.filter(state=RunState.RUNNING).update(attempt=2, owner="elsewhere")
+        return analyze(self, market)
+
+    monkeypatch.setattr(mean_reversion, "analyze", slow)
+    assert services.run_due_bars(timeframe="1h") == []
+    assert not Signal.objects.exists()
+    assert BarRun.objects.get().state == RunState.RUNNING
+
+
+# -- Waiting -----------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_a_bar_waits_for_its_candles_until_its_patience_ends(seeded, clock_at):
+    Ohlcv.objects.filter(instrument__coin_id="ethereum", open_time=START).delete()
+    clock_at(START + HOUR + timedelta(seconds=20))
+    assert [run.bar_open_time for run in services.run_due_bars(timeframe="1h")] == [START - HOUR]
+    clock_at(START + HOUR + timedelta(seconds=40))  # 30 s, widened by 5 wall seconds
+    [run] = services.run_due_bars(timeframe="1h")
+    assert (run.bar_open_time, run.is_complete) == (START, False)
+
+
+@pytest.mark.django_db
+def test_a_bar_waits_for_the_history_before_it(seeded, clock_at):
+    Ohlcv.objects.filter(open_time__lt=START - 100 * HOUR).delete()
+    clock_at(START)
+    assert services.run_due_bars(timeframe="1h") == []
+    clock_at(START + timedelta(seconds=40))
+    [run] = services.run_due_bars(timeframe="1h")
+    assert not run.is_complete
+
+
+# -- Strategies that fail ----------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_a_strategy_that_raises_is_left_out(seeded, clock_at, monkeypatch):
+    def fail(self, market):
+        raise ZeroDivisionError("broken")
+
+    monkeypatch.setattr(STRATEGIES["vix_correlation"], "analyze", fail)
+    clock_at(START + 20 * HOUR)
+    runs = services.run_due_bars(timeframe="1h")
+    assert len(runs) == 21
+    assert runs[0].failures == {"vix_correlation": "ZeroDivisionError: broken"}
+    assert set(Signal.objects.values_list("strategy", flat=True)) == {
+        "mean_reversion",
+        "consensus",
+    }
+
+
+@pytest.mark.django_db
+def test_a_strategy_without_certificate_does_not_run(seeded, clock_at):
+    StrategyConfig.objects.filter(name="mean_reversion").update(certificate_hash="old")
+    clock_at(START + 20 * HOUR)
+    [run, *_] = services.run_due_bars(timeframe="1h")
+    assert run.failures == {"mean_reversion": "no certificate for this code and these parameters"}
+    assert not Signal.objects.exists()
+
+
+@pytest.mark.django_db
+def test_without_strategies_the_bars_still_run(stored_crash, clock_at):
+    clock_at(START)
+    [run] = services.run_due_bars(timeframe="1h")
+    assert (run.state, run.signal_count) == (RunState.DONE, 0)
+
+
+@pytest.mark.django_db
+def test_latest_signals_are_one_per_strategy_and_instrument(seeded, clock_at):
+    clock_at(START + 20 * HOUR)
+    services.run_due_bars(timeframe="1h")
+    latest = {(signal.strategy, signal.instrument.coin_id): signal for signal in latest_signals()}
+    assert len(latest) == latest_signals().count() == 2
+    assert latest["consensus", "bitcoin"].signal_type == "FLAT"
