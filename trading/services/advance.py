@@ -41,19 +41,19 @@ log = structlog.get_logger(__name__)
 def advance_account(*, account_id: int) -> int:
     """Bring an account up to the newest finished bar run; the number of runs worked off.
 
-    First retries what waits for a quote, then works off each due run. Raises
-    Account.DoesNotExist.
+    Works off each due run, then retries what waits for a quote: in this order a newer signal
+    overtakes a waiting one before that could trade. Raises Account.DoesNotExist.
     """
     account = Account.objects.get(pk=account_id)
     if not account.is_active:
         return 0
-    retry_pending(account=account)
     runs = due_runs(account=account)
     for run in runs:
         _exit_positions(account, run)
         for signal in signals_to_execute(account=account, run=run):
             execute_signal(account=account, signal=signal, run_bar=run.bar_open_time)
         _finish_run(account, run)
+    retry_pending(account=account)
     return len(runs)
 
 

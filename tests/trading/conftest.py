@@ -1,0 +1,119 @@
+"""A small market that accounts trade in: instruments, candles, quotes, bar runs, a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from collectors import clock
+from collectors.marketdata import Quote
+from collectors.models import Instrument, Listing, Ohlcv
+from signals.models import BarRun, RunState, Signal
+from tests.factories import make_instrument, make_signal
+from trading.models import Account
+from trading.services import create_account
+
+START = datetime(2021, 5, 13, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@dataclass
+class World:
+    """Moves market time, writes candles, quotes and signals, and finishes bar runs."""
+
+    redis: redis.Redis
+
+    def at(self, moment: datetime) -> None:
+        """Set market time; it all but stands still."""
+        clock.configure(clock.MarketClock(start=moment, anchor=clock.wall_now(), speed=0.001))
+
+    def listed(self, coin_id: str, **fields: Any) -> Instrument:
+        """An instrument that trades at Binance in ticks of 0.1 and steps of 0.001."""
+        instrument = make_instrument(coin_id)
+        defaults = {
+            "symbol": f"{coin_id.upper()}USDT",
+            "tick_size": "0.1",
+            "quantity_step": "0.001",
+        }
+        Listing.objects.get_or_create(
+            instrument=instrument, exchange="binance", defaults=defaults | fields
+        )
+        return instrument
+
+    def quote(self, coin_id: str, bid: float, ask: float, *, at: datetime | None = None) -> None:
+        """What the stream last saw of an instrument."""
+        symbol = f"{coin_id.upper()}USDT"
+        quote = Quote(
+            exchange="binance",
+            symbol=symbol,
+            best_bid=bid,
+            bid_quantity=1.0,
+            best_ask=ask,
+            ask_quantity=1.0,
+            event_time=at or clock.now(),
+            received_at=clock.now(),
+            sequence=1,
+        )
+        self.redis.set(f"orderbook:binance:{symbol}", msgspec.json.encode(quote))
+
+    def candle(
+        self,
+        coin_id: str,
+        bar: datetime,
+        prices: tuple[float, float, float, float],
+        *,
+        is_sampled: bool = False,
+    ) -> None:
+        """A stored hourly candle of (open, high, low, close)."""
+        opened, high, low, close = prices
+        Ohlcv.objects.create(
+            instrument=self.listed(coin_id),
+            timeframe="1h",
+            open_time=bar,
+            open=opened,
+            high=high,
+            low=low,
+            close=close,
+            volume=1.0,
+            source="binance",
+            is_sampled=is_sampled,
+            received_at=bar + HOUR,
+        )
+
+    def run(self, bar: datetime, *, state: str = RunState.DONE) -> BarRun:
+        """The bar's run."""
+        run, _ = BarRun.objects.update_or_create(
+            timeframe="1h",
+            bar_open_time=bar,
+            defaults={"state": state, "started_at": bar, "finished_at": bar},
+        )
+        return run
+
+    def signal(self, coin_id: str, direction: int, bar: datetime, **fields: Any) -> Signal:
+        """A consensus signal at the bar, without own stop, target or size."""
+        values = {"stop_loss": None, "take_profit": None, "position_size": None, "price": 100.0}
+        self.listed(coin_id)
+        return make_signal(bar=bar, coin_id=coin_id, direction=direction, **{**values, **fields})
+
+
+@pytest.fixture
+def world(redis_client: redis.Redis) -> Iterator[World]:
+    """A market at START, restored to the process's own clock afterwards."""
+    before = clock.current()
+    made = World(redis=redis_client)
+    made.at(START + timedelta(minutes=30))
+    yield made
+    clock.configure(before)
+
+
+@pytest.fixture
+def account(world: World, db: None) -> Account:
+    """An account of 10,000 that was opened half an hour into the first bar."""
+    return create_account(name="paper", initial_capital=Decimal(10_000))

@@ -1,0 +1,138 @@
+"""The scalar functions compile with Numba and then give the same bits as plain Python."""
+
+import math
+import types
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from risk import assessment, limits, sizing
+from risk.portfolio import Standing, loss_fraction
+from trading import accounting, simulator
+
+SCALAR_MODULES = (sizing, limits, assessment, accounting, simulator)
+# For people or for text: what never runs inside a loop over bars.
+NOT_SCALAR = {"limit_table", "limit_warnings", "risk_level"}
+
+
+def _compiled() -> dict[str, Callable[..., Any]]:
+    """Every scalar function compiled, calling its compiled fellows."""
+    compiled: dict[str, Any] = {}
+    functions = [
+        function
+        for module in SCALAR_MODULES
+        for function in vars(module).values()
+        if isinstance(function, types.FunctionType) and function.__module__ == module.__name__
+    ]
+    for function in [loss_fraction, *functions]:
+        if function.__name__ in NOT_SCALAR:
+            continue
+        names = {**function.__globals__, **compiled}
+        copy = types.FunctionType(function.__code__, names, function.__name__)
+        compiled[function.__name__] = numba.njit(copy)
+    return compiled
+
+
+COMPILED = _compiled()
+FINITE = st.floats(1e-6, 1e7)
+MAYBE = st.one_of(st.just(math.nan), FINITE)
+STEPS = st.integers(-1_000_000, 1_000_000)
+TICKS = st.integers(1, 1_000_000)
+SIDE = st.sampled_from([1, -1])
+TICK = st.sampled_from([(1, 10), (1, 100), (1, 2), (5, 1), (1, 100_000)])
+
+
+def bits(value: Any) -> Any:
+    """A value that equals another only when every bit does (NaN equals NaN)."""
+    if isinstance(value, tuple):
+        return tuple(bits(part) for part in value)
+    return value.hex() if isinstance(value, float) else int(value)
+
+
+def same(name: str, plain: Callable[..., Any], *arguments: Any) -> None:
+    assert bits(plain(*arguments)) == bits(COMPILED[name](*arguments)), name
+
+
+@settings(deadline=None)
+@given(quantity=STEPS, cost=st.integers(-(10**15), 10**15), steps=STEPS, ticks=TICKS)
+def test_accounting(quantity: int, cost: int, steps: int, ticks: int) -> None:
+    for unit in ((1, 1), (10_000, 1), (1, 100)):
+        same("apply_fill", accounting.apply_fill, quantity, cost, steps, ticks, *unit)
+        same("unrealised", accounting.unrealised, quantity, cost, ticks, *unit)
+        same("notional", accounting.notional, steps, ticks, *unit)
+    same("fee", accounting.fee, cost, 500)
+    same("roll_marks", accounting.roll_marks, cost, 3, quantity, steps, 2)
+
+
+@settings(deadline=None)
+@given(
+    side=SIDE, tick=TICK, prices=st.tuples(FINITE, FINITE, FINITE, FINITE), stop=MAYBE, target=MAYBE
+)
+def test_simulator(
+    side: int,
+    tick: tuple[int, int],
+    prices: tuple[float, float, float, float],
+    stop: float,
+    target: float,
+) -> None:
+    low, open_price, close, high = sorted(prices)
+    same("nearest_ticks", simulator.nearest_ticks, close, *tick)
+    same("market_fill_ticks", simulator.market_fill_ticks, side, low, high, 1.0, *tick)
+    same("protective_exit", simulator.protective_exit, side, stop, target, open_price, high, low)
+    for leg in (simulator.STOP_HIT, simulator.TARGET_HIT):
+        same("exit_ticks", simulator.exit_ticks, leg, side, close, 1.0, *tick)
+
+
+@settings(deadline=None)
+@given(
+    request=st.builds(
+        assessment.Request,
+        direction=SIDE,
+        confidence=st.floats(0.0, 1.0),
+        price=FINITE,
+        stop_loss=MAYBE,
+        take_profit=MAYBE,
+        proposed_size=st.one_of(st.just(math.nan), st.floats(0.0, 1.0)),
+        step_notional=st.one_of(st.just(0.0), FINITE),
+        min_notional=st.floats(0.0, 100.0),
+    ),
+    standing=st.builds(
+        Standing,
+        equity=st.one_of(st.just(math.nan), st.floats(-1e5, 1e7)),
+        gross_exposure=st.floats(0.0, 1e6),
+        instrument_exposure=st.floats(0.0, 1e5),
+        open_risk=st.floats(0.0, 1e5),
+        open_positions=st.integers(0, 20),
+        high_water_mark=st.floats(0.0, 1e7),
+        day_start_equity=st.floats(0.0, 1e7),
+    ),
+    state=st.integers(0, 2),
+)
+def test_verdicts(request: assessment.Request, standing: Standing, state: int) -> None:
+    bounds = limits.Limits(state, 0.1, 0.25, 0.2, 0.05, 1.0, 10, 0.5, 10.0, 0.02, 0.02, 2.0)
+    same("decide", assessment.decide, request, standing, bounds)
+
+
+def test_a_loop_over_bars_compiles() -> None:
+    """The functions are of use inside a compiled loop, not only one by one."""
+    apply_fill = COMPILED["apply_fill"]
+
+    @numba.njit
+    def trade(count: int) -> tuple[int, int, int]:
+        quantity, cost, total = 0, 0, 0
+        for bar in range(count):
+            steps = 10 if bar % 3 else -15
+            quantity, cost, realised = apply_fill(quantity, cost, steps, 1000 + bar, 7, 3)
+            total += realised
+        return quantity, cost, total
+
+    assert trade(500) == trade.py_func(500)
+
+
+@pytest.mark.parametrize("name", ["decide", "apply_fill", "protective_exit"])
+def test_nothing_fell_back_to_objects(name: str) -> None:
+    assert COMPILED[name].nopython_signatures
