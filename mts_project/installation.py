@@ -124,7 +124,11 @@ class Installation:
             self._asked.names, bind=settings.ENV.bind, ports=ports, data_dir=settings.DATA_DIR
         )
         for spec in specs:
+            if spec.name == "flower":
+                # It only watches: the others have the machine to themselves until they are up.
+                self._wait_for_web()
             self._start(spec)
+        self._wait_for_web()
 
     def _announce(self, password: str) -> None:
         data_dir, demo = settings.DATA_DIR, self._asked.demo
@@ -213,6 +217,12 @@ class Installation:
         self._supervisor.wait_ready(
             name, timeout_s=timeout_s, is_stopping=lambda: self._is_stopping
         )
+
+    def _wait_for_web(self) -> None:
+        if "web" in self._asked.names:
+            # Should it fail, it is started again like any other.
+            with suppress(StartError):
+                self._wait_ready("web", READY_TIMEOUT_S)
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self._is_stopping = True

@@ -48,6 +48,8 @@ def logging_config(*, level: str, log_format: str) -> None:
                 "websockets": {"level": "WARNING"},
                 "celery.worker.strategy": {"level": "WARNING"},
                 "celery.app.trace": {"level": "WARNING"},
+                # At speed 3600 a line per message would be all there is to read.
+                "celery.beat": {"level": "WARNING"},
                 "numba": {"level": "WARNING"},
             },
         }

@@ -9,7 +9,7 @@ from typing import Any
 
 import redis
 from django.conf import settings
-from django.db.models import Min, Model, Sum
+from django.db.models import Min, Model
 
 from alerts.models import Alert, Delivery, DeliveryState
 from collectors import clock
@@ -18,6 +18,7 @@ from realtime.models import Event
 from risk.models import RiskDecision
 from signals.models import BarRun, RunState, Signal
 from trading.models import Account, EquityPoint, Fill, LedgerEntry, Position
+from trading.selectors import recompute_books
 
 NEWEST_EVENTS = 8
 ACCOUNT = "paper"
@@ -44,12 +45,17 @@ class FirstArrival:
 
 @dataclass(frozen=True, kw_only=True)
 class LedgerCheck:
-    """An account's cash beside the sum of its ledger entries and its positions beside fills."""
+    """An account's cash beside the sum of its entries; `mismatches` says what does not agree."""
 
     account: str
     cash: Decimal
     entries: Decimal
-    is_balanced: bool
+    mismatches: tuple[str, ...]
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether cash and positions are exactly what entries and fills make."""
+        return not self.mismatches
 
 
 def progress() -> Progress:
@@ -129,20 +135,12 @@ def _earliest(model: type[Model], field: str) -> datetime | None:
 
 
 def _check_ledger(account: Account) -> LedgerCheck:
-    total = account.entries.aggregate(total=Sum("amount"))["total"] or Decimal(0)
-    signed: dict[int, int] = {}
-    fills = Fill.objects.filter(account=account).values_list(
-        "order__instrument", "order__side", "quantity_steps"
-    )
-    for instrument, side, steps in fills:
-        signed[instrument] = signed.get(instrument, 0) + (steps if side == "buy" else -steps)
-    held = dict(account.positions.values_list("instrument", "quantity_steps"))
-    agree = all(held.get(name, 0) == signed.get(name, 0) for name in held.keys() | signed.keys())
+    books = recompute_books(account=account)
     return LedgerCheck(
         account=account.name,
-        cash=account.cash,
-        entries=total,
-        is_balanced=total == account.cash and agree,
+        cash=books.cash,
+        entries=books.entries_total,
+        mismatches=books.mismatches,
     )
 
 

@@ -23,9 +23,9 @@ SERVICES = ("web", "beat", "stream", "flower")
 # Threads: a prefork child would cost its own start and could not run threads over nogil kernels.
 SHARED_WORKERS = {"worker:io": ("collect", "alerts"), "worker:compute": QUEUES[1:3] + QUEUES[4:]}
 GROUPS = {
-    "full": ("web", *SHARED_WORKERS, "beat", "stream", "flower"),
+    "full": (*SHARED_WORKERS, "stream", "beat", "web", "flower"),
     "api": ("web",),
-    "collector": ("worker:collect", "beat", "stream"),
+    "collector": ("worker:collect", "stream", "beat"),
     "signals": ("worker:compute", "worker:alerts"),
 }
 WORKER_THREADS = 4
@@ -48,7 +48,8 @@ def parse_only(text: str) -> tuple[str, ...]:
         if word not in known:
             raise ConfigurationError(f"--only: {word!r} is not one of {', '.join(known)}")
         chosen.update(GROUPS.get(word, (word,)))
-    order = [*GROUPS["full"], *(f"worker:{queue}" for queue in QUEUES)]
+    workers = [*SHARED_WORKERS, *(f"worker:{queue}" for queue in QUEUES)]
+    order = [*workers, "stream", "beat", "web", "flower"]
     return tuple(name for name in order if name in chosen)
 
 

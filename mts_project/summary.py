@@ -31,10 +31,9 @@ class Summary:
         """What is wrong, one line each: stages without a row, accounts whose books disagree."""
         empty = [f"no rows: {stage}" for stage, count in self.stages.items() if count == 0]
         broken = [
-            f"the ledger of account {ledger.account} does not balance: "
-            f"cash {ledger.cash}, entries {ledger.entries}"
+            f"the ledger of account {ledger.account} does not balance: {mismatch}"
             for ledger in self.ledgers
-            if not ledger.is_balanced
+            for mismatch in ledger.mismatches
         ]
         return [*empty, *broken]
 

@@ -17,7 +17,8 @@ from mts_project import schedule
 from mts_project.beat import HEARTBEAT_KEY, LONGEST_SLEEP_S, SHORTEST_SLEEP_S, MarketTimeScheduler
 from mts_project.celery import app
 
-pytestmark = pytest.mark.django_db
+# The scheduler commits and closes connections, as it must in a process that runs for months.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 START = datetime(2021, 5, 13, 12, 0, 30, tzinfo=UTC)
 
@@ -28,6 +29,8 @@ class Scheduler(MarketTimeScheduler):
     def __init__(self, app: Celery) -> None:
         self.sent: list[tuple[str, dict[str, Any]]] = []
         super().__init__(app, Producer=lambda *_, **__: None)
+        # Its last write at the end of the process would come after the end of the database.
+        self._finalize.cancel()
 
     def apply_async(self, entry: Any, producer: Any = None, advance: bool = True, **_: Any) -> None:
         self.sent.append((entry.name, entry.options))

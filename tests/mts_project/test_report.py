@@ -21,7 +21,10 @@ START = datetime(2025, 3, 3, tzinfo=UTC)
 
 def summary_of(*, fills: int = 2, is_balanced: bool = True) -> Summary:
     ledger = LedgerCheck(
-        account="paper", cash=Decimal("10"), entries=Decimal("10"), is_balanced=is_balanced
+        account="paper",
+        cash=Decimal("10"),
+        entries=Decimal("10"),
+        mismatches=() if is_balanced else ("cash is not the sum",),
     )
     return Summary(
         stages={"candles": 5, "fills": fills},
@@ -84,7 +87,7 @@ def test_without_a_terminal_the_pipeline_is_one_plain_line(tmp_path: Path) -> No
     seen = progress()
     assert "candles 0" in plain_line(seen)
     with (tmp_path / "out").open("w") as stream:
-        with Screen(Console(file=stream)) as screen:
+        with Screen(Console(file=stream, width=200)) as screen:
             screen.show(seen, [])
             screen.show(seen, [])
     lines = (tmp_path / "out").read_text().splitlines()

@@ -46,9 +46,11 @@ def test_every_word_of_only_is_known() -> None:
     for word in (*SERVICES, *(f"worker:{queue}" for queue in QUEUES), *GROUPS):
         assert parse_only(word)
     assert parse_only("api") == ("web",)
-    assert parse_only("collector") == ("worker:collect", "beat", "stream")
+    assert parse_only("collector") == ("worker:collect", "stream", "beat")
     assert parse_only("flower, web ,web") == ("web", "flower")
-    assert parse_only("full") == ("web", "worker:io", "worker:compute", "beat", "stream", "flower")
+    assert parse_only("full") == (
+        *("worker:io", "worker:compute", "stream", "beat", "web", "flower"),
+    )
 
 
 @pytest.mark.parametrize("text", ["", "web,", "worker", "worker:nothing", "Web"])

@@ -1,0 +1,96 @@
+"""The web process's addresses: logins, roles, one shape of error, documentation, static files."""
+
+import pytest
+from django.test import Client, override_settings
+from rest_framework.test import APIClient
+
+from mts_project.login import ensure_login, seed_roles
+from tests.factories import make_user
+
+pytestmark = pytest.mark.django_db
+
+
+def assert_error(answer, status: int, code: str) -> None:
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert set(error) == {"code", "message", "fields"}
+    assert error["code"] == code
+
+
+def test_a_password_buys_tokens_that_open_the_api(api_client: APIClient):
+    make_user("ada")
+    pair = api_client.post("/api/v1/token/", {"username": "ada", "password": "secret"}, "json")
+    assert pair.status_code == 200
+    renewed = api_client.post("/api/v1/token/refresh/", {"refresh": pair.json()["refresh"]}, "json")
+    api_client.credentials(HTTP_AUTHORIZATION=f"Bearer {renewed.json()['access']}")
+    assert api_client.get("/api/v1/alerts/").status_code == 200
+    assert api_client.post("/api/v1/ws-ticket/").status_code == 201
+
+
+def test_every_error_has_one_shape(api_client: APIClient):
+    assert_error(api_client.get("/api/v1/alerts/"), 401, "not_authenticated")
+    wrong = {"username": "ada", "password": "guess"}
+    assert_error(api_client.post("/api/v1/token/", wrong, "json"), 401, "no_active_account")
+    missing = api_client.post("/api/v1/token/", {"username": "ada"}, "json")
+    assert_error(missing, 400, "invalid")
+    assert "password" in missing.json()["error"]["fields"]
+    broken = api_client.post("/api/v1/token/", "{", content_type="application/json")
+    assert_error(broken, 400, "parse_error")
+    assert_error(api_client.get("/api/v1/nothing/"), 404, "not_found")
+    api_client.force_login(make_user())
+    assert_error(api_client.put("/api/v1/alerts/"), 403, "permission_denied")
+    api_client.force_login(make_user("op", role="operator"))
+    assert_error(api_client.put("/api/v1/alerts/"), 405, "method_not_allowed")
+
+
+def test_a_login_without_a_role_reads_nothing(api_client: APIClient):
+    api_client.force_login(make_user(role=None))
+    assert_error(api_client.get("/api/v1/alerts/"), 403, "permission_denied")
+
+
+def test_a_fault_is_told_in_the_same_shape(monkeypatch):
+    def fail(**_: object) -> None:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr("alerts.services.retry_delivery", fail)
+    client = APIClient(raise_request_exception=False)
+    client.force_login(make_user(role="operator"))
+    assert_error(client.post("/api/v1/deliveries/1/retry/"), 500, "server_error")
+
+
+def test_a_missing_page_outside_the_api_stays_a_page(client: Client):
+    answer = client.get("/nothing/")
+    assert answer.status_code == 404
+    assert answer["Content-Type"].startswith("text/html")
+
+
+def test_the_root_leads_to_the_admin(client: Client):
+    assert client.get("/").headers["Location"] == "/admin/"
+
+
+def test_the_documentation_opens_with_a_login(client: Client):
+    assert client.get("/api/v1/docs/").status_code in {401, 403}
+    client.force_login(make_user())
+    page = client.get("/api/v1/docs/")
+    assert page.status_code == 200
+    assert b"/static/drf_spectacular_sidecar/" in page.content
+    schema = client.get("/api/v1/schema/")
+    assert b"/api/v1/deliveries/{id}/retry/" in schema.content
+
+
+@override_settings(ALLOWED_HOSTS=["testserver"])
+def test_static_files_are_served_without_a_collect_step(client: Client):
+    answer = client.get("/static/unfold/css/styles.css")
+    assert answer.status_code == 200
+    assert answer["Content-Type"].startswith("text/css")
+
+
+def test_ensured_logins_can_be_ensured_again(client: Client):
+    seed_roles()
+    ensure_login(username="demo", password="first", is_superuser=True)
+    ensure_login(username="demo", password="second", role="trader", is_superuser=True)
+    assert not client.login(username="demo", password="first")
+    assert client.login(username="demo", password="second")
+    assert client.get("/admin/").status_code == 200
+    with pytest.raises(ValueError, match="king"):
+        ensure_login(username="demo", password="x", role="king")
