@@ -201,7 +201,8 @@ class Connection:
             wait=_wait_before_retry,
             reraise=True,
         )
-        return retrying(self._get_once, path, params, into, weight, endpoint or path)
+        answer: T = retrying(self._get_once, path, params, into, weight, endpoint or path)
+        return answer
 
     def _get_once(
         self,
@@ -250,9 +251,9 @@ class Connection:
         used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if used.isdigit():
             self._budget.reconcile(self.provider, int(used))
-        error = self._read_error(response.status_code, response.headers, body)
-        if error is not None:
-            raise error
+        refusal = self._read_error(response.status_code, response.headers, body)
+        if refusal is not None:
+            raise refusal
         try:
             return msgspec.json.decode(body, type=into, strict=False)
         except (msgspec.DecodeError, UnicodeDecodeError) as problem:

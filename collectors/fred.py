@@ -8,6 +8,7 @@ provider, so long spans are asked for in windows
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -40,8 +41,8 @@ LATEST_FIRST_RELEASE = timedelta(days=45)
 class Row(msgspec.Struct, frozen=True):
     """One vintage of one observation; the value is "." where there is none."""
 
-    realtime_start: date
-    date: date
+    realtime_start: dt.date
+    date: dt.date
     value: str
 
 
@@ -65,9 +66,9 @@ class Vintage:
     `is_release_assumed`: no vintage tells the release, it is the next business day.
     """
 
-    date: date
+    date: dt.date
     value: float
-    realtime_start: date
+    realtime_start: dt.date
     released_at: datetime
     is_release_assumed: bool
 

@@ -120,7 +120,7 @@ class MarketStream:
         """Raises OSError, WebSocketException, or TimeoutError after silence; never returns."""
         local = urlsplit(channel.url).hostname in {"127.0.0.1", "localhost"}
         async with connect(
-            channel.url, open_timeout=10, close_timeout=1, proxy=None if local else True
+            channel.url, open_timeout=10, close_timeout=0.5, proxy=None if local else True
         ) as connection:
             counts.connections += 1
             for request in channel.requests:

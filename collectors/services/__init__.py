@@ -3,13 +3,14 @@
 from collectors.seeds import seed_instruments, seed_macro_series
 from collectors.services.calls import flush_provider_calls
 from collectors.services.candles import StoreResult, store_candles, store_market
-from collectors.services.coverage import Coverage, ensure_coverage
+from collectors.services.coverage import Coverage, default_history_start, ensure_coverage
 from collectors.services.macro import collect_macro
 
 __all__ = [
     "Coverage",
     "StoreResult",
     "collect_macro",
+    "default_history_start",
     "ensure_coverage",
     "flush_provider_calls",
     "seed_instruments",

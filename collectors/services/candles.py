@@ -57,13 +57,19 @@ def store_candles(
     return store_market(timeframe=timeframe, candles={instrument: list(candles)})
 
 
-def store_market(*, timeframe: str, candles: Mapping[Instrument, Sequence[Candle]]) -> StoreResult:
+def store_market(
+    *,
+    timeframe: str,
+    candles: Mapping[Instrument, Sequence[Candle]],
+    expect_new: bool = False,
+) -> StoreResult:
     """Store closed candles of several instruments in one transaction.
 
     A candle that exists is replaced by a better source of the instrument's chain, or by a later
     correction of its own source, and the replacement is recorded; never by a worse source.
     Impossible candles are counted, logged with a sample, and not stored. The revision of every
-    changed series is raised in the transaction, and `candles_stored` follows it.
+    changed series is raised in the transaction, and `candles_stored` follows it. A caller that
+    does not `expect_new` candles saves the transaction when nothing changes.
     """
     result = StoreResult()
     now = clock.now()
@@ -80,7 +86,7 @@ def store_market(*, timeframe: str, candles: Mapping[Instrument, Sequence[Candle
                 sample=str(candle),
             )
         result.rejected += len(impossible)
-        if possible and _may_change(instrument, timeframe, possible, result):
+        if possible and (expect_new or _may_change(instrument, timeframe, possible, result)):
             batches[instrument] = possible
     if not batches:
         return result
@@ -90,6 +96,7 @@ def store_market(*, timeframe: str, candles: Mapping[Instrument, Sequence[Candle
             for instrument, batch in batches.items()
             if _store_series(instrument, timeframe, batch, result)
         ]
+        _close_holes(timeframe, batches)
         if changed:
             announcement = partial(
                 events.candles_stored.send_robust,
@@ -131,20 +138,30 @@ def _store_series(
     )
     _replace(plan.better, received_at)
     Series.objects.filter(pk=series.pk).update(revision=F("revision") + 1)
-    times = [candle.open_time for candle in plan.new]
-    if times:
-        holes = CandleHole.objects.filter(
-            instrument=instrument, timeframe=timeframe, start__lte=max(times), end__gte=min(times)
-        )
-        if holes.exists():
-            relabel_holes(instrument=instrument, timeframe=timeframe, filled=times, labels={})
     return True
+
+
+def _close_holes(timeframe: str, batches: Mapping[Instrument, Sequence[Candle]]) -> None:
+    """Take the stored bars out of the holes they were in."""
+    times = [candle.open_time for batch in batches.values() for candle in batch]
+    holes = CandleHole.objects.filter(
+        instrument__in=batches, timeframe=timeframe, start__lte=max(times), end__gte=min(times)
+    )
+    affected = set(holes.order_by().values_list("instrument_id", flat=True))
+    for instrument, batch in batches.items():
+        if instrument.pk in affected:
+            filled = [candle.open_time for candle in batch]
+            relabel_holes(instrument=instrument, timeframe=timeframe, filled=filled, labels={})
 
 
 def lock_series(key: str) -> Series:
     """The series' row, locked until the end of the transaction."""
-    Series.objects.get_or_create(key=key)
-    return Series.objects.select_for_update().get(key=key)
+    locked = Series.objects.select_for_update()
+    series = locked.filter(key=key).first()
+    if series is None:
+        Series.objects.get_or_create(key=key)
+        series = locked.get(key=key)
+    return series
 
 
 def _plan(instrument: Instrument, timeframe: str, batch: Sequence[Candle]) -> _Plan:

@@ -36,9 +36,7 @@ def provider_access() -> ProviderAccess:
 
 def candle_source(name: str) -> CandleSource:
     """This thread's client of a candle source."""
-    opened: dict[tuple[str, ProviderAccess], CandleSource] = _clients.__dict__.setdefault(
-        "sources", {}
-    )
+    opened: dict[tuple[str, str], CandleSource] = _clients.__dict__.setdefault("sources", {})
     access = provider_access()
     key = (name, str(access))
     if key not in opened:

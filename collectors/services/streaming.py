@@ -155,5 +155,5 @@ class CandleWriter(threading.Thread):
         return newest is not None and newest >= at
 
     def _store(self, timeframe: str, candles: dict[Instrument, list[Candle]]) -> None:
-        result = store_market(timeframe=timeframe, candles=candles)
+        result = store_market(timeframe=timeframe, candles=candles, expect_new=True)
         self._on_stored(result.inserted + result.replaced)

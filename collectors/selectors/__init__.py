@@ -1,0 +1,29 @@
+"""What the other apps may read of the collected data. The other modules are its parts."""
+
+from collectors.selectors.candles import candle_at, candle_matrix, revisions
+from collectors.selectors.coverage import lacking_bars, missing_at
+from collectors.selectors.instruments import (
+    enabled_instruments,
+    instrument_by_coin_id,
+    listing_for,
+    strategy_instruments,
+)
+from collectors.selectors.live import budget_today, latest_quote, quote_key, redis_client
+from collectors.selectors.macro import macro_known_at
+
+__all__ = [
+    "budget_today",
+    "candle_at",
+    "candle_matrix",
+    "enabled_instruments",
+    "instrument_by_coin_id",
+    "lacking_bars",
+    "latest_quote",
+    "listing_for",
+    "macro_known_at",
+    "missing_at",
+    "quote_key",
+    "redis_client",
+    "revisions",
+    "strategy_instruments",
+]

@@ -1,0 +1,100 @@
+"""Which candles are missing, and which of them may still come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+import numpy as np
+from django.db.models import BooleanField, Case, Exists, OuterRef, Value, When
+
+from collectors import spans
+from collectors.marketdata import duration, to_ms
+from collectors.models import CandleHole, CollectionState, HoleLabel, Instrument, Ohlcv
+from collectors.selectors.expressions import EpochSeconds
+
+MILLISECOND = timedelta(milliseconds=1)
+FINAL_LABELS = (HoleLabel.NO_TRADE, HoleLabel.UNREPAIRABLE)
+
+
+def missing_at(
+    *, instruments: Iterable[Instrument], timeframe: str, open_time: datetime
+) -> list[str]:
+    """The coin ids whose candle of that bar is not there and may still come.
+
+    Excused are bars in a hole labelled no_trade or unrepairable, bars before the first candle
+    that any source has, and instruments that no source has any candle of yet.
+    """
+    waited = {item.pk: item.coin_id for item in instruments}
+    candles = Ohlcv.objects.filter(instrument__in=waited, timeframe=timeframe)
+    for pk in candles.filter(open_time=open_time).values_list("instrument_id", flat=True):
+        waited.pop(pk, None)
+    if not waited:
+        return []
+    holes = CandleHole.objects.filter(
+        instrument__in=waited,
+        timeframe=timeframe,
+        label__in=FINAL_LABELS,
+        start__lte=open_time,
+        end__gte=open_time,
+    )
+    states = CollectionState.objects.filter(
+        instrument__in=waited, timeframe=timeframe, history_from__isnull=False
+    ).annotate(
+        has_candles=Case(
+            When(Exists(candles.filter(instrument=OuterRef("instrument"))), then=Value(True)),
+            default=Value(False),
+            output_field=BooleanField(),
+        )
+    )
+    excused = set(holes.values_list("instrument_id", flat=True))
+    for pk, history_from, has_candles in states.values_list(
+        "instrument_id", "history_from", "has_candles"
+    ):
+        if not has_candles or (history_from and open_time < history_from):
+            excused.add(pk)
+    return sorted(coin_id for pk, coin_id in waited.items() if pk not in excused)
+
+
+def lacking_bars(
+    *,
+    instrument: Instrument,
+    timeframe: str,
+    start: datetime,
+    end: datetime,
+    retry_labelled: bool = False,
+) -> spans.Bars:
+    """The open times in [start, end) that have neither a candle nor a final hole label.
+
+    With `retry_labelled` the labels do not count. One count when nothing is lacking.
+    """
+    step = duration(timeframe)
+    candles = Ohlcv.objects.filter(
+        instrument=instrument, timeframe=timeframe, open_time__gte=start, open_time__lt=end
+    )
+    labelled = [] if retry_labelled else _labelled_spans(instrument, timeframe, start, end)
+    expected = max((end - start) // step, 0)
+    known = sum(span.end - span.start for span in labelled) // (step // MILLISECOND)
+    if candles.count() + known >= expected:
+        return np.empty(0, dtype=np.int64)
+    bars = spans.grid(to_ms(start), to_ms(end), step // MILLISECOND)
+    stored = candles.order_by().annotate(seconds=EpochSeconds("open_time"))
+    have = np.fromiter(stored.values_list("seconds", flat=True), dtype=np.int64) * 1000
+    return spans.without(np.setdiff1d(bars, have, assume_unique=True), labelled)
+
+
+def _labelled_spans(
+    instrument: Instrument, timeframe: str, start: datetime, end: datetime
+) -> list[spans.Span]:
+    """The finally labelled holes within [start, end)."""
+    holes = CandleHole.objects.filter(
+        instrument=instrument,
+        timeframe=timeframe,
+        label__in=FINAL_LABELS,
+        start__lt=end,
+        end__gte=start,
+    ).values_list("start", "end")
+    step = duration(timeframe)
+    return [
+        spans.Span(to_ms(max(first, start)), to_ms(min(last + step, end))) for first, last in holes
+    ]
