@@ -35,7 +35,6 @@ def prepare(world: Any, hours: int) -> None:
             world.signal(coin_id, 1 if hour % 2 else -1, START + hour * HOUR)
         world.run(START + hour * HOUR)
     world.at(START + hours * HOUR)
-    # Only the newest bar is in time for openings; the quote is newer than every close.
     for coin_id in COINS:
         world.quote(coin_id, 100.0, 100.1)
 
@@ -69,8 +68,9 @@ def test_threads_on_postgresql_fill_each_signal_once(world: Any, account: Accoun
     legs = list(Order.objects.values_list("signal_id", "leg"))
     assert len(legs) == len(set(legs))
     assert EquityPoint.objects.count() == 2
-    assert RiskDecision.objects.filter(is_approved=True).count() == len(COINS)
-    assert Fill.objects.filter(order__leg="open").count() == len(COINS)
+    assert RiskDecision.objects.filter(is_approved=True).count() == 2 * len(COINS)
+    assert Fill.objects.count() == 3 * len(COINS)
+    assert Trade.objects.count() == len(COINS)
     assert Account.objects.get().processed_bar == START + HOUR
 
 

@@ -1,0 +1,195 @@
+"""The backtest as small candle tables, and its agreement with paper trading."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collectors import clock
+from collectors.marketdata import to_ms
+from risk.limits import STATE_ACTIVE, Limits
+from signals.models import Signal
+from trading.backtest import HALF_SPREAD_BPS, Tape, Terms, changed_rows, run_backtest
+from trading.models import Account, EquityPoint, Fill
+from trading.orders import MONEY_UNITS, Grid
+from trading.services import advance_account
+
+START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
+HOUR = timedelta(hours=1)
+HOUR_MS = 3_600_000
+LIMITS = Limits(STATE_ACTIVE, 0.1, 0.25, 0.2, 0.05, 1.0, 10, 0.5, 10.0, 0.02, 0.02, 2.0)
+TERMS = Terms(
+    strategy="consensus",
+    initial_capital=10_000 * MONEY_UNITS,
+    limits=LIMITS,
+    grids={"bitcoin": Grid.of("0.1", "0.001"), "ethereum": Grid.of("0.1", "0.001")},
+    min_notionals={"bitcoin": 5.0, "ethereum": 5.0},
+    fee_ppm=500,
+)
+
+
+def tape(
+    bars: list[tuple[float, float, float, float]],
+    direction: list[int],
+    *,
+    stop: float = math.nan,
+    valid: list[bool] | None = None,
+    coins: tuple[str, ...] = ("bitcoin",),
+) -> Tape:
+    """One instrument's bars (open, high, low, close) and the wanted direction at each close."""
+    prices = np.array(bars, dtype=np.float64)
+    count = len(bars)
+    shape = (count, 1)
+    directions = np.array(direction, dtype=np.int8).reshape(shape)
+    stops = np.where(directions != 0, stop, math.nan)
+    real = np.array([True] * count if valid is None else valid).reshape(shape)
+    none = np.full(shape, math.nan)
+    opened = to_ms(START) + HOUR_MS * np.arange(count, dtype=np.int64)
+    return Tape(
+        instruments=coins,
+        open_time=opened,
+        close_time=opened + HOUR_MS,
+        open=prices[:, :1],
+        high=prices[:, 1:2],
+        low=prices[:, 2:3],
+        close=prices[:, 3:],
+        valid=real,
+        has_range=real,
+        changed=changed_rows(directions, stops),
+        direction=directions,
+        confidence=np.full(shape, 0.75),
+        stop_loss=stops,
+        take_profit=none,
+        position_size=none,
+    )
+
+
+FLAT_BAR = (100.0, 100.5, 99.5, 100.0)
+
+
+def test_a_signal_at_the_close_fills_at_the_next_open() -> None:
+    outcome = run_backtest(
+        tape([FLAT_BAR, FLAT_BAR, (103.0, 103.5, 102.5, 103.0), FLAT_BAR], [1, 0, 0, 0]), TERMS
+    )
+    (trade,) = outcome.trades
+    # 100 plus a basis point of half spread and one of slippage; 103 less both; to the tick.
+    assert (trade.entry_price, trade.exit_price) == (100.1, 102.9)
+    assert trade.entered_at == to_ms(START + HOUR)
+    assert trade.exited_at == to_ms(START + 2 * HOUR)
+    assert trade.exit_reason == "signal"
+
+
+def test_the_last_bar_has_no_next_open() -> None:
+    outcome = run_backtest(tape([FLAT_BAR, FLAT_BAR], [0, 1]), TERMS)
+    assert (outcome.fill_count, outcome.refusals) == (0, {})
+
+
+def test_a_stop_inside_the_bar_of_the_fill_counts() -> None:
+    bars = [FLAT_BAR, (100.0, 120.0, 90.0, 110.0), FLAT_BAR, FLAT_BAR]
+    outcome = run_backtest(tape(bars, [1, 1, 1, 1]), TERMS)
+    (trade,) = outcome.trades
+    assert trade.exit_reason == "stop_loss"
+    assert trade.exit_price == pytest.approx(98.0, abs=0.1)
+
+
+def test_a_gap_through_the_stop_fills_at_the_open() -> None:
+    bars = [FLAT_BAR, FLAT_BAR, (90.0, 91.0, 89.0, 90.0), FLAT_BAR]
+    (trade,) = run_backtest(tape(bars, [1, 1, 1, 1]), TERMS).trades
+    assert trade.exit_price == 89.9
+
+
+def test_no_new_entry_in_the_stopped_direction() -> None:
+    bars = [FLAT_BAR, (100.0, 100.0, 90.0, 95.0), *[FLAT_BAR] * 5]
+    direction = [1, 1, 1, 0, 1, 1, 1]
+    moved = tape(bars, direction)
+    moved.changed[2, 0] = True  # as by a moved stop
+    outcome = run_backtest(moved, TERMS)
+    assert outcome.refusals == {"stopped_out": 1}
+    assert outcome.fill_count == 3
+
+
+def test_a_hole_refuses_an_opening_and_delays_a_close() -> None:
+    bars = [FLAT_BAR] * 7
+    refused = run_backtest(
+        tape(bars, [1, 1, 1, 1, 1, 1, 1], valid=[True, False, *[True] * 5]), TERMS
+    )
+    assert refused.refusals == {"no_quote": 1}
+    delayed = run_backtest(
+        tape(bars, [1, 1, 0, 0, 0, 0, 0], valid=[True, True, True, False, False, True, True]),
+        TERMS,
+    )
+    assert delayed.trades[0].exited_at == to_ms(START + 5 * HOUR)
+
+
+def test_an_instrument_without_a_listing_is_counted() -> None:
+    outcome = run_backtest(tape([FLAT_BAR] * 3, [1, 1, 1], coins=("tether",)), TERMS)
+    assert outcome.refusals == {"no_listing": 1}
+
+
+def test_changed_rows_by_hand() -> None:
+    direction = np.array([[0], [1], [1], [1], [-1], [0], [0]], dtype=np.int8)
+    stop = np.array([[np.nan], [9.0], [9.0], [9.5], [np.nan], [np.nan], [7.0]])
+    assert changed_rows(direction, stop)[:, 0].tolist() == [
+        False, True, False, True, True, True, False,
+    ]  # fmt: skip
+
+
+@settings(deadline=None)
+@given(
+    directions=st.lists(st.integers(-1, 1), min_size=2, max_size=40),
+    moves=st.lists(st.floats(-0.05, 0.05), min_size=40, max_size=40),
+)
+def test_the_end_is_the_capital_plus_all_that_happened(
+    directions: list[int], moves: list[float]
+) -> None:
+    """Cash = capital + realised - fees, and equity = cash + what is open, to the last unit."""
+    bars, price = [], 100.0
+    for move in moves[: len(directions)]:
+        close = price * (1.0 + move)
+        bars.append((price, max(price, close), min(price, close), close))
+        price = close
+    outcome = run_backtest(tape(bars, directions), TERMS)
+    realised = sum(round(trade.pnl * MONEY_UNITS) for trade in outcome.trades)
+    assert outcome.cash == TERMS.initial_capital + realised - outcome.fees
+    assert len(outcome.equity) == len(bars)
+    if not outcome.open_holdings:
+        assert outcome.equity[-1] == outcome.cash
+
+
+@pytest.mark.django_db
+def test_paper_trading_of_the_same_signals_ends_in_the_same_books(
+    world: Any, account: Account
+) -> None:
+    """Quotes set where the backtest sees them: the same fills, cash and equity, bar by bar."""
+    rng = np.random.default_rng(7)
+    closes = np.round(100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, 40))), 1).tolist()
+    bars, opened = [], 100.0
+    for close in closes:
+        bars.append((opened, max(opened, close) + 0.3, min(opened, close) - 0.3, close))
+        opened = close
+    wanted = rng.choice([-1, 0, 1], size=40, p=[0.3, 0.3, 0.4]).tolist()
+    history = tape(bars, wanted)
+    outcome = run_backtest(history, replace(TERMS))
+    for index in range(39):
+        bar = START + index * HOUR
+        world.at(bar + HOUR)
+        world.candle("bitcoin", bar, bars[index])
+        if history.changed[index, 0]:
+            world.signal("bitcoin", wanted[index], bar)
+        half = bars[index + 1][0] * HALF_SPREAD_BPS / 10_000.0
+        world.quote("bitcoin", bars[index + 1][0] - half, bars[index + 1][0] + half)
+        world.run(bar)
+        advance_account(account_id=account.pk)
+    account.refresh_from_db()
+    assert clock.now() > START
+    assert Signal.objects.count() == history.changed[:39].sum() > 10
+    assert Fill.objects.count() > 10
+    equity = list(EquityPoint.objects.order_by("at").values_list("equity", flat=True))
+    assert [int(value * MONEY_UNITS) for value in equity] == outcome.equity[:39]
