@@ -79,7 +79,7 @@ def _data_folder() -> Finding:
 
 def _database() -> Finding:
     name = "database"
-    if connection.vendor == "sqlite" and not Path(settings.DATABASES["default"]["NAME"]).exists():
+    if connection.vendor == "sqlite" and not Path(connection.settings_dict["NAME"]).exists():
         return Finding(name=name, state="ok", detail="SQLite, made at the first start")
     try:
         executor = MigrationExecutor(connection)
@@ -138,10 +138,10 @@ def _http(
 def _websocket(name: str, url: str) -> Finding:
     label = f"{name} stream"
     try:
-        connect(url, open_timeout=CONNECT_TIMEOUT_S, close_timeout=1).close()
+        with connect(url, open_timeout=CONNECT_TIMEOUT_S, close_timeout=1):
+            return Finding(name=label, state="ok", detail=url)
     except (OSError, WebSocketException) as error:
         return _unreachable(label, url, type(error).__name__, source=name)
-    return Finding(name=label, state="ok", detail=url)
 
 
 def _unreachable(name: str, url: str, why: str, *, source: str = "") -> Finding:

@@ -126,7 +126,7 @@ def ledger_checks() -> list[LedgerCheck]:
 def newest_events() -> tuple[str, ...]:
     """The newest numbered events, one line each, newest first."""
     rows = Event.objects.order_by("-seq")[:NEWEST_EVENTS]
-    return tuple(f"{row.at:%m-%d %H:%M} {_describe(row.topic, row.data)}" for row in rows)
+    return tuple(f"{row.at:%m-%d %H:%M} {_describe(row.topic, row.data or {})}" for row in rows)
 
 
 def _earliest(model: type[Model], field: str) -> datetime | None:

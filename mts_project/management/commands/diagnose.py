@@ -36,7 +36,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps([asdict(finding) for finding in findings], indent=2))
         else:
-            Console(file=self.stdout).print(_table(findings))
+            Console().print(_table(findings))
         if any(finding.state == "failed" for finding in findings):
             raise SystemExit(1)
 
