@@ -11,7 +11,7 @@ from alerts import services
 from alerts.models import Alert, Delivery, DeliveryState
 
 
-class ReadOnlyAdmin(ModelAdmin):
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
     """A page of rows that only the program writes."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -16,7 +16,7 @@ from alerts.models import Alert, Delivery
 from alerts.selectors import alert_json
 
 
-class AlertList(generics.ListAPIView):
+class AlertList(generics.ListAPIView[Alert]):
     """The alerts, newest first; `kind` and `asset` filter them."""
 
     class AlertSerializer(serializers.ModelSerializer[Alert]):
@@ -49,7 +49,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
         ]
 
 
-class DeliveryList(generics.ListAPIView):
+class DeliveryList(generics.ListAPIView[Delivery]):
     """The deliveries, newest first; `state`, `transport` and `alert` filter them."""
 
     queryset = Delivery.objects.all()
@@ -57,7 +57,7 @@ class DeliveryList(generics.ListAPIView):
     filterset_fields = ["state", "transport", "alert"]
 
 
-class DeliveryRetry(generics.GenericAPIView):
+class DeliveryRetry(generics.GenericAPIView[Delivery]):
     """Try a failed delivery anew."""
 
     serializer_class = DeliverySerializer

@@ -15,6 +15,7 @@ from rest_framework.views import exception_handler
 
 def one_shape_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """Turn every expected exception into the one error shape; the rest stays a 500."""
+    fields: Any
     if isinstance(error, ModelValidationError):
         fields = error.message_dict if hasattr(error, "error_dict") else {}
         error = exceptions.ValidationError(fields or error.messages)

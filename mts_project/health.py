@@ -46,6 +46,10 @@ class MonitorToken(BaseAuthentication):
             return None
         return AnonymousUser(), MONITOR
 
+    def authenticate_header(self, request: Request) -> str:
+        """What a refused caller is asked for: makes it a 401."""
+        return "Bearer"
+
 
 class HealthView(APIView):
     """`{"status", "healthy"}`, and the components and figures for a login or METRICS_TOKEN.

@@ -24,7 +24,7 @@ class LoginThrottle(AnonRateThrottle):
     rate = "30/min"
 
 
-class TokenView(TokenObtainPairView):  # type: ignore[misc]
+class TokenView(TokenObtainPairView):
     """Username and password for an access and a refresh token."""
 
     throttle_classes = [LoginThrottle]

@@ -10,7 +10,7 @@ import structlog
 
 def logging_config(*, level: str, log_format: str) -> None:
     """Configure logging for this process. `log_format` is `console` or `json`."""
-    shared = [
+    shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,

@@ -8,13 +8,17 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 import alerts.api
+import collectors.api
 import mts_project.login
+import risk.api
 import signals.api
 from mts_project import health
 
 api_urlpatterns = [
     *mts_project.login.urlpatterns,
+    *collectors.api.urlpatterns,
     *signals.api.urlpatterns,
+    *risk.api.urlpatterns,
     *alerts.api.urlpatterns,
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

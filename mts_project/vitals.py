@@ -74,7 +74,8 @@ def stores() -> dict[str, Component]:
 
 def overall_status(components: dict[str, Component]) -> str:
     """The worst status of all parts."""
-    return max((part["status"] for part in components.values()), key=RANKS.index)
+    worst: str = max((part["status"] for part in components.values()), key=RANKS.index)
+    return worst
 
 
 def signals_last_hour() -> int:
@@ -122,7 +123,7 @@ def _process(key: str) -> Component:
 
 def _heartbeat_age(key: str) -> timedelta | None:
     """How long ago (wall time) a process wrote its ISO 8601 heartbeat; None without one."""
-    written = _client().get(key)
+    written: Any = _client().get(key)
     try:
         return None if written is None else clock.wall_now() - datetime.fromisoformat(written)
     except (ValueError, TypeError):

@@ -10,7 +10,7 @@ from realtime.models import Event
 
 
 @admin.register(Event)
-class EventAdmin(ModelAdmin):
+class EventAdmin(ModelAdmin):  # type: ignore[misc]
     """What subscribers were sent; nobody edits it."""
 
     list_display = ("seq", "topic", "prev", "row_id", "at", "numbered_at")

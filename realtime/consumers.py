@@ -26,7 +26,7 @@ from realtime.logins import (
     query_parameter,
     role_of,
 )
-from realtime.selectors import PAGE, events_after, topic_extent
+from realtime.selectors import PAGE, Extent, events_after, topic_extent
 from realtime.services import events_group
 
 POLL_S = 2.0
@@ -116,7 +116,7 @@ class EventStream(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _greet(self) -> int:
         """Say hello; returns the seq after which events are to be sent."""
-        extent = await database_sync_to_async(topic_extent)(topic=self._topic)
+        extent: Extent = await database_sync_to_async(topic_extent)(topic=self._topic)
         hello = messages.Hello(topic=self._topic, seq=extent.newest)
         await self.send(text_data=messages.encode(hello))
         text = query_parameter(self.scope, "cursor")

@@ -87,7 +87,7 @@ def issue_ticket(login: Login) -> str:
 
 def redeem_ticket(ticket: str) -> Login | None:
     """The login behind a ticket, which is then gone; None for an unknown one."""
-    stored = _client().getdel(_ticket_key(ticket))
+    stored: Any = _client().getdel(_ticket_key(ticket))
     return None if stored is None else Login(**json.loads(stored))
 
 

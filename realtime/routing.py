@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.urls import path, re_path
 
@@ -16,7 +16,8 @@ async def refuse(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "websocket.close"})
 
 
-websocket_urlpatterns = [
+# Django's own routes, but the applications below them are ASGI ones.
+websocket_urlpatterns: list[Any] = [
     *(path(f"ws/{name}/", EventStream.as_asgi(), {"topic": name}) for name in TOPICS),
-    re_path(r"", refuse),
+    re_path(r"", cast(Any, refuse)),
 ]

@@ -56,7 +56,7 @@ def events_after(*, topic: str, seq: int, limit: int = PAGE) -> list[tuple[int, 
                     seq=event.seq,
                     prev=event.prev,
                     at=event.at,
-                    data=event.data,
+                    data=event.data or {},
                 )
             ),
         )

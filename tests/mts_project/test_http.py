@@ -18,7 +18,7 @@ def assert_error(answer, status: int, code: str) -> None:
 
 
 def test_a_password_buys_tokens_that_open_the_api(api_client: APIClient):
-    make_user("ada")
+    make_user("ada", password="secret")
     pair = api_client.post("/api/v1/token/", {"username": "ada", "password": "secret"}, "json")
     assert pair.status_code == 200
     renewed = api_client.post("/api/v1/token/refresh/", {"refresh": pair.json()["refresh"]}, "json")
@@ -83,6 +83,8 @@ def test_static_files_are_served_without_a_collect_step(client: Client):
     answer = client.get("/static/unfold/css/styles.css")
     assert answer.status_code == 200
     assert answer["Content-Type"].startswith("text/css")
+    assert b"".join(answer.streaming_content)
+    answer.close()
 
 
 def test_ensured_logins_can_be_ensured_again(client: Client):
