@@ -44,7 +44,7 @@ class SignalSerializer(serializers.ModelSerializer[Signal]):
         ]  # fmt: skip
 
 
-class SignalFilter(django_filters.FilterSet):
+class SignalFilter(django_filters.FilterSet):  # type: ignore[misc]
     """What a list of signals may be narrowed by."""
 
     strategy = django_filters.CharFilter()

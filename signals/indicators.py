@@ -102,7 +102,7 @@ def percentile_rank(values: FloatArray, window: int) -> FloatArray:
     _check_finite(values)
     padded = np.concatenate([np.full(window - 1, np.inf), values])
     at_or_below = (sliding_window_view(padded, window) <= values[:, np.newaxis]).sum(axis=1)
-    return at_or_below / np.minimum(np.arange(1, len(values) + 1), window)
+    return np.asarray(at_or_below / np.minimum(np.arange(1, len(values) + 1), window))
 
 
 def bars_since(condition: BoolArray) -> IntArray:

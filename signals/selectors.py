@@ -248,16 +248,25 @@ def waiting_for(
     timeframe: str,
     bar: datetime,
 ) -> list[str]:
-    """The instruments whose closed candle, or whose history before it, is still to come.
+    """The inputs still to come: coin ids that lack the closed candle, or all history before it.
 
-    The far end of the lookback is asked for as well: at a first start the stream may bring the
-    newest candle before the backfill has brought the history that it means nothing without.
+    The far end of the lookback, and that each macro series has any value, is looked at unless
+    the bar before was complete: at a first start the stream may bring the newest candle before
+    the backfill has brought the history that it means nothing without.
     """
-    lookback = max((member.strategy.lookback for member in members.values()), default=0)
-    far = bar - lookback * duration(timeframe)
     late = missing_at(instruments=instruments, timeframe=timeframe, open_time=bar)
-    short = missing_at(instruments=instruments, timeframe=timeframe, open_time=far)
-    return sorted({*late, *short})
+    step = duration(timeframe)
+    before = BarRun.objects.filter(
+        timeframe=timeframe, bar_open_time=bar - step, state=RunState.DONE, is_complete=True
+    )
+    if late or before.exists():
+        return late
+    strategies = [member.strategy for member in members.values()]
+    series = {name for strategy in strategies for name in strategy.macro_series}
+    stored = revisions(keys=[macro_key(name) for name in series])
+    never = sorted(name for name in series if not stored[macro_key(name)])
+    far = bar - max((strategy.lookback for strategy in strategies), default=0) * step
+    return never + missing_at(instruments=instruments, timeframe=timeframe, open_time=far)
 
 
 def latest_signals() -> QuerySet[Signal]:

@@ -6,7 +6,7 @@ from django.conf import settings
 from signals import services
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def run_due_bars(timeframe: str) -> None:
     """Run every due bar of a timeframe, unless ENABLE_SIGNALS is off."""
     if settings.ENV.enable_signals:

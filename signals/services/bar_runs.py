@@ -196,8 +196,10 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
         )
         if not written:
             raise LeaseLost(str(run))
-        Signal.objects.bulk_create(signals, ignore_conflicts=True)
-        stored = list(run.signals.select_related("instrument").order_by("id"))
+        stored: list[Signal] = []
+        if signals:
+            Signal.objects.bulk_create(signals, ignore_conflicts=True)
+            stored = list(run.signals.select_related("instrument").order_by("id"))
         finished = partial(
             events.bar_run_finished.send_robust,
             sender=BarRun,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from collectors import clock
-from collectors.marketdata import candle_key, to_ms
+from collectors.marketdata import candle_key, macro_key, to_ms
 from collectors.models import (
     Instrument,
     Listing,
@@ -17,13 +17,16 @@ from collectors.models import (
     Ohlcv,
     Series,
 )
+from signals.certificate import code_hash
+from signals.models import StrategyConfig
+from signals.registry import STRATEGIES, build_strategy
 from signals.strategy import Market
 
 HOUR_MS = 3_600_000
 HOUR = timedelta(hours=1)
 FIRST = datetime(2021, 3, 1, tzinfo=UTC)
-HISTORY = datetime(2021, 3, 20, tzinfo=UTC)
-START = datetime(2021, 5, 13, tzinfo=UTC)
+HISTORY = datetime(2021, 3, 26, tzinfo=UTC)
+START = datetime(2021, 5, 3, tzinfo=UTC)
 END = START + 24 * HOUR
 
 MakeMarket = Callable[..., Market]
@@ -113,6 +116,7 @@ def stored_crash(db: None) -> list[Instrument]:
     series = MacroSeries.objects.create(
         series_id="VIXCLS", name="VIX", units="index", frequency="daily"
     )
+    Series.objects.create(key=macro_key("VIXCLS"), revision=2)
     for released_at, value in ((HISTORY, 18.0), (START - 240 * HOUR, 30.0)):
         MacroObservation.objects.create(
             series=series,
@@ -149,3 +153,18 @@ def _store_candles(instrument: Instrument, *, crashes: bool) -> None:
         )
         for bar in range(bars)
     )
+
+
+@pytest.fixture
+def seeded(stored_crash: list[Instrument]) -> list[Instrument]:
+    """The stored crash, and every strategy enabled as the seed leaves it."""
+    StrategyConfig.objects.bulk_create(
+        StrategyConfig(
+            name=name,
+            is_enabled=True,
+            certificate_hash=code_hash(build_strategy(name)),
+            certified_at=START,
+        )
+        for name in STRATEGIES
+    )
+    return stored_crash

@@ -12,7 +12,7 @@ from signals import services
 from signals.models import Signal, StrategyConfig
 
 HOUR = timedelta(hours=1)
-START = datetime(2021, 5, 13, tzinfo=UTC)
+START = datetime(2021, 5, 3, tzinfo=UTC)
 FIELDS = {
     "id", "strategy", "asset", "timeframe", "timestamp", "signal_type", "price", "confidence",
     "position_size", "stop_loss", "take_profit", "risk_level", "expires_at", "reasons",
@@ -35,9 +35,8 @@ def operator(api_client):
 
 
 @pytest.fixture
-def generated(stored_crash, clock_at):
+def generated(seeded, clock_at):
     """Signals of twenty bars."""
-    services.seed_strategies()
     clock_at(START + 20 * HOUR)
     services.run_due_bars(timeframe="1h")
 
@@ -168,8 +167,7 @@ def test_an_unknown_strategy_is_not_found(operator):
     assert answer.status_code == 404
 
 
-def test_generate_signals_command(stored_crash, clock_at, capsys):
-    services.seed_strategies()
+def test_generate_signals_command(seeded, clock_at, capsys):
     clock_at(START + 10 * HOUR)
     call_command("generate_signals", "--json")
     runs = json.loads(capsys.readouterr().out)

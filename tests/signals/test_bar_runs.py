@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import connection
 
 from collectors import clock
-from collectors.models import Ohlcv
+from collectors.models import Ohlcv, Series
 from signals import services
 from signals.events import bar_run_finished
 from signals.models import BarRun, RunState, Signal, StrategyConfig
@@ -17,14 +17,7 @@ from signals.registry import STRATEGIES
 from signals.selectors import analyse_history, due_bars, latest_signals
 
 HOUR = timedelta(hours=1)
-START = datetime(2021, 5, 13, tzinfo=UTC)
-
-
-@pytest.fixture
-def seeded(stored_crash):
-    """The stored crash with the strategies seeded and enabled."""
-    services.seed_strategies()
-    return stored_crash
+START = datetime(2021, 5, 3, tzinfo=UTC)
 
 
 def rows() -> list[tuple]:
@@ -85,7 +78,7 @@ def test_due_bars_become_signals(seeded, clock_at, redis_client):
     assert runs[0].revisions == {
         "candles:bitcoin:1h": 7,
         "candles:ethereum:1h": 7,
-        "macro:VIXCLS": 0,
+        "macro:VIXCLS": 2,
     }
     assert [bar for bar, _ in finished] == [run.bar_open_time for run in runs]
     assert sum(count for _, count in finished) == Signal.objects.count()
@@ -246,6 +239,15 @@ def test_a_bar_waits_for_the_history_before_it(seeded, clock_at):
     clock_at(START + timedelta(seconds=40))
     [run] = services.run_due_bars(timeframe="1h")
     assert not run.is_complete
+
+
+@pytest.mark.django_db
+def test_a_bar_waits_for_the_first_macro_value(seeded, clock_at):
+    Series.objects.filter(key="macro:VIXCLS").delete()
+    clock_at(START)
+    assert services.run_due_bars(timeframe="1h") == []
+    Series.objects.create(key="macro:VIXCLS", revision=1)
+    assert len(services.run_due_bars(timeframe="1h")) == 1
 
 
 # -- Strategies that fail ----------------------------------------------------------------------

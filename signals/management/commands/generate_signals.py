@@ -26,8 +26,8 @@ class Command(BaseCommand):
         """Run the due bars, then print one line per run and signal."""
         shown = []
         for run in run_due_bars(timeframe=timeframe):
-            signals = signals_of_run(timeframe=timeframe, bar_open_time=run.bar_open_time)
-            shown.append((run, [signal_json(signal) for signal in signals]))
+            stored = signals_of_run(timeframe=timeframe, bar_open_time=run.bar_open_time)
+            shown.append((run, [signal_json(signal) for signal in stored]))
         if options["json"]:
             runs = [
                 {
