@@ -8,7 +8,7 @@ from risk.models import RiskDecision, RiskProfile
 
 
 @admin.register(RiskProfile)
-class RiskProfileAdmin(ModelAdmin):
+class RiskProfileAdmin(ModelAdmin):  # type: ignore[misc]
     """Limits are changed here; the trading state has its own door, which records who and why."""
 
     list_display = ["name", "trading_state", "max_drawdown", "max_daily_loss", "max_position_size"]
@@ -18,7 +18,7 @@ class RiskProfileAdmin(ModelAdmin):
 
 
 @admin.register(RiskDecision)
-class RiskDecisionAdmin(ModelAdmin):
+class RiskDecisionAdmin(ModelAdmin):  # type: ignore[misc]
     """What was decided, with all that it was computed from. Read only."""
 
     list_display = [

@@ -19,7 +19,7 @@ from trading.models import (
 )
 
 
-class ReadOnlyAdmin(ModelAdmin):
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
     """Rows that only trading writes."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -33,7 +33,7 @@ class ReadOnlyAdmin(ModelAdmin):
 
 
 @admin.register(Account)
-class AccountAdmin(ModelAdmin):
+class AccountAdmin(ModelAdmin):  # type: ignore[misc]
     """What an account follows may be changed here; its money never."""
 
     list_display = ["name", "exchange", "cash", "high_water_mark", "is_active", "processed_bar"]

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db import models
+
+if TYPE_CHECKING:
+    from django.db.models.expressions import Combinable
+
+    BigInteger = models.BigIntegerField[Any, Any]
+else:
+    BigInteger = models.BigIntegerField
 
 UNITS_PER_QUOTE = 100_000_000
 _EXPONENT = Decimal(1).scaleb(-8)
@@ -27,12 +34,18 @@ def from_units(units: int) -> Decimal:
     return Decimal(units) * _EXPONENT
 
 
-class MoneyField(models.BigIntegerField):
+class MoneyField(BigInteger):
     """Stores 1e-8 quote units as BIGINT, so sums are exact on every database.
 
     Aggregates (Sum) also come back as Decimal. Never rounds: a value with more than eight places
     is refused, because rounding happens in one place, in `trading.accounting`.
     """
+
+    if TYPE_CHECKING:
+        # What the Django plugin of mypy takes for the attribute on a model.
+        _pyi_private_set_type: Decimal | int | str | Combinable  # type: ignore[assignment]
+        _pyi_private_get_type: Decimal  # type: ignore[assignment]
+        _pyi_lookup_exact_type: Decimal  # type: ignore[assignment]
 
     description = "exact money in 1e-8 quote units"
 

@@ -12,7 +12,7 @@ from trading.models import Account
 log = structlog.get_logger(__name__)
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def advance_accounts() -> None:
     """Work off the due bar runs of every active account; one that fails holds up no other."""
     for account_id in Account.objects.filter(is_active=True).values_list("pk", flat=True):
@@ -22,20 +22,20 @@ def advance_accounts() -> None:
             log.exception("account_failed", account=account_id)
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def reconcile_accounts() -> None:
     """Recompute every account from its ledger; a mismatch halts it."""
     for account_id in Account.objects.values_list("pk", flat=True):
         services.reconcile(account_id=account_id)
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def run_backtest(backtest_id: int) -> None:
     """Run one backtest unless somebody else does."""
     services.execute_backtest(backtest_id=backtest_id)
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def sweep_backtests() -> None:
     """Offer again the backtests whose message or worker was lost."""
     for backtest_id in services.expired_backtests():

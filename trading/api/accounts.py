@@ -143,7 +143,7 @@ class OrdersView(AccountRows):
     class OrderSerializer(serializers.ModelSerializer[Order]):
         """An order; the quantity in base units."""
 
-        instrument = serializers.SlugRelatedField("coin_id", read_only=True)
+        instrument = serializers.CharField(source="instrument.coin_id")
         quantity = serializers.SerializerMethodField()
 
         class Meta:
@@ -192,7 +192,7 @@ class TradesView(AccountRows):
     class TradeSerializer(serializers.ModelSerializer[Trade]):
         """A round trip; `pnl` is before fees."""
 
-        instrument = serializers.SlugRelatedField("coin_id", read_only=True)
+        instrument = serializers.CharField(source="instrument.coin_id")
         pnl = serializers.DecimalField(**MONEY)
         fees = serializers.DecimalField(**MONEY)
 

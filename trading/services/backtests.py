@@ -283,7 +283,7 @@ def _result_fields(
 # -- The lease ---------------------------------------------------------------------------------
 
 
-def _lease_end() -> ExpressionWrapper:
+def _lease_end() -> Any:
     """Half a minute from now by the database's clock, the only one that all workers share."""
     return ExpressionWrapper(Now() + Value(LEASE), output_field=DateTimeField())
 
