@@ -1,6 +1,7 @@
 """Rows that tests of several apps need, each made with the least that the tables accept."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import Group, User
@@ -9,6 +10,7 @@ from alerts.models import Alert
 from collectors.models import Instrument
 from risk.models import RiskDecision, RiskProfile
 from signals.models import BarRun, Direction, RunState, Signal
+from trading.models import Account, Fill, Order, OrderLeg, OrderStatus, Side
 
 BAR = datetime(2021, 5, 13, tzinfo=UTC)
 
@@ -85,3 +87,43 @@ def make_refusal(reason: str, *, at: datetime = BAR, coin_id: str = "bitcoin") -
         at=at,
         processing_time_ms=0.0,
     )
+
+
+def make_fill(*, signal: Signal | None = None, at: datetime = BAR, **fields: Any) -> Fill:
+    """The account `paper` buys 0.5 for a signal (None: a new one) at 50 000.10."""
+    signal = signal or make_signal()
+    profile, _ = RiskProfile.objects.get_or_create(name="paper")
+    money = dict.fromkeys(
+        ("initial_capital", "cash", "high_water_mark", "day_start_equity"), Decimal(10_000)
+    )
+    account, _ = Account.objects.get_or_create(
+        name="paper", defaults={"profile": profile, "day": at.date(), "created_at": at, **money}
+    )
+    order = Order.objects.create(
+        account=account,
+        instrument=signal.instrument,
+        exchange="binance",
+        symbol="BTCUSDT",
+        signal=signal,
+        leg=OrderLeg.OPEN,
+        side=Side.BUY,
+        quantity_steps=500,
+        tick_size="0.10",
+        quantity_step="0.001",
+        status=OrderStatus.FILLED,
+        at=at,
+    )
+    values: dict[str, Any] = {
+        "order": order,
+        "account": account,
+        "price_ticks": 500_001,
+        "quantity_steps": 500,
+        "fee": Decimal("10.00002"),
+        "realised_pnl": Decimal(0),
+        "slippage_bps": 1.5,
+        "quote": {},
+        "bar_open_time": signal.bar_open_time,
+        "at": at,
+        "recorded_at": at,
+    }
+    return Fill.objects.create(**values | fields)

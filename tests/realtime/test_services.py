@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from alerts.models import Alert
 from realtime.models import Event
 from realtime.services import forget_old_events, publish_due_events
-from tests.factories import BAR, make_alert, make_signal
+from tests.factories import BAR, make_alert, make_fill, make_signal
 
 
 def chain_of(topic: str) -> list[int]:
@@ -54,6 +54,16 @@ def test_an_event_says_what_the_signal_says():
     assert data["id"] == signal.pk
     assert (data["asset"], data["signal_type"], data["price"]) == ("bitcoin", "LONG", 50_000.0)
     assert data["timestamp"].startswith("2021-05-13T01:00:00")
+
+
+@pytest.mark.django_db
+def test_the_amounts_of_a_fill_are_exact_decimal_strings():
+    fill = make_fill()
+    publish_due_events()
+    data = Event.objects.get(topic="fills").data
+    assert (data["instrument"], data["side"], data["leg"]) == ("bitcoin", "buy", "open")
+    assert (data["quantity"], data["price"], data["fee"]) == ("0.500", "50000.10", "10.00002000")
+    assert data["signal"] == fill.order.signal_id
 
 
 @pytest.mark.django_db(transaction=True)
