@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django.db.models import QuerySet
@@ -57,7 +58,7 @@ class AccountsView(APIView):
     def get(self, request: Request) -> Response:
         """Every account's summary."""
         ids = Account.objects.values_list("pk", flat=True)
-        return Response({"results": [account_summary(account_id=pk) for pk in ids]})
+        return Response({"results": [_summary(pk) for pk in ids]})
 
     @extend_schema(request=CreateSerializer, responses=OpenApiTypes.OBJECT)
     def post(self, request: Request) -> Response:
@@ -65,7 +66,7 @@ class AccountsView(APIView):
         asked = self.CreateSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         account = services.create_account(**asked.validated_data)
-        return Response(account_summary(account_id=account.pk), status=status.HTTP_201_CREATED)
+        return Response(_summary(account.pk), status=status.HTTP_201_CREATED)
 
 
 class AccountView(APIView):
@@ -82,7 +83,7 @@ class AccountView(APIView):
     @extend_schema(responses=OpenApiTypes.OBJECT)
     def get(self, request: Request, account_id: int) -> Response:
         """The account's summary."""
-        return Response(account_summary(account_id=_account(account_id).pk))
+        return Response(_summary(_account(account_id).pk))
 
     @extend_schema(request=ChangeSerializer, responses=OpenApiTypes.OBJECT)
     def patch(self, request: Request, account_id: int) -> Response:
@@ -90,7 +91,7 @@ class AccountView(APIView):
         asked = self.ChangeSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         services.update_account(account_id=_account(account_id).pk, **asked.validated_data)
-        return Response(account_summary(account_id=account_id))
+        return Response(_summary(account_id))
 
 
 class PositionsView(APIView):
@@ -303,6 +304,15 @@ class AssessView(APIView):
         return Response(
             services.preview_assessment(account=account, asked=wanted, portfolio_state=state)
         )
+
+
+def _summary(account_id: int) -> dict[str, Any]:
+    """The summary with its decimals as strings."""
+    summary = account_summary(account_id=account_id)
+    return {
+        name: f"{value:f}" if isinstance(value, Decimal) else value
+        for name, value in summary.items()
+    }
 
 
 def _account(account_id: int) -> Account:

@@ -1,0 +1,237 @@
+"""Accounts, books, risk and backtests over HTTP: shapes, roles, errors."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.urls import include, path, reverse
+from rest_framework.test import APIClient
+
+import risk.api
+import trading.api
+from risk.models import RiskDecision, TradingState
+from tests.factories import make_user
+from trading.models import Account, Backtest, Fill, Position
+from trading.services import advance_account
+
+START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
+HOUR = timedelta(hours=1)
+pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
+urlpatterns = [path("api/v1/", include([*risk.api.urlpatterns, *trading.api.urlpatterns]))]
+
+
+@pytest.fixture
+def client_of(api_client: APIClient) -> Any:
+    """Logs the client in with a role."""
+
+    def login(role: str) -> APIClient:
+        api_client.force_authenticate(make_user(role, role=role))
+        return api_client
+
+    return login
+
+
+@pytest.fixture
+def holding(world: Any, account: Account) -> Account:
+    """The account with a long position in bitcoin."""
+    world.candle("bitcoin", START, (100.0, 101.0, 99.0, 100.0))
+    world.signal("bitcoin", 1, START)
+    world.run(START)
+    world.at(START + HOUR)
+    world.quote("bitcoin", 100.0, 100.1)
+    advance_account(account_id=account.pk)
+    return account
+
+
+def test_everything_of_an_account_can_be_read(client_of: Any, holding: Account) -> None:
+    client = client_of("viewer")
+    base = f"/api/v1/accounts/{holding.pk}/"
+    (summary,) = client.get("/api/v1/accounts/").json()["results"]
+    assert summary["name"] == "paper"
+    assert summary["open_positions"] == 1
+    assert isinstance(summary["cash"], str)
+    (position,) = client.get(f"{base}positions/").json()["results"]
+    assert (position["quantity"], position["mark_price"]) == ("1.497", "100.0")
+    assert position["unrealised_pnl"] == "-0.29940000"
+    for kind, count in {"orders": 1, "fills": 1, "trades": 0, "ledger": 2, "equity": 1}.items():
+        answer = client.get(f"{base}{kind}/").json()
+        assert len(answer["results"]) == count, kind
+    (fill,) = client.get(f"{base}fills/").json()["results"]
+    assert (fill["price"], fill["quantity"], fill["side"]) == ("100.2", "1.497", "buy")
+    performance = client.get(f"{base}performance/").json()
+    assert performance["sharpe_ratio"] is None
+    assert client.get("/api/v1/accounts/999/ledger/").status_code == 404
+
+
+def test_the_books_are_closed_to_strangers(api_client: APIClient, account: Account) -> None:
+    assert api_client.get("/api/v1/accounts/").status_code == 401
+
+
+def test_only_a_trader_trades(client_of: Any, holding: Account) -> None:
+    client = client_of("operator")
+    close = f"/api/v1/accounts/{holding.pk}/positions/bitcoin/close/"
+    assert client.post(close).status_code == 403
+    assert client.post("/api/v1/accounts/", {}, format="json").status_code == 403
+    assert client.post("/api/v1/risk/state/", {}, format="json").status_code == 403
+    assert Position.objects.get().quantity_steps
+
+
+def test_a_trader_closes_a_position(client_of: Any, holding: Account) -> None:
+    client = client_of("trader")
+    base = f"/api/v1/accounts/{holding.pk}/positions/"
+    answer = client.post(f"{base}bitcoin/close/")
+    assert (answer.status_code, answer.json()["leg"]) == (201, "close")
+    assert client.post(f"{base}bitcoin/close/").status_code == 404
+    assert client.post(f"{base}nosuch/close/").status_code == 404
+    assert Fill.objects.count() == 2
+
+
+def test_without_a_quote_a_close_says_so(client_of: Any, world: Any, holding: Account) -> None:
+    world.at(START + 3 * HOUR)
+    answer = client_of("trader").post(f"/api/v1/accounts/{holding.pk}/positions/bitcoin/close/")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "no_quote")
+
+
+def test_a_trader_opens_and_changes_accounts(client_of: Any, account: Account) -> None:
+    client = client_of("trader")
+    made = client.post(
+        "/api/v1/accounts/", {"name": "second", "initial_capital": "500"}, format="json"
+    )
+    assert made.status_code == 201
+    again = client.post(
+        "/api/v1/accounts/", {"name": "second", "initial_capital": "500"}, format="json"
+    )
+    assert (again.status_code, again.json()["error"]["code"]) == (400, "invalid")
+    wrong = client.post(
+        "/api/v1/accounts/", {"name": "third", "initial_capital": "-5"}, format="json"
+    )
+    assert wrong.status_code == 400
+    changed = client.patch(f"/api/v1/accounts/{account.pk}/", {"is_active": False}, format="json")
+    assert changed.status_code == 200
+    assert not Account.objects.get(pk=account.pk).is_active
+    assert Account.objects.count() == 2
+
+
+def test_the_switch_records_who_and_why(client_of: Any, account: Account) -> None:
+    client = client_of("trader")
+    wrong = client.post("/api/v1/risk/state/", {"state": "paused"}, format="json")
+    assert set(wrong.json()["error"]["fields"]) == {"state", "reason"}
+    answer = client.post(
+        "/api/v1/risk/state/", {"state": "halted", "reason": "holiday"}, format="json"
+    )
+    assert answer.status_code == 200
+    (state,) = client.get("/api/v1/risk/state/").json()["results"]
+    assert (state["state"], state["reason"], state["by"]) == ("halted", "holiday", "trader")
+    account.profile.refresh_from_db()
+    assert account.profile.trading_state == TradingState.HALTED
+
+
+def test_limits_change_within_bounds(client_of: Any, account: Account) -> None:
+    client = client_of("trader")
+    address = "/api/v1/risk/limits/max_drawdown/"
+    assert client.patch(address, {"value": 0.3}, format="json").json()["value"] == 0.3
+    for body in ({"value": 1.5}, {"value": -1}, {"value": "NaN"}, {}):
+        assert client.patch(address, body, format="json").status_code == 400, body
+    unknown = client.patch("/api/v1/risk/limits/trading_state/", {"value": 1}, format="json")
+    assert unknown.status_code == 400
+    values = {
+        row["name"]: row["value"] for row in client.get("/api/v1/risk/limits/").json()["results"]
+    }
+    assert values["max_drawdown"] == 0.3
+
+
+def test_an_assessment_has_the_promised_shape(client_of: Any, world: Any, account: Account) -> None:
+    world.listed("bitcoin")
+    asked = {
+        "signal_id": "abc",
+        "asset": "bitcoin",
+        "signal_type": "LONG",
+        "price": 50_000.0,
+        "confidence": 0.8,
+    }
+    answer = client_of("trader").post("/api/v1/risk/assess/", asked, format="json").json()
+    assessment = answer["risk_assessment"]
+    assert assessment["is_approved"]
+    assert assessment["recommended_position_size"] == pytest.approx(160.0)
+    assert assessment["stop_loss_price"] == pytest.approx(49_000.0)
+    assert assessment["risk_reward_ratio"] == pytest.approx(2.0)
+    assert answer["risk_limits_enforcement"]["daily_loss_vs_limit"]["limit_amount"] == 500.0
+    assert answer["risk_config_snapshot"]["max_leverage"] == 1.0
+    assert RiskDecision.objects.get().inputs["context"]["signal_id"] == "abc"
+
+
+@pytest.mark.parametrize("price", [1e300, -1.0, 0.0])
+def test_an_absurd_price_is_refused_and_recorded(
+    client_of: Any, world: Any, account: Account, price: Any
+) -> None:
+    world.listed("bitcoin")
+    asked = {"asset": "bitcoin", "signal_type": "SHORT", "price": price, "confidence": 0.8}
+    answer = client_of("trader").post("/api/v1/risk/assess/", asked, format="json")
+    assert answer.status_code == 200, answer.json()
+    assert answer.json()["risk_assessment"]["rejection_reason"] == "invalid_request"
+    assert RiskDecision.objects.get().rejection_reason == "invalid_request"
+
+
+def test_a_stated_portfolio_is_judged_in_place_of_the_books(
+    client_of: Any, world: Any, account: Account
+) -> None:
+    world.listed("bitcoin")
+    asked = {
+        "asset": "bitcoin",
+        "signal_type": "LONG",
+        "price": 50_000.0,
+        "confidence": 0.8,
+        "portfolio_state": {"equity": 7_000.0, "high_water_mark": 10_000.0},
+    }
+    client = client_of("trader")
+    answer = client.post("/api/v1/risk/assess/", asked, format="json").json()
+    assert answer["risk_assessment"]["rejection_reason"] == "max_drawdown"
+    asked["portfolio_state"] = {}
+    assert client.post("/api/v1/risk/assess/", asked, format="json").status_code == 400
+
+
+def test_a_backtest_is_accepted_followed_and_cancelled(
+    client_of: Any, world: Any, account: Account
+) -> None:
+    world.at(START + 100 * HOUR)
+    world.listed("bitcoin")
+    client = client_of("operator")
+    asked = {
+        "strategy_name": "mean_reversion",
+        "instruments": ["bitcoin"],
+        "start_date": "2021-05-13T00:00:00Z",
+        "end_date": "2021-05-15T00:00:00Z",
+    }
+    wrong = client.post("/api/v1/backtests/", {**asked, "start_date": "soon"}, format="json")
+    assert wrong.status_code == 400
+    answer = client.post("/api/v1/backtests/", asked, format="json")
+    assert answer.status_code == 202
+    detail = client.get(answer.headers["Location"]).json()
+    assert (detail["state"], detail["progress_pct"]) == ("queued", 0.0)
+    assert detail["final_value"] is None
+    assert len(client.get("/api/v1/backtests/").json()["results"]) == 1
+    cancelled = client.post(f"{answer.headers['Location']}cancel/").json()
+    assert (cancelled["cancelled"], cancelled["state"]) == (True, "cancelled")
+    asked["instruments"] = ["nosuch"]
+    unknown = client.post("/api/v1/backtests/", asked, format="json")
+    assert "nosuch" in unknown.json()["error"]["message"]
+    assert Backtest.objects.count() == 1
+
+
+@pytest.mark.urls("mts_project.urls")
+def test_every_table_has_its_page_in_the_admin(client: Any, holding: Account) -> None:
+    user = make_user("root", role=None, is_staff=True, is_superuser=True)
+    client.force_login(user)
+    names = {
+        "trading": ("account", "order", "fill", "ledgerentry", "position", "trade"),
+        "risk": ("riskprofile", "riskdecision"),
+    }
+    names["trading"] += ("equitypoint", "backtest", "pendingsignal")
+    for app, models in names.items():
+        for model in models:
+            page = client.get(reverse(f"admin:{app}_{model}_changelist"))
+            assert page.status_code == 200, model
+    account_page = reverse("admin:trading_account_change", args=[holding.pk])
+    assert client.get(account_page).status_code == 200

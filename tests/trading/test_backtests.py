@@ -1,0 +1,212 @@
+"""Backtests as rows: run once under a lease, retaken when abandoned, at the command line."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from decimal import Decimal
+from io import StringIO
+from typing import Any
+
+import numpy as np
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from collectors.models import MacroObservation, MacroSeries, Ohlcv
+from trading import tasks
+from trading.models import Backtest, BacktestState
+from trading.services import (
+    cancel_backtest,
+    create_backtest,
+    execute_backtest,
+    expired_backtests,
+)
+from trading.services.backtests import BacktestError
+
+HOUR = timedelta(hours=1)
+HISTORY = datetime.fromisoformat("2021-03-25T00:00:00+00:00")
+START = datetime.fromisoformat("2021-05-01T00:00:00+00:00")
+END = datetime.fromisoformat("2021-05-10T00:00:00+00:00")
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def crash(world: Any, db: None) -> Any:
+    """Bitcoin falls by a fifth on the third of May and recovers, with the VIX at 30."""
+    world.at(END + HOUR)
+    instrument = world.listed("bitcoin")
+    bars = (END - HISTORY) // HOUR
+    steps = 0.0005 * np.random.default_rng(5).normal(size=bars)
+    fall = (START - HISTORY) // HOUR + 48
+    steps[fall : fall + 9] -= 0.025
+    steps[fall + 12 : fall + 24] += 0.02
+    close = (100.0 * np.exp(np.cumsum(steps))).tolist()
+    opened = [close[0], *close[:-1]]
+    Ohlcv.objects.bulk_create(
+        Ohlcv(
+            instrument=instrument,
+            timeframe="1h",
+            open_time=HISTORY + index * HOUR,
+            open=opened[index],
+            high=max(opened[index], close[index]),
+            low=min(opened[index], close[index]),
+            close=close[index],
+            volume=1.0,
+            source="binance",
+            received_at=HISTORY,
+        )
+        for index in range(bars)
+    )
+    series = MacroSeries.objects.create(
+        series_id="VIXCLS", name="VIX", units="index", frequency="daily"
+    )
+    for day, value in ((0, 18.0), (20, 30.0)):
+        released = HISTORY + timedelta(days=day)
+        MacroObservation.objects.create(
+            series=series,
+            date=released.date(),
+            value=value,
+            realtime_start=released.date(),
+            released_at=released,
+            received_at=released,
+        )
+    return world
+
+
+def asked(**fields: Any) -> Backtest:
+    values = {
+        "strategy_name": "mean_reversion",
+        "instruments": ["bitcoin"],
+        "start": START,
+        "end": END,
+    }
+    return create_backtest(**{**values, **fields})
+
+
+def test_a_backtest_is_run_and_stored(crash: Any) -> None:
+    backtest = asked()
+    tasks.run_backtest(backtest.pk)
+    backtest.refresh_from_db()
+    assert (backtest.state, backtest.error) == (BacktestState.DONE, "")
+    assert backtest.trade_count and backtest.trade_count > 0
+    assert backtest.final_value is not None
+    expected = float(backtest.final_value / backtest.initial_capital) - 1.0
+    assert backtest.total_return == pytest.approx(expected)
+    assert backtest.metrics["bars"] == (END - START) // HOUR
+    assert set(backtest.revisions) == {"candles:bitcoin:1h", "macro:VIXCLS"}
+    assert len(backtest.metrics["daily_equity"]) == 9
+    assert backtest.leased_until is None
+
+
+def test_running_it_again_changes_nothing(crash: Any) -> None:
+    backtest = asked()
+    execute_backtest(backtest_id=backtest.pk)
+    first = Backtest.objects.values().get()
+    execute_backtest(backtest_id=backtest.pk)
+    assert Backtest.objects.values().get() == first
+
+
+def test_two_backtests_of_the_same_agree(crash: Any) -> None:
+    results = []
+    for _ in range(2):
+        backtest = asked()
+        execute_backtest(backtest_id=backtest.pk)
+        results.append(Backtest.objects.get(pk=backtest.pk).metrics)
+    assert results[0] == results[1]
+
+
+def test_what_is_leased_is_left_alone_and_what_is_abandoned_retaken(crash: Any) -> None:
+    backtest = asked()
+    held = timezone.now() + timedelta(seconds=20)
+    Backtest.objects.update(state=BacktestState.RUNNING, leased_until=held, attempt=1, owner="x")
+    execute_backtest(backtest_id=backtest.pk)
+    assert Backtest.objects.get().state == BacktestState.RUNNING
+    assert expired_backtests() == []
+    Backtest.objects.update(leased_until=timezone.now() - timedelta(seconds=1))
+    assert expired_backtests() == [backtest.pk]
+    execute_backtest(backtest_id=backtest.pk)
+    row = Backtest.objects.get()
+    assert (row.state, row.attempt) == (BacktestState.DONE, 2)
+
+
+def test_a_lost_message_is_offered_again_but_not_at_every_sweep(crash: Any) -> None:
+    backtest = asked()
+    assert expired_backtests() == [backtest.pk]
+    assert expired_backtests() == []
+    execute_backtest(backtest_id=backtest.pk)
+    assert Backtest.objects.get().state == BacktestState.DONE
+
+
+def test_a_cancelled_backtest_is_not_run(crash: Any) -> None:
+    backtest = asked()
+    assert cancel_backtest(backtest_id=backtest.pk)
+    execute_backtest(backtest_id=backtest.pk)
+    assert Backtest.objects.get().state == BacktestState.CANCELLED
+    assert not cancel_backtest(backtest_id=backtest.pk)
+
+
+def test_no_candles_is_a_failure_with_its_reason(world: Any, db: None) -> None:
+    world.at(END + HOUR)
+    world.listed("bitcoin")
+    backtest = asked()
+    execute_backtest(backtest_id=backtest.pk)
+    backtest.refresh_from_db()
+    assert backtest.state == BacktestState.FAILED
+    assert "no candles of bitcoin" in backtest.error
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"instruments": ["nosuchcoin"]}, "unknown instrument nosuchcoin"),
+        ({"instruments": []}, "at least one"),
+        ({"strategy_name": "nosuch"}, "nosuch"),
+        ({"timeframe": "7h"}, "unknown timeframe"),
+        ({"end": START}, "no two closed"),
+        ({"start": END + 90 * HOUR, "end": END + 99 * HOUR}, "no two closed"),
+    ],
+)
+def test_wrong_requests_leave_no_row(crash: Any, fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        asked(**fields)
+    assert not Backtest.objects.exists()
+
+
+def test_an_open_bar_is_cut_off(crash: Any) -> None:
+    backtest = asked(end=END + 500 * HOUR)
+    assert backtest.end_date == END + HOUR
+    with pytest.raises(BacktestError):
+        asked(start=END, end=END + HOUR)
+
+
+COMMAND = ["--instruments", "bitcoin", "--start", "2021-05-01", "--end", "2021-05-10"]
+
+
+def test_the_command_prints_what_it_stored(crash: Any, capsys: Any) -> None:
+    output = StringIO()
+    call_command("backtest", "--strategy", "mean_reversion", *COMMAND, "--json", stdout=output)
+    answer = json.loads(output.getvalue())
+    row = Backtest.objects.get()
+    assert answer["id"] == row.pk
+    assert Decimal(answer["final_value"]) == row.final_value
+    call_command("backtest", "--strategy", "mean_reversion", *COMMAND)
+    printed = capsys.readouterr().out
+    assert "sharpe_ratio" in printed
+    assert "total_return" in printed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--strategy", "nosuch", *COMMAND],
+        ["--strategy", "mean_reversion", *COMMAND, "--instruments", "nosuchcoin"],
+        ["--strategy", "consensus", *COMMAND],
+        ["--strategy", "mean_reversion", *COMMAND, "--start", "2021-06-01"],
+    ],
+)
+def test_the_command_refuses_in_one_line(crash: Any, arguments: list[str]) -> None:
+    with pytest.raises(CommandError) as caught:
+        call_command("backtest", *arguments)
+    assert caught.value.returncode == 2
+    assert "\n" not in str(caught.value)
