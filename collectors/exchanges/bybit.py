@@ -70,7 +70,7 @@ class KlineRow(msgspec.Struct, array_like=True, frozen=True):
 class KlineResult(msgspec.Struct, frozen=True):
     """`result` of GET /v5/market/kline."""
 
-    list: list[KlineRow]
+    rows: list[KlineRow] = msgspec.field(name="list")
 
 
 class KlineAnswer(msgspec.Struct, frozen=True):
@@ -170,7 +170,7 @@ class Bybit:
                 },
                 into=KlineAnswer,
             )
-            for row in answer.result.list:
+            for row in answer.result.rows:
                 candle = row.candle()
                 if cursor <= candle.open_time < stop:
                     candles[candle.open_time] = candle

@@ -33,6 +33,7 @@ SETTLING = timedelta(seconds=2)
 # How long a bar may be missing at its source before that says something about the bar.
 FINAL_AFTER = timedelta(minutes=15)
 BAR_RUN_PATIENCE = timedelta(seconds=30)
+DORMANT_FOR = timedelta(days=1)
 LEASE = timedelta(seconds=60)
 # Short requests over what lies between two gaps are joined up to this many bars.
 JOIN_BARS = 500
@@ -111,6 +112,9 @@ def ensure_coverage(
     )
     if len(bars) == 0:
         return result
+    if start is None and _is_dormant(state):
+        result.awaited = len(bars)
+        return result
     if not _take_lease(state):
         result.is_busy = True
         return result
@@ -128,6 +132,16 @@ def _begin(state: CollectionState, timeframe: str, start: datetime | None) -> da
         start = max(default_history_start(), state.history_from or default_history_start())
     floored = floor_time(start, timeframe)
     return floored if floored == start else floored + duration(timeframe)
+
+
+def _is_dormant(state: CollectionState) -> bool:
+    """Whether no source had any candle of the series when they were asked within the last day
+    (market time): a coin that is not listed yet need not be asked for at every bar."""
+    asked = state.last_success_at
+    if state.history_from is None or asked is None or asked < clock.now() - DORMANT_FOR:
+        return False
+    candles = Ohlcv.objects.filter(instrument=state.instrument, timeframe=state.timeframe)
+    return not candles.exists()
 
 
 def _take_lease(state: CollectionState) -> bool:
@@ -286,7 +300,10 @@ def _label(
             result.pending += name == HoleLabel.PENDING
             result.no_trade += name == HoleLabel.NO_TRADE
             result.unrepairable += name == HoleLabel.UNREPAIRABLE
-        relabel_holes(instrument=instrument, timeframe=timeframe, filled=(), labels=labels)
+        before_history = [from_ms(bar) for bar in missing if bar < first_bar]
+        relabel_holes(
+            instrument=instrument, timeframe=timeframe, filled=before_history, labels=labels
+        )
 
 
 def _label_of(bar: int, search: _Search, final_before: int) -> Label:

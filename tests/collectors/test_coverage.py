@@ -1,0 +1,237 @@
+"""Collection as gap repair: exactly what is lacking, from the best source that has it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from collectors import clock, events, services
+from collectors.marketdata import Candle, candle_key
+from collectors.models import (
+    CandleHole,
+    CandleReplacement,
+    CollectionState,
+    Instrument,
+    Ohlcv,
+    ProviderCallMinute,
+)
+from collectors.selectors import missing_at, revisions
+from tests.collectors.providers import Venues
+
+HOUR = timedelta(hours=1)
+LAST = datetime(2025, 3, 3, 9, tzinfo=UTC)  # the newest bar closed at NOW
+END = LAST + HOUR
+
+
+def cover(instrument: Instrument, **options: Any) -> services.Coverage:
+    return services.ensure_coverage(
+        instrument=instrument, timeframe="1h", until=clock.now(), **options
+    )
+
+
+def stored(instrument: Instrument, source: str) -> int:
+    return Ohlcv.objects.filter(instrument=instrument, source=source).count()
+
+
+def test_the_default_history_is_fetched_once(
+    bitcoin: Instrument, venues: Venues, history_start: datetime
+) -> None:
+    venues.add("binance", "BTCUSDT", history_start, END + HOUR, 100.0)  # the forming bar too
+    first = cover(bitcoin)
+    assert first.is_complete
+    assert first.stored == (END - history_start) // HOUR
+    assert Ohlcv.objects.latest("open_time").open_time == LAST
+    calls = venues.calls("binance")
+    assert cover(bitcoin).requests == 0
+    assert venues.calls("binance") == calls == 2  # two pages of 1500
+    assert services.flush_provider_calls() == 2
+    assert ProviderCallMinute.objects.get().weight == 15
+    assert services.flush_provider_calls() == 0
+
+
+def test_only_the_gap_is_asked_for(
+    bitcoin: Instrument, venues: Venues, history_start: datetime
+) -> None:
+    venues.add("binance", "BTCUSDT", history_start, END, 100.0)
+    cover(bitcoin)
+    gap = history_start + 50 * HOUR
+    Ohlcv.objects.filter(open_time__gte=gap, open_time__lt=gap + 3 * HOUR).delete()
+    before = venues.calls("binance")
+    assert cover(bitcoin).stored == 3
+    assert venues.calls("binance") == before + 1
+    assert venues.provider.requests[-1][1]["limit"] == "3"
+
+
+def test_the_next_source_fills_what_the_best_lacks(
+    bitcoin: Instrument, venues: Venues, history_start: datetime
+) -> None:
+    venues.add("binance", "BTCUSDT", history_start + 10 * HOUR, END, 100.0)
+    venues.add("bybit", "BTCUSDT", history_start, END, 101.0)
+    assert cover(bitcoin).is_complete
+    assert stored(bitcoin, "bybit") == 10
+    assert stored(bitcoin, "binance") == (END - history_start) // HOUR - 10
+
+
+def test_an_outage_moves_on_to_the_next_source_and_is_reported(
+    bitcoin: Instrument, venues: Venues, history_start: datetime
+) -> None:
+    venues.add("bybit", "BTCUSDT", history_start, END, 101.0)
+    venues.failing.add("binance")
+    result = cover(bitcoin)
+    assert stored(bitcoin, "bybit") == result.stored == (END - history_start) // HOUR
+    assert "binance" in result.errors[0]
+    assert CollectionState.objects.get(instrument=bitcoin).consecutive_failures == 1
+
+
+def test_a_better_source_replaces_a_worse_and_says_so(
+    bitcoin: Instrument, venues: Venues, history_start: datetime
+) -> None:
+    candle = Candle(
+        open_time=LAST, open=9.0, high=9.0, low=9.0, close=9.0, volume=1.0, source="bybit"
+    )
+    better = msgspec.structs.replace(candle, source="binance", close=9.0)
+    assert services.store_candles(instrument=bitcoin, timeframe="1h", candles=[candle]).inserted
+    assert services.store_candles(instrument=bitcoin, timeframe="1h", candles=[better]).replaced
+    assert services.store_candles(instrument=bitcoin, timeframe="1h", candles=[candle]).unchanged
+    assert Ohlcv.objects.get().source == "binance"
+    correction = msgspec.structs.replace(better, high=10.0)
+    assert services.store_candles(instrument=bitcoin, timeframe="1h", candles=[correction]).replaced
+    reasons = CandleReplacement.objects.order_by("pk").values_list("reason", flat=True)
+    assert list(reasons) == ["better source", "correction"]
+
+
+def test_a_bar_that_no_venue_has_is_labelled_and_not_asked_again(
+    bitcoin: Instrument, venues: Venues, history_start: datetime
+) -> None:
+    venues.add("binance", "BTCUSDT", history_start, END, 100.0)
+    gap = history_start + 20 * HOUR
+    for hours in range(3):
+        del venues.bars["binance", "BTCUSDT"][gap + hours * HOUR]
+    result = cover(bitcoin)
+    assert (result.no_trade, result.pending) == (3, 0)
+    hole = CandleHole.objects.get()
+    assert (hole.start, hole.end, hole.label) == (gap, gap + 2 * HOUR, "no_trade")
+    assert missing_at(instruments=[bitcoin], timeframe="1h", open_time=gap) == []
+    assert cover(bitcoin).requests == 0
+    venues.add("binance", "BTCUSDT", gap + HOUR, gap + 2 * HOUR, 100.0)
+    assert cover(bitcoin, retry_labelled=True).stored == 1
+    spans = CandleHole.objects.order_by("start").values_list("start", "end")
+    assert list(spans) == [(gap, gap), (gap + 2 * HOUR, gap + 2 * HOUR)]
+
+
+def test_what_could_not_be_asked_stays_pending_and_heals(
+    bitcoin: Instrument, venues: Venues, history_start: datetime
+) -> None:
+    venues.failing.add("binance")
+    result = cover(bitcoin)
+    assert result.pending == (END - history_start) // HOUR
+    assert CandleHole.objects.get().label == "pending"
+    assert missing_at(instruments=[bitcoin], timeframe="1h", open_time=LAST) == ["bitcoin"]
+    venues.failing.clear()
+    venues.add("binance", "BTCUSDT", history_start, END, 100.0)
+    assert cover(bitcoin).is_complete
+    assert not CandleHole.objects.exists()
+
+
+def test_nothing_is_required_before_the_first_bar_of_any_source(
+    bitcoin: Instrument, venues: Venues, history_start: datetime
+) -> None:
+    listed = history_start + 100 * HOUR
+    venues.add("binance", "BTCUSDT", listed, END, 100.0)
+    assert cover(bitcoin).is_complete
+    assert not CandleHole.objects.exists()
+    assert CollectionState.objects.get(instrument=bitcoin).history_from == listed
+    before = listed - HOUR
+    assert missing_at(instruments=[bitcoin], timeframe="1h", open_time=before) == []
+    assert cover(bitcoin).requests == 0
+
+
+def test_a_coin_that_nobody_has_is_asked_for_once_a_day(
+    bitcoin: Instrument, venues: Venues
+) -> None:
+    cover(bitcoin)
+    calls = len(venues.provider.requests)
+    assert not CandleHole.objects.exists()
+    assert missing_at(instruments=[bitcoin], timeframe="1h", open_time=LAST) == []
+    assert cover(bitcoin).requests == 0
+    assert len(venues.provider.requests) == calls
+
+
+def test_a_fresh_bar_belongs_to_the_best_source_for_a_while(
+    bitcoin: Instrument, venues: Venues, history_start: datetime, settings: Any
+) -> None:
+    just_closed = END + HOUR + timedelta(seconds=4)
+    clock.configure(clock.MarketClock(start=just_closed, anchor=clock.wall_now(), speed=1.0))
+    venues.add("binance", "BTCUSDT", history_start, END, 100.0)
+    venues.add("bybit", "BTCUSDT", history_start, END + HOUR, 101.0)
+    result = cover(bitcoin)
+    assert result.awaited == 1
+    assert stored(bitcoin, "bybit") == 0
+    assert missing_at(instruments=[bitcoin], timeframe="1h", open_time=END) == ["bitcoin"]
+    later = just_closed + timedelta(seconds=30)
+    clock.configure(clock.MarketClock(start=later, anchor=clock.wall_now(), speed=1.0))
+    assert cover(bitcoin).stored == 1
+    assert stored(bitcoin, "bybit") == 1
+
+
+def test_the_settings_narrow_the_sources(
+    bitcoin: Instrument, venues: Venues, history_start: datetime, settings: Any
+) -> None:
+    settings.CANDLE_SOURCES = ("bybit",)
+    venues.add("bybit", "BTCUSDT", history_start, END, 101.0)
+    assert cover(bitcoin).is_complete
+    assert venues.calls("binance") == 0
+
+
+def test_a_stablecoin_is_sampled_from_coingecko_alone(
+    bitcoin: Instrument, venues: Venues, history_start: datetime
+) -> None:
+    tether = Instrument.objects.get(coin_id="tether")
+    venues.add("coingecko", "tether", history_start, END, 1.0)
+    assert cover(tether).is_complete
+    assert Ohlcv.objects.filter(instrument=tether, is_sampled=True, volume=None).count() > 1000
+    assert venues.calls("binance") + venues.calls("bybit") == 0
+
+
+def test_impossible_candles_are_not_stored(
+    bitcoin: Instrument, venues: Venues, history_start: datetime
+) -> None:
+    venues.add("binance", "BTCUSDT", history_start, END, 100.0)
+    venues.bars["binance", "BTCUSDT"][LAST - HOUR] = -1.0
+    result = cover(bitcoin)
+    assert result.rejected == 1
+    assert not Ohlcv.objects.filter(open_time=LAST - HOUR).exists()
+
+
+def test_two_at_once_make_one_request(
+    bitcoin: Instrument, venues: Venues, history_start: datetime
+) -> None:
+    CollectionState.objects.create(
+        instrument=bitcoin, timeframe="1h", leased_until=clock.wall_now() + HOUR
+    )
+    assert cover(bitcoin).is_busy
+    CollectionState.objects.update(leased_until=clock.wall_now() - HOUR)
+    venues.add("binance", "BTCUSDT", history_start, END, 100.0)
+    assert cover(bitcoin).is_complete
+
+
+@pytest.mark.django_db(transaction=True)
+def test_storing_is_announced_after_commit_with_a_raised_revision(
+    bitcoin: Instrument, venues: Venues, history_start: datetime
+) -> None:
+    heard: list[tuple[list[str], str]] = []
+
+    def listen(coin_ids: list[str], timeframe: str, **_: Any) -> None:
+        heard.append((coin_ids, timeframe))
+
+    events.candles_stored.connect(listen)
+    try:
+        venues.add("binance", "BTCUSDT", history_start, END, 100.0)
+        cover(bitcoin)
+        cover(bitcoin)
+    finally:
+        events.candles_stored.disconnect(listen)
+    assert heard == [(["bitcoin"], "1h")]
+    key = candle_key("bitcoin", "1h")
+    assert revisions(keys=[key, "candles:none:1h"]) == {key: 1, "candles:none:1h": 0}

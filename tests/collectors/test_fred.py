@@ -1,0 +1,149 @@
+"""Macro releases: every vintage once, and never known before its release."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from collectors import services
+from collectors.budget import CallBudget
+from collectors.exchange import KeyMissing, MalformedPayload
+from collectors.fred import Fred, Row, as_vintages, next_business_day, release_moment
+from collectors.marketdata import macro_key, to_ms
+from collectors.models import Instrument, MacroObservation, MacroSeries
+from collectors.selectors import macro_known_at, revisions
+from tests.collectors.providers import Answer, Provider, Venues, json_answer
+
+
+def row(realtime_start: str, observed: str, value: str) -> Row:
+    return Row(date.fromisoformat(realtime_start), date.fromisoformat(observed), value)
+
+
+def test_vintages_skip_missing_values_and_the_edges_of_windows() -> None:
+    rows = [
+        row("2025-02-28", "2025-02-28", "20.5"),
+        row("2025-03-03", "2025-02-28", "20.5"),  # the edge of the next window
+        row("2025-03-05", "2025-02-28", "21.0"),  # a revision
+        row("2025-03-03", "2025-03-03", "."),
+    ]
+    vintages = as_vintages(rows, known={})
+    assert [(item.realtime_start.day, item.value) for item in vintages] == [(28, 20.5), (5, 21.0)]
+    assert as_vintages(rows[1:2], known={date(2025, 2, 28): 20.5}) == []
+
+
+def test_a_value_that_is_no_number_is_malformed() -> None:
+    with pytest.raises(MalformedPayload):
+        as_vintages([row("2025-03-03", "2025-03-03", "n/a")], known={})
+
+
+@pytest.mark.parametrize(
+    ("day", "utc_hour"),
+    [(date(2025, 1, 15), 6), (date(2025, 7, 15), 5)],  # winter and summer in Chicago
+)
+def test_a_release_is_usable_from_midnight_in_chicago(day: date, utc_hour: int) -> None:
+    moment, assumed = release_moment(day, day, is_first=True)
+    expected = datetime(day.year, day.month, day.day, utc_hour, tzinfo=UTC) + timedelta(days=1)
+    assert (moment, assumed) == (expected, False)
+
+
+def test_an_early_observation_is_assumed_to_come_on_the_next_business_day() -> None:
+    friday = date(1995, 6, 2)
+    moment, assumed = release_moment(friday, date(2010, 1, 4), is_first=True)
+    assert (moment, assumed) == (datetime(1995, 6, 5, 5, tzinfo=UTC), True)
+    assert next_business_day(friday) == date(1995, 6, 5)
+
+
+def test_without_a_key_the_variable_is_named(redis_client: redis.Redis) -> None:
+    source = Fred(
+        base_url="http://127.0.0.1:9", budget=CallBudget(redis_client), timeout_s=1, api_key=""
+    )
+    day = date(2025, 3, 3)
+    with pytest.raises(KeyMissing, match="FRED_API_KEY"):
+        source.fetch_vintages("VIXCLS", observed_from=day, published_from=day, today=day, known={})
+
+
+def observations(rows: list[tuple[str, str, str]], page: int) -> Any:
+    """A route that cuts windows and pages as FRED does."""
+
+    def route(params: dict[str, str]) -> Answer:
+        start, end = params["realtime_start"], params["realtime_end"]
+        shown = [
+            {"realtime_start": max(first, start), "date": day, "value": value}
+            for first, day, value in rows
+            if first <= end and day >= params["observation_start"]
+        ]
+        offset = int(params["offset"])
+        return json_answer({"count": len(shown), "observations": shown[offset : offset + page]})
+
+    return route
+
+
+def test_collecting_twice_stores_each_vintage_once(
+    bitcoin: Instrument, provider: Provider, venues: Venues
+) -> None:
+    rows = [
+        ("2025-02-26", "2025-02-26", "19.1"),
+        ("2025-02-27", "2025-02-27", "."),
+        ("2025-02-28", "2025-02-28", "20.5"),
+    ]
+    provider.routes["/fred/series/observations"] = observations(rows, page=2)
+    assert services.collect_macro(series_id="VIXCLS") == 2
+    assert services.collect_macro(series_id="VIXCLS") == 0
+    rows.append(("2025-03-02", "2025-02-28", "20.7"))
+    assert services.collect_macro(series_id="VIXCLS") == 1
+    assert revisions(keys=[macro_key("VIXCLS")]) == {macro_key("VIXCLS"): 2}
+    moments = [datetime(2025, 2, 20, tzinfo=UTC), datetime(2025, 3, 2, tzinfo=UTC)]
+    moments.append(datetime(2025, 3, 4, tzinfo=UTC))
+    values, known = macro_known_at(
+        series_ids=["VIXCLS", "DFF"],
+        moments_ms=np.array([to_ms(moment) for moment in moments], dtype=np.int64),
+    )
+    assert values["VIXCLS"].tolist() == [19.1, 20.5, 20.7]
+    assert known["VIXCLS"].tolist() == [False, True, True]
+    assert not known["DFF"].any()
+
+
+@given(
+    published=st.lists(
+        st.tuples(st.integers(0, 20), st.integers(0, 15), st.floats(5, 90)),
+        min_size=1,
+        max_size=15,
+        unique_by=lambda item: item[:2],
+    ),
+    asked=st.lists(st.integers(0, 45 * 24), min_size=1, max_size=10),
+)
+@settings(max_examples=30, deadline=None)
+@pytest.mark.django_db
+def test_nothing_is_known_before_its_release(
+    published: list[tuple[int, int, float]], asked: list[int]
+) -> None:
+    MacroObservation.objects.all().delete()
+    series, _ = MacroSeries.objects.get_or_create(series_id="LAW")
+    first = date(2025, 1, 1)
+    for day, delay, value in published:
+        observed = first + timedelta(days=day)
+        start = observed + timedelta(days=delay)
+        moment, _ = release_moment(observed, start, is_first=True)
+        MacroObservation.objects.create(
+            series=series,
+            date=observed,
+            value=value,
+            realtime_start=start,
+            released_at=moment,
+            received_at=moment,
+        )
+    moments = [datetime(2025, 1, 1, tzinfo=UTC) + timedelta(hours=hours) for hours in asked]
+    values, known = macro_known_at(
+        series_ids=["LAW"],
+        moments_ms=np.array([to_ms(moment) for moment in moments], dtype=np.int64),
+    )
+    for position, moment in enumerate(moments):
+        visible = MacroObservation.objects.filter(released_at__lte=moment)
+        newest = visible.order_by("-date", "-realtime_start").first()
+        assert known["LAW"][position] == (newest is not None)
+        if newest is not None:
+            assert values["LAW"][position] == newest.value

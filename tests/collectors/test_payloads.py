@@ -1,0 +1,171 @@
+"""What the venues' messages mean, on payloads written for these tests."""
+
+import json
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from collectors.coingecko import Sample, sampled_candles
+from collectors.exchange import MalformedPayload
+from collectors.exchanges import binance, bybit
+from collectors.marketdata import Candle, Quote, from_ms, to_ms
+from collectors.stream import StreamedCandle
+
+AT = datetime(2025, 3, 3, 9, tzinfo=UTC)
+RECEIVED = datetime(2025, 3, 3, 9, 0, 1, tzinfo=UTC)
+
+
+def binance_kline(*, closed: bool) -> bytes:
+    kline = {
+        "t": to_ms(AT),
+        "T": to_ms(AT) + 3_599_999,
+        "s": "BTCUSDT",
+        "i": "1h",
+        "o": "100.10",
+        "c": "101.5",
+        "h": "102.0",
+        "l": "99.9",
+        "v": "12.5",
+        "x": closed,
+    }
+    event = {"e": "kline", "E": to_ms(AT), "s": "BTCUSDT", "k": kline, "new": 1}
+    return json.dumps({"stream": "btcusdt@kline_1h", "data": event}).encode()
+
+
+def bybit_kline(*, confirm: bool) -> bytes:
+    bar = {
+        "start": to_ms(AT),
+        "end": to_ms(AT) + 3_599_999,
+        "interval": "60",
+        "open": "100.10",
+        "close": "101.5",
+        "high": "102.0",
+        "low": "99.9",
+        "volume": "12.5",
+        "turnover": "1",
+        "confirm": confirm,
+        "timestamp": 1,
+    }
+    return json.dumps({"topic": "kline.60.BTCUSDT", "type": "snapshot", "data": [bar]}).encode()
+
+
+@pytest.mark.parametrize("name", ["binance", "bybit"])
+def test_only_closed_klines_are_candles(name: str) -> None:
+    if name == "binance":
+        read, closed, forming = (
+            binance.read_message,
+            binance_kline(closed=True),
+            binance_kline(closed=False),
+        )
+    else:
+        read, closed, forming = (
+            bybit.read_message,
+            bybit_kline(confirm=True),
+            bybit_kline(confirm=False),
+        )
+    candle = Candle(
+        open_time=AT, open=100.10, high=102.0, low=99.9, close=101.5, volume=12.5, source=name
+    )
+    assert list(read(closed, RECEIVED)) == [StreamedCandle(name, "BTCUSDT", "1h", candle)]
+    assert list(read(forming, RECEIVED)) == []
+
+
+def test_binance_book_ticker_is_a_quote() -> None:
+    event = {"e": "bookTicker", "u": 7, "s": "BTCUSDT", "b": "100.1", "B": "2", "a": "100.2"}
+    event |= {"A": "3", "E": to_ms(AT), "T": 1}
+    raw = json.dumps({"stream": "btcusdt@bookTicker", "data": event}).encode()
+    (quote,) = binance.read_message(raw, RECEIVED)
+    assert quote == Quote(
+        exchange="binance",
+        symbol="BTCUSDT",
+        best_bid=100.1,
+        bid_quantity=2.0,
+        best_ask=100.2,
+        ask_quantity=3.0,
+        event_time=AT,
+        received_at=RECEIVED,
+        sequence=7,
+    )
+
+
+def test_bybit_top_of_book_is_a_quote_unless_a_side_is_empty() -> None:
+    book = {"s": "BTCUSDT", "b": [["100.1", "2"]], "a": [["100.2", "3"]], "u": 9, "seq": 1}
+    message = {"topic": "orderbook.1.BTCUSDT", "type": "snapshot", "ts": to_ms(AT), "data": book}
+    (quote,) = bybit.read_message(json.dumps(message).encode(), RECEIVED)
+    assert isinstance(quote, Quote)
+    assert (quote.best_bid, quote.best_ask, quote.sequence) == (100.1, 100.2, 9)
+    assert quote.event_time == AT
+    book["b"] = []
+    assert list(bybit.read_message(json.dumps(message).encode(), RECEIVED)) == []
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"result":null,"id":1}',
+        b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade"}}',
+    ],
+)
+def test_binance_says_things_that_mean_nothing(raw: bytes) -> None:
+    assert list(binance.read_message(raw, RECEIVED)) == []
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"success":true,"ret_msg":"","conn_id":"x","req_id":"","op":"subscribe"}',
+        b'{"success":true,"ret_msg":"pong","op":"ping"}',
+        b'{"topic":"tickers.BTCUSDT","type":"delta","data":{"symbol":"BTCUSDT"},"ts":1}',
+    ],
+)
+def test_bybit_says_things_that_mean_nothing(raw: bytes) -> None:
+    assert list(bybit.read_message(raw, RECEIVED)) == []
+
+
+@pytest.mark.parametrize(
+    ("read", "raw"),
+    [
+        (binance.read_message, b"not json"),
+        (binance.read_message, b'{"stream":"btcusdt@bookTicker","data":{"s":"BTCUSDT"}}'),
+        (binance.read_message, b'{"error":{"code":2,"msg":"Invalid request"},"id":1}'),
+        (bybit.read_message, b"\xff"),
+        (bybit.read_message, b'{"topic":"kline.7.X","data":[{"start":"x"}]}'),
+        (bybit.read_message, b'{"success":false,"ret_msg":"error:handler not found"}'),
+    ],
+)
+def test_what_does_not_parse_is_said_so(read: object, raw: bytes) -> None:
+    with pytest.raises(MalformedPayload):
+        read(raw, RECEIVED)  # type: ignore[operator]
+
+
+def test_rest_rows_parse_strings_and_ignore_new_fields() -> None:
+    row = [to_ms(AT), "1", "2", "0.5", "1.5", "7", 1, "x", 2, "y", "z", "0", "new"]
+    parsed = msgspec.json.decode(json.dumps(row), type=binance.KlineRow, strict=False)
+    assert parsed.candle().close == 1.5
+    row = [str(to_ms(AT)), "1", "2", "0.5", "1.5", "7", "8"]
+    assert msgspec.json.decode(
+        json.dumps(row), type=bybit.KlineRow, strict=False
+    ).candle().open_time == (AT)
+
+
+def test_samples_are_sorted_deduplicated_and_bucketed() -> None:
+    start = to_ms(AT)
+    samples = [
+        Sample(start + 3_600_000 + 5, 13.0),
+        Sample(start + 10, 10.0),
+        Sample(start + 1_800_000, 12.0),
+        Sample(start + 1_800_000, 12.0),  # the last point repeated with its own time
+        Sample(start + 900_000, 9.0),
+        Sample(start + 901_000, None),
+    ]
+    first, second = sampled_candles(samples, "1h")
+    assert (first.open, first.high, first.low, first.close) == (10.0, 12.0, 9.0, 12.0)
+    assert (first.volume, first.is_sampled, first.source) == (None, True, "coingecko")
+    assert second.open_time == from_ms(start + 3_600_000)
+    assert second.open == second.close == 13.0
+
+
+@pytest.mark.parametrize(("limit", "weight"), [(99, 1), (100, 2), (500, 5), (1000, 5), (1500, 10)])
+def test_binance_weighs_a_request_by_its_limit(limit: int, weight: int) -> None:
+    assert binance.klines_weight(limit) == weight
