@@ -44,7 +44,7 @@ LOOK_EVERY_S = 1.0
 READY_TIMEOUT_S = 20.0
 SANDBOX_TIMEOUT_S = 30.0
 # The processes of a demo come up, and fetch their history, before market time reaches its start.
-WARM_UP = timedelta(seconds=6)
+WARM_UP = timedelta(seconds=12)
 DEMO_USER = "demo"
 INTERRUPTED = 130
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -119,16 +119,15 @@ class Installation:
                     replay=demo.replay,
                 )
             )
-            self._wait_ready("sandbox", SANDBOX_TIMEOUT_S)
         specs = product_specs(
             self._asked.names, bind=settings.ENV.bind, ports=ports, data_dir=settings.DATA_DIR
         )
         for spec in specs:
             if spec.name == "flower":
                 # It only watches: the others have the machine to themselves until they are up.
-                self._wait_for_web()
+                self._wait_for_others()
             self._start(spec)
-        self._wait_for_web()
+        self._wait_for_others()
 
     def _announce(self, password: str) -> None:
         data_dir, demo = settings.DATA_DIR, self._asked.demo
@@ -218,7 +217,9 @@ class Installation:
             name, timeout_s=timeout_s, is_stopping=lambda: self._is_stopping
         )
 
-    def _wait_for_web(self) -> None:
+    def _wait_for_others(self) -> None:
+        if self._asked.demo is not None:
+            self._wait_ready("sandbox", SANDBOX_TIMEOUT_S)
         if "web" in self._asked.names:
             # Should it fail, it is started again like any other.
             with suppress(StartError):

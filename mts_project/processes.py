@@ -98,6 +98,7 @@ def sandbox_spec(
         command=command,
         address=f"http://127.0.0.1:{port}",
         is_ready=lambda: _answers_http("127.0.0.1", port, "/control/world"),
+        stops_last=True,
     )
 
 
