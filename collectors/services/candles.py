@@ -72,20 +72,10 @@ def store_market(
     does not `expect_new` candles saves the transaction when nothing changes.
     """
     result = StoreResult()
-    now = clock.now()
     batches: dict[Instrument, list[Candle]] = {}
     for instrument in sorted(candles, key=lambda item: item.coin_id):
-        possible, impossible = sift_candles(candles[instrument], timeframe=timeframe, now=now)
-        for candle, reason in impossible[:1]:
-            log.warning(
-                "candles_rejected",
-                instrument=instrument.coin_id,
-                timeframe=timeframe,
-                count=len(impossible),
-                reason=reason,
-                sample=str(candle),
-            )
-        result.rejected += len(impossible)
+        possible, rejected = possible_candles(instrument, timeframe, candles[instrument])
+        result.rejected += rejected
         if possible and (expect_new or _may_change(instrument, timeframe, possible, result)):
             batches[instrument] = possible
     if not batches:
@@ -106,6 +96,24 @@ def store_market(
             )
             transaction.on_commit(announcement, robust=True)
     return result
+
+
+def possible_candles(
+    instrument: Instrument, timeframe: str, candles: Iterable[Candle]
+) -> tuple[list[Candle], int]:
+    """The candles that can be true, and how many cannot; those are logged with a sample."""
+    possible, impossible = sift_candles(candles, timeframe=timeframe, now=clock.now())
+    if impossible:
+        candle, reason = impossible[0]
+        log.warning(
+            "candles_rejected",
+            instrument=instrument.coin_id,
+            timeframe=timeframe,
+            count=len(impossible),
+            reason=reason,
+            sample=str(candle),
+        )
+    return possible, len(impossible)
 
 
 def _may_change(

@@ -20,7 +20,7 @@ from collectors.exchange import (
 )
 from collectors.marketdata import Candle, candle_key, duration, floor_time, from_ms, to_ms
 from collectors.models import CollectionState, HoleLabel, Instrument, Ohlcv
-from collectors.services.candles import lock_series, source_chain, store_candles
+from collectors.services.candles import lock_series, possible_candles, source_chain, store_candles
 from collectors.services.holes import Label, relabel_holes
 from collectors.services.providers import candle_source
 from collectors.sources import EXCHANGES
@@ -185,7 +185,7 @@ def _ask_sources(
         # faster must not decide what a strategy sees.
         todo = todo[[bar < fresh_from or bar not in asked for bar in todo.tolist()]]
         asked.update(todo.tolist())
-        _ask(source, symbol, timeframe, todo, search, result, on_progress)
+        _ask(source, symbol, instrument, timeframe, todo, search, result, on_progress)
         remaining = np.array(
             [bar for bar in remaining.tolist() if bar not in search.found], dtype=np.int64
         )
@@ -215,6 +215,7 @@ def _servable(instrument: Instrument) -> Iterator[tuple[str, str, spans.Span]]:
 def _ask(
     source: str,
     symbol: str,
+    instrument: Instrument,
     timeframe: str,
     bars: spans.Bars,
     search: _Search,
@@ -246,7 +247,9 @@ def _ask(
             search.unanswered.pop(bar, None)
         if source in EXCHANGES:
             search.answered_by_venue.update(inside)
-        for candle in candles:
+        possible, rejected = possible_candles(instrument, timeframe, candles)
+        result.rejected += rejected
+        for candle in possible:
             at = to_ms(candle.open_time)
             if at in wanted:
                 search.found[at] = candle
@@ -272,7 +275,6 @@ def _store(instrument: Instrument, timeframe: str, search: _Search, result: Cove
     candles = [search.found[bar] for bar in sorted(search.found)]
     stored = store_candles(instrument=instrument, timeframe=timeframe, candles=candles)
     result.stored = stored.inserted
-    result.rejected = stored.rejected
 
 
 def _label(

@@ -1,5 +1,6 @@
 """Fixtures of the collectors' tests: loopback providers, a market clock at a known time."""
 
+import contextlib
 import dataclasses
 import threading
 from collections.abc import Iterator
@@ -34,7 +35,8 @@ def provider() -> Iterator[Provider]:
                 self.send_header(name, text)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with contextlib.suppress(BrokenPipeError):  # the client may have given up
+                self.wfile.write(body)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Nothing: the test reads `requests`."""

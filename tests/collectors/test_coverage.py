@@ -46,7 +46,7 @@ def test_the_default_history_is_fetched_once(
     assert cover(bitcoin).requests == 0
     assert venues.calls("binance") == calls == 2  # two pages of 1500
     assert services.flush_provider_calls() == 2
-    assert ProviderCallMinute.objects.get().weight == 15
+    assert ProviderCallMinute.objects.get().weight == 12
     assert services.flush_provider_calls() == 0
 
 
@@ -202,6 +202,7 @@ def test_impossible_candles_are_not_stored(
     result = cover(bitcoin)
     assert result.rejected == 1
     assert not Ohlcv.objects.filter(open_time=LAST - HOUR).exists()
+    assert CandleHole.objects.get().start == LAST - HOUR
 
 
 def test_two_at_once_make_one_request(

@@ -1,0 +1,195 @@
+"""Streams against a real WebSocket server that loses connections, is silent, or talks nonsense."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from websockets.asyncio.server import ServerConnection, serve
+
+from collectors import clock
+from collectors.exchanges import binance, bybit
+from collectors.marketdata import Candle, Quote, to_ms
+from collectors.models import Instrument, Ohlcv
+from collectors.services.streaming import CandleWriter, stream_subscriptions
+from collectors.stream import Channel, MarketStream, StreamedCandle, backoff
+
+AT = datetime(2025, 3, 3, 9, tzinfo=UTC)
+Script = Callable[[ServerConnection, int], Awaitable[None]]
+
+
+def ticker(number: int) -> str:
+    event = {"u": number, "s": "BTCUSDT", "b": "1", "B": "1", "a": "2", "A": "1", "E": to_ms(AT)}
+    return json.dumps({"stream": "btcusdt@bookTicker", "data": event})
+
+
+class Listener:
+    """A running stream and what it has handed out."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.quotes: list[Quote] = []
+        self.candles: list[StreamedCandle] = []
+        self.stop = asyncio.Event()
+        channel = Channel(name="test", url=url, requests=('{"method":"SUBSCRIBE"}',))
+        channel = options.pop("channel", channel)
+        self.stream = MarketStream(
+            channels=[(channel, options.pop("reader", binance.read_message))],
+            on_candle=self.candles.append,
+            on_quotes=self.take,
+            first_backoff_s=0.01,
+            **options,
+        )
+
+    async def take(self, quotes: Sequence[Quote]) -> None:
+        self.quotes += quotes
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not condition():
+                await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def listening(script: Script, **options: Any) -> AsyncIterator[Listener]:
+    """A server that plays `script(connection, number of the connection)`, and a stream on it."""
+    count = 0
+
+    async def play(connection: ServerConnection) -> None:
+        nonlocal count
+        count += 1
+        await script(connection, count)
+
+    async with serve(play, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        listener = Listener(f"ws://127.0.0.1:{port}/", **options)
+        task = asyncio.create_task(listener.stream.run(listener.stop))
+        try:
+            yield listener
+        finally:
+            listener.stop.set()
+            async with asyncio.timeout(2):
+                await task
+
+
+async def test_a_lost_connection_is_made_again_with_its_subscriptions() -> None:
+    requests: list[str | bytes] = []
+
+    async def script(connection: ServerConnection, number: int) -> None:
+        requests.append(await connection.recv())
+        await connection.send(ticker(number))
+        if number == 3:
+            await connection.wait_closed()
+
+    async with listening(script) as listener:
+        await listener.until(lambda: any(quote.sequence == 3 for quote in listener.quotes))
+    assert len(requests) == 3
+    assert listener.stream.counts["test"].connections == 3
+
+
+async def test_silence_is_a_loss() -> None:
+    async def script(connection: ServerConnection, number: int) -> None:
+        if number > 1:
+            await connection.send(ticker(number))
+        await connection.wait_closed()
+
+    async with listening(script, silence_limit_s=0.1) as listener:
+        await listener.until(lambda: bool(listener.quotes))
+
+
+async def test_nonsense_is_counted_and_the_stream_goes_on() -> None:
+    async def script(connection: ServerConnection, number: int) -> None:
+        await connection.send("nonsense")
+        await connection.send(ticker(7))
+        await connection.wait_closed()
+
+    async with listening(script) as listener:
+        await listener.until(lambda: bool(listener.quotes))
+        assert listener.stream.counts["test"].malformed == 1
+        assert listener.stream.counts["test"].connections == 1
+
+
+async def test_quotes_are_conflated_to_the_newest() -> None:
+    async def script(connection: ServerConnection, number: int) -> None:
+        for sequence in range(500):
+            await connection.send(ticker(sequence))
+        await connection.wait_closed()
+
+    async with listening(script) as listener:
+        await listener.until(lambda: bool(listener.quotes) and listener.quotes[-1].sequence == 499)
+        assert len(listener.quotes) < 100
+
+
+async def test_the_venues_own_ping_is_sent() -> None:
+    pings: list[str | bytes] = []
+
+    async def script(connection: ServerConnection, number: int) -> None:
+        async for message in connection:
+            pings.append(message)
+
+    (channel,) = bybit.stream_channels("ws://x", candles=[], quotes=["BTCUSDT"])
+    assert channel.ping_interval_s == 20
+    assert json.loads(channel.requests[0])["args"] == ["orderbook.1.BTCUSDT"]
+
+    async def play(connection: ServerConnection) -> None:
+        await script(connection, 1)
+
+    async with serve(play, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        fast = Channel(
+            name="pinged",
+            url=f"ws://127.0.0.1:{port}/",
+            requests=(),
+            ping=channel.ping,
+            ping_interval_s=0.02,
+        )
+        listener = Listener("", channel=fast, reader=bybit.read_message)
+        task = asyncio.create_task(listener.stream.run(listener.stop))
+        await listener.until(lambda: len(pings) >= 3)
+        listener.stop.set()
+        await task
+    assert set(pings) == {'{"op":"ping"}'}
+
+
+def test_backoff_grows_to_a_cap() -> None:
+    assert 0.25 <= backoff(0) <= 0.5
+    assert all(15 <= backoff(failures) <= 30 for failures in (8, 20, 500))
+
+
+@pytest.fixture
+def writer_of(bitcoin: Instrument, market_now: datetime) -> CandleWriter:
+    """A writer that is not started: its batches are decided by hand."""
+    return CandleWriter(stream_subscriptions(at=clock.now()))
+
+
+def streamed(exchange: str, close: float = 5.0) -> StreamedCandle:
+    candle = Candle(
+        open_time=AT, open=5.0, high=9.0, low=1.0, close=close, volume=1.0, source=exchange
+    )
+    return StreamedCandle(exchange, "BTCUSDT", "1h", candle)
+
+
+def test_a_slower_better_venue_wins(writer_of: CandleWriter, bitcoin: Instrument) -> None:
+    assert writer_of._due([streamed("bybit")]) == {}
+    due = writer_of._due([streamed("binance")])
+    assert [candle.source for candle in due["1h"][bitcoin]] == ["binance"]
+    assert writer_of._due([streamed("bybit")]) == {}
+    assert not writer_of._held
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_writer_stores_from_its_thread(bitcoin: Instrument, market_now: datetime) -> None:
+    stored: list[int] = []
+    writer = CandleWriter(stream_subscriptions(at=clock.now()), on_stored=stored.append)
+    writer._patience_s = 0.1
+    writer.start()
+    writer.put(streamed("bybit"))
+    deadline = clock.wall_now() + timedelta(seconds=5)
+    while not stored and clock.wall_now() < deadline:
+        pass
+    writer.put(streamed("binance", close=6.0))
+    writer.close()
+    assert Ohlcv.objects.get().source == "binance"
+    assert stored == [1, 1]
