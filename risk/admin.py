@@ -1,5 +1,7 @@
 """Risk in the admin: profiles to change, decisions to read."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
@@ -15,6 +17,10 @@ class RiskProfileAdmin(ModelAdmin):  # type: ignore[misc]
     list_filter = ["trading_state"]
     search_fields = ["name"]
     readonly_fields = ["trading_state", "state_reason", "state_changed_by", "state_changed_at"]
+
+    def save_model(self, request: HttpRequest, obj: RiskProfile, form: Any, change: bool) -> None:
+        """Only what was changed: a whole save would write back a switch thrown meanwhile."""
+        obj.save(update_fields=form.changed_data if change else None)
 
 
 @admin.register(RiskDecision)

@@ -17,6 +17,7 @@ from trading.models import (
     Position,
     Trade,
 )
+from trading.services import update_account
 
 
 class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
@@ -40,6 +41,7 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
     list_filter = ["is_active", "exchange"]
     search_fields = ["name"]
     readonly_fields = [
+        "name",
         "profile",
         "exchange",
         "timeframe",
@@ -51,6 +53,10 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
         "processed_bar",
         "created_at",
     ]
+
+    def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
+        """Through the service: a whole save would write back money that has moved since."""
+        update_account(account_id=obj.pk, subscriptions=obj.subscriptions, is_active=obj.is_active)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

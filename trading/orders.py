@@ -134,15 +134,16 @@ def transition(held: int, wanted: int) -> tuple[bool, bool]:
 def decimal_text(count: int, numerator: int, denominator: int) -> str:
     """count x numerator / denominator as a decimal string, exact.
 
-    A grid comes from a decimal string, so its denominator divides a power of ten.
+    A grid comes from a decimal string, so its denominator divides a power of ten. All counts on
+    one grid have the same number of decimal places.
     """
-    value = Fraction(count * numerator, denominator)
     places = 0
-    scaled = value
+    scaled = Fraction(numerator, denominator)
     while scaled.denominator != 1:
         places += 1
         scaled *= 10
-    digits = str(abs(scaled.numerator)).rjust(places + 1, "0")
+    value = count * scaled.numerator
+    digits = str(abs(value)).rjust(places + 1, "0")
     sign = "-" if value < 0 else ""
     if not places:
         return sign + digits

@@ -29,12 +29,12 @@ def due_runs(*, account: Account) -> list[BarRun]:
     """The finished bar runs that the account has not worked off, oldest first, none skipped.
 
     A run that is not finished holds back those after it. A new account begins with the first bar
-    that closes after the account was made.
+    that closes when the account is made, or later.
     """
     if account.processed_bar is not None:
         newer = Q(bar_open_time__gt=account.processed_bar)
     else:
-        newer = Q(bar_open_time__gt=account.created_at - duration(account.timeframe))
+        newer = Q(bar_open_time__gte=account.created_at - duration(account.timeframe))
     due = []
     for run in BarRun.objects.filter(newer, timeframe=account.timeframe).order_by("bar_open_time"):
         if run.state != RunState.DONE:

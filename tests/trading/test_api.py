@@ -233,5 +233,19 @@ def test_every_table_has_its_page_in_the_admin(client: Any, holding: Account) ->
         for model in models:
             page = client.get(reverse(f"admin:{app}_{model}_changelist"))
             assert page.status_code == 200, model
-    account_page = reverse("admin:trading_account_change", args=[holding.pk])
-    assert client.get(account_page).status_code == 200
+
+
+@pytest.mark.urls("mts_project.urls")
+def test_the_admin_changes_what_is_followed_and_never_the_money(
+    client: Any, holding: Account
+) -> None:
+    client.force_login(make_user("root", role=None, is_staff=True, is_superuser=True))
+    page = reverse("admin:trading_account_change", args=[holding.pk])
+    assert client.get(page).status_code == 200
+    cash = Account.objects.get(pk=holding.pk).cash
+    answer = client.post(page, {"subscriptions": '["mean_reversion"]', "is_active": "on"})
+    assert answer.status_code == 302
+    changed = Account.objects.get(pk=holding.pk)
+    assert (changed.subscriptions, changed.cash) == (["mean_reversion"], cash)
+    limits = reverse("admin:risk_riskprofile_change", args=[holding.profile_id])
+    assert client.get(limits).status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from decimal import Decimal
 
 import structlog
@@ -37,7 +38,11 @@ def locked_account(account_id: int) -> Iterator[Account]:
 
 
 def seed_account() -> Account:
-    """The account "paper" with the profile of the environment, made at the first start only."""
+    """The account "paper" with the profile of the environment, made at the first start only.
+
+    On a clock with a start it opens at that start, not when the machine got round to it: so two
+    runs of the same history begin with the same bar.
+    """
     existing = Account.objects.filter(name=PAPER).first()
     if existing is not None:
         return existing
@@ -47,6 +52,7 @@ def seed_account() -> Account:
         initial_capital=Decimal(str(environment.initial_capital)),
         max_position_size=environment.max_position_size,
         max_portfolio_risk=environment.max_portfolio_risk,
+        at=clock.current().start,
     )
 
 
@@ -59,16 +65,18 @@ def create_account(
     subscriptions: Sequence[str] | None = None,
     max_position_size: float = 0.10,
     max_portfolio_risk: float = 0.25,
+    at: datetime | None = None,
 ) -> Account:
     """An account with its own risk profile and the deposit of its capital, in one transaction.
 
-    Raises ValidationError naming the wrong field.
+    `at` is the market time of its opening, by default now. Raises ValidationError naming the wrong
+    field.
     """
     if exchange not in TAKER_FEE_PPM:
         raise ValidationError({"exchange": f"one of {', '.join(TAKER_FEE_PPM)}"})
     if not initial_capital.is_finite() or initial_capital <= 0:
         raise ValidationError({"initial_capital": "a positive amount"})
-    now = clock.now()
+    now = at or clock.now()
     with transaction.atomic():
         profile = RiskProfile(
             name=name,
