@@ -48,7 +48,7 @@ class Listener:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(5):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 (any state, not one event)
                 await asyncio.sleep(0.01)
 
 

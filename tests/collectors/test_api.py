@@ -1,0 +1,159 @@
+"""The collected data over HTTP."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.contrib import admin
+from django.test import Client
+from django.urls import include, path
+from rest_framework.test import APIClient
+
+from collectors import api, clock, services
+from collectors.marketdata import Candle
+from collectors.models import (
+    CandleHole,
+    CollectionState,
+    Instrument,
+    MacroObservation,
+    MacroSeries,
+)
+from collectors.services.providers import call_budget
+from tests.factories import make_user
+
+urlpatterns = [path("admin/", admin.site.urls), path("api/v1/", include(api.urlpatterns))]
+pytestmark = pytest.mark.urls(__name__)
+START = datetime(2025, 3, 1, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def viewer(bitcoin: Instrument, market_now: datetime) -> APIClient:
+    """A client logged in as viewer, among the seeded instruments."""
+    client = APIClient()
+    client.force_authenticate(make_user("viewer", role="viewer"))
+    return client
+
+
+@pytest.fixture
+def operator(bitcoin: Instrument) -> APIClient:
+    """A client logged in as operator."""
+    client = APIClient()
+    client.force_authenticate(make_user("operator", role="operator"))
+    return client
+
+
+def test_candles_are_paged_by_open_time(viewer: APIClient, bitcoin: Instrument) -> None:
+    candles = [
+        Candle(
+            open_time=START + hour * HOUR,
+            open=1.0,
+            high=2.0,
+            low=0.5,
+            close=1.5,
+            volume=None,
+            source="coingecko",
+            is_sampled=True,
+        )
+        for hour in range(5)
+    ]
+    services.store_candles(instrument=bitcoin, timeframe="1h", candles=candles)
+    query = {"instrument": "bitcoin", "timeframe": "1h", "page_size": 3}
+    query |= {"start": "2025-03-01T01:00:00Z", "end": "2025-03-01T05:00:00Z"}
+    page = viewer.get("/api/v1/candles/", query).json()
+    assert [row["open_time"] for row in page["results"]] == [
+        f"2025-03-01T0{hour}:00:00Z" for hour in (1, 2, 3)
+    ]
+    assert page["results"][0]["volume"] is None
+    assert page["results"][0]["is_sampled"] is True
+    rest = viewer.get(page["next"]).json()["results"]
+    assert [row["open_time"] for row in rest] == ["2025-03-01T04:00:00Z"]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({}, "instrument"),
+        ({"instrument": "nocoin"}, "instrument"),
+        ({"instrument": "bitcoin", "timeframe": "7h"}, "timeframe"),
+        ({"instrument": "bitcoin", "start": "yesterday"}, "start"),
+    ],
+)
+def test_a_wrong_candle_query_names_its_field(
+    viewer: APIClient, query: dict[str, str], field: str
+) -> None:
+    answer = viewer.get("/api/v1/candles/", query)
+    assert answer.status_code == 400
+    assert list(answer.json()["error"]["fields"]) == [field]
+
+
+def test_instruments_are_listed_and_changed_by_operators(
+    viewer: APIClient, operator: APIClient, bitcoin: Instrument
+) -> None:
+    listed = viewer.get("/api/v1/instruments/").json()["results"]
+    assert len(listed) == 15
+    address = f"/api/v1/instruments/{bitcoin.pk}/"
+    assert viewer.patch(address, {"is_enabled": False}, format="json").status_code == 403
+    change = {"tier": "hourly", "source_chain": ["bybit"], "coin_id": "other"}
+    answer = operator.patch(address, change, format="json").json()
+    assert (answer["coin_id"], answer["timeframes"]) == ("bitcoin", ["1h"])
+    refused = operator.patch(address, {"source_chain": ["nowhere"]}, format="json")
+    assert refused.status_code == 400
+    assert APIClient().get("/api/v1/instruments/").status_code == 401
+
+
+def test_coverage_shows_holes_with_their_label(viewer: APIClient, bitcoin: Instrument) -> None:
+    CollectionState.objects.create(instrument=bitcoin, timeframe="1h")
+    CandleHole.objects.create(
+        instrument=bitcoin, timeframe="1h", start=START, end=START, label="no_trade", seen_at=START
+    )
+    (entry,) = viewer.get("/api/v1/coverage/").json()["results"]
+    assert (entry["instrument"], entry["holes"][0]["label"]) == ("bitcoin", "no_trade")
+
+
+def test_macro_is_as_it_was_known(viewer: APIClient) -> None:
+    series = MacroSeries.objects.get(series_id="VIXCLS")
+    for day, value in ((1, 20.0), (5, 21.0)):
+        released = START + timedelta(days=day)
+        MacroObservation.objects.create(
+            series=series,
+            date=START.date(),
+            value=value,
+            realtime_start=released.date(),
+            released_at=released,
+            received_at=released,
+        )
+    query = {"series": "VIXCLS", "as_of": (START + timedelta(days=2)).isoformat()}
+    (early,) = viewer.get("/api/v1/macro/", query).json()["results"]
+    assert (early["value"], early["is_forward_filled"]) == (20.0, False)
+    query["as_of"] = (START + timedelta(days=9)).isoformat()
+    (late,) = viewer.get("/api/v1/macro/", query).json()["results"]
+    assert late["value"] == 21.0
+    query["as_of"] = START.isoformat()
+    assert viewer.get("/api/v1/macro/", query).json()["results"] == []
+    assert viewer.get("/api/v1/macro/", {"series": "NOPE"}).status_code == 400
+
+
+def test_the_budget_counts_what_is_stored_and_what_waits(viewer: APIClient) -> None:
+    budget = call_budget()
+    budget.record("binance", "/klines", weight=240, failed=False, response_ms=10)
+    services.flush_provider_calls()
+    budget.record("binance", "/klines", weight=240, failed=True, response_ms=30)
+    binance = next(
+        entry for entry in viewer.get("/api/v1/budget/").json() if entry["provider"] == "binance"
+    )
+    assert (binance["calls_today"], binance["errors_today"]) == (2, 1)
+    assert binance["mean_response_ms"] == 20
+    assert binance["utilization_pct"] in {10.0, 20.0}  # a minute may end between the two
+    assert clock.now() > START
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "instrument", "listing", "series", "ohlcv", "candlereplacement", "candlehole",
+        "macroseries", "macroobservation", "providercallminute", "collectionstate",
+    ],
+)  # fmt: skip
+def test_every_model_has_an_admin_page(client: Client, bitcoin: Instrument, model: str) -> None:
+    client.force_login(make_user("root", role=None, is_superuser=True, is_staff=True))
+    assert client.get(f"/admin/collectors/{model}/?q=x").status_code == 200
