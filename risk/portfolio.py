@@ -49,11 +49,6 @@ class Portfolio:
         return sum(1 for value in self.exposures.values() if value != 0.0)
 
     @property
-    def heat(self) -> float:
-        """Gross exposure as a fraction of equity; 0.0 without equity."""
-        return self.gross_exposure / self.equity if self.equity > 0.0 else 0.0
-
-    @property
     def drawdown(self) -> float:
         """The fall from the high-water mark, as a fraction of it."""
         return loss_fraction(self.equity, self.high_water_mark)
