@@ -3,8 +3,9 @@
 from collectors.seeds import seed_instruments, seed_macro_series
 from collectors.services.calls import flush_provider_calls
 from collectors.services.candles import StoreResult, store_candles, store_market
-from collectors.services.coverage import Coverage, default_history_start, ensure_coverage
+from collectors.services.coverage import default_history_start, ensure_coverage
 from collectors.services.macro import collect_macro
+from collectors.services.search import Coverage
 
 __all__ = [
     "Coverage",

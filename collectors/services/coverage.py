@@ -2,77 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
-import numpy as np
-import structlog
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Min, Q
 
-from collectors import clock, selectors, spans
-from collectors.exchange import (
-    OutsidePlan,
-    ProviderError,
-    UnknownSymbol,
-)
-from collectors.marketdata import Candle, candle_key, duration, floor_time, from_ms, to_ms
+from collectors import clock, selectors
+from collectors.marketdata import candle_key, duration, floor_time, from_ms, to_ms
 from collectors.models import CollectionState, HoleLabel, Instrument, Ohlcv
-from collectors.services.candles import lock_series, possible_candles, source_chain, store_candles
+from collectors.services.candles import lock_series, store_candles
 from collectors.services.holes import Label, relabel_holes
-from collectors.services.providers import candle_source
-from collectors.sources import EXCHANGES
-
-log = structlog.get_logger(__name__)
+from collectors.services.search import (
+    BAR_RUN_PATIENCE,
+    Coverage,
+    Search,
+    ask_sources,
+    fresh_from,
+    step_ms,
+)
 
 HISTORY_DEPTH = timedelta(days=75)
 # A venue may still be closing the bar that our clock says is closed.
 SETTLING = timedelta(seconds=2)
 # How long a bar may be missing at its source before that says something about the bar.
 FINAL_AFTER = timedelta(minutes=15)
-BAR_RUN_PATIENCE = timedelta(seconds=30)
 DORMANT_FOR = timedelta(days=1)
 LEASE = timedelta(seconds=60)
-# Short requests over what lies between two gaps are joined up to this many bars.
-JOIN_BARS = 500
-
-
-@dataclass
-class Coverage:
-    """How one series stands after `ensure_coverage`, in bars.
-
-    `stored` were new, `awaited` may still appear at a source, the other three are the labels of
-    holes. `is_busy`: somebody else is asking the providers for this series right now.
-    """
-
-    coin_id: str
-    timeframe: str
-    stored: int = 0
-    awaited: int = 0
-    pending: int = 0
-    no_trade: int = 0
-    unrepairable: int = 0
-    requests: int = 0
-    rejected: int = 0
-    is_busy: bool = False
-    errors: list[str] = field(default_factory=list)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing is left to ask for."""
-        return not (self.is_busy or self.awaited or self.pending or self.errors)
-
-
-@dataclass
-class _Search:
-    """What the sources said about the lacking bars; the masks are aligned with `bars`."""
-
-    bars: spans.Bars
-    found: dict[int, Candle] = field(default_factory=dict)
-    unanswered: dict[int, str] = field(default_factory=dict)
-    answered_by_venue: set[int] = field(default_factory=set)
 
 
 def default_history_start() -> datetime:
@@ -119,7 +76,7 @@ def ensure_coverage(
         result.is_busy = True
         return result
     try:
-        search = _ask_sources(instrument, timeframe, bars, result, on_progress)
+        search = ask_sources(instrument, timeframe, bars, result, on_progress)
         _store(instrument, timeframe, search, result)
         _label(instrument, timeframe, search, begin, result)
     finally:
@@ -165,111 +122,10 @@ def _release(state: CollectionState, result: Coverage) -> None:
     )
 
 
-# -- Asking ------------------------------------------------------------------------------------
-
-
-def _ask_sources(
-    instrument: Instrument,
-    timeframe: str,
-    bars: spans.Bars,
-    result: Coverage,
-    on_progress: Callable[[int], None] | None,
-) -> _Search:
-    search = _Search(bars)
-    fresh_from = _fresh_from(timeframe, clock.current().widen(BAR_RUN_PATIENCE) / 2)
-    remaining = bars
-    asked: set[int] = set()
-    for source, symbol, valid in _servable(instrument):
-        todo = remaining[(remaining >= valid.start) & (remaining < valid.end)]
-        # A fresh bar is the best source's alone for a while: a worse source that is a moment
-        # faster must not decide what a strategy sees.
-        todo = todo[[bar < fresh_from or bar not in asked for bar in todo.tolist()]]
-        asked.update(todo.tolist())
-        _ask(source, symbol, instrument, timeframe, todo, search, result, on_progress)
-        remaining = np.array(
-            [bar for bar in remaining.tolist() if bar not in search.found], dtype=np.int64
-        )
-        if len(remaining) == 0:
-            break
-    return search
-
-
-def _servable(instrument: Instrument) -> Iterator[tuple[str, str, spans.Span]]:
-    """(source, symbol, when that symbol is valid) in the order of the chain."""
-    always = spans.Span(0, 2**62)
-    for source in source_chain(instrument):
-        if source not in EXCHANGES:
-            yield source, instrument.coin_id, always
-            continue
-        for listing in instrument.listings.filter(exchange=source).order_by("-valid_to"):
-            yield (
-                source,
-                listing.symbol,
-                spans.Span(
-                    to_ms(listing.valid_from) if listing.valid_from else always.start,
-                    to_ms(listing.valid_to) if listing.valid_to else always.end,
-                ),
-            )
-
-
-def _ask(
-    source: str,
-    symbol: str,
-    instrument: Instrument,
-    timeframe: str,
-    bars: spans.Bars,
-    search: _Search,
-    result: Coverage,
-    on_progress: Callable[[int], None] | None,
-) -> None:
-    """Ask one source for the bars; what it said goes into `search`."""
-    step = _step_ms(timeframe)
-    wanted = set(bars.tolist())
-    for span in spans.spans_of(bars, step=step, longest=JOIN_BARS):
-        inside = [bar for bar in bars.tolist() if span.start <= bar < span.end]
-        result.requests += 1
-        try:
-            candles = candle_source(source).fetch_candles(
-                symbol, timeframe, from_ms(span.start), from_ms(span.end)
-            )
-        except UnknownSymbol:
-            return
-        except OutsidePlan:
-            continue
-        except ProviderError as error:
-            # What one request met, the next would meet too: the rest waits for the next tick.
-            problem = f"{source} {symbol} {timeframe}: {error}"
-            log.warning("source_failed", instrument=result.coin_id, problem=problem)
-            result.errors.append(problem)
-            search.unanswered.update((bar, str(error)) for bar in bars.tolist())
-            return
-        for bar in inside:
-            search.unanswered.pop(bar, None)
-        if source in EXCHANGES:
-            search.answered_by_venue.update(inside)
-        possible, rejected = possible_candles(instrument, timeframe, candles)
-        result.rejected += rejected
-        for candle in possible:
-            at = to_ms(candle.open_time)
-            if at in wanted:
-                search.found[at] = candle
-        if on_progress is not None:
-            on_progress(len(search.found))
-
-
-def _step_ms(timeframe: str) -> int:
-    return duration(timeframe) // timedelta(milliseconds=1)
-
-
-def _fresh_from(timeframe: str, age: timedelta) -> int:
-    """The first open time (ms) of the bars that closed less than `age` ago, market time."""
-    return to_ms(clock.now() - age) - _step_ms(timeframe)
-
-
 # -- Keeping -----------------------------------------------------------------------------------
 
 
-def _store(instrument: Instrument, timeframe: str, search: _Search, result: Coverage) -> None:
+def _store(instrument: Instrument, timeframe: str, search: Search, result: Coverage) -> None:
     if not search.found:
         return
     candles = [search.found[bar] for bar in sorted(search.found)]
@@ -278,14 +134,14 @@ def _store(instrument: Instrument, timeframe: str, search: _Search, result: Cove
 
 
 def _label(
-    instrument: Instrument, timeframe: str, search: _Search, begin: datetime, result: Coverage
+    instrument: Instrument, timeframe: str, search: Search, begin: datetime, result: Coverage
 ) -> None:
     """Give every bar that was not found its label, and learn where the history begins."""
     missing = [bar for bar in search.bars.tolist() if bar not in search.found]
     if not missing:
         return
-    recorded_before = _fresh_from(timeframe, clock.current().widen(BAR_RUN_PATIENCE) / 2)
-    final_before = _fresh_from(timeframe, clock.current().widen(FINAL_AFTER))
+    recorded_before = fresh_from(timeframe, clock.current().widen(BAR_RUN_PATIENCE) / 2)
+    final_before = fresh_from(timeframe, clock.current().widen(FINAL_AFTER))
     with transaction.atomic():
         lock_series(candle_key(instrument.coin_id, timeframe))
         first_bar = _history_begin(instrument, timeframe, search, begin, missing, final_before)
@@ -308,7 +164,7 @@ def _label(
         )
 
 
-def _label_of(bar: int, search: _Search, final_before: int) -> Label:
+def _label_of(bar: int, search: Search, final_before: int) -> Label:
     if bar in search.unanswered:
         return Label(HoleLabel.PENDING, search.unanswered[bar][:200])
     if bar >= final_before:
@@ -321,7 +177,7 @@ def _label_of(bar: int, search: _Search, final_before: int) -> Label:
 def _history_begin(
     instrument: Instrument,
     timeframe: str,
-    search: _Search,
+    search: Search,
     begin: datetime,
     missing: list[int],
     final_before: int,
@@ -337,7 +193,7 @@ def _history_begin(
     lead = [bar for bar in missing if bar < lead_end]
     if not lead or lead[0] != to_ms(begin) or any(bar in search.unanswered for bar in lead):
         return 0
-    step = _step_ms(timeframe)
+    step = step_ms(timeframe)
     first_bar = to_ms(oldest) if oldest is not None else lead[-1] + step
     CollectionState.objects.filter(instrument=instrument, timeframe=timeframe).update(
         history_from=from_ms(first_bar)

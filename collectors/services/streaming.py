@@ -16,7 +16,7 @@ from collectors import clock, selectors
 from collectors.marketdata import Candle
 from collectors.models import Instrument
 from collectors.services.candles import source_chain, store_market
-from collectors.services.coverage import BAR_RUN_PATIENCE
+from collectors.services.search import BAR_RUN_PATIENCE
 from collectors.sources import EXCHANGES
 from collectors.stream import StreamedCandle
 

@@ -1,0 +1,169 @@
+"""What the sources of an instrument say about the bars that the table lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import numpy as np
+import structlog
+
+from collectors import clock, spans
+from collectors.exchange import OutsidePlan, ProviderError, UnknownSymbol
+from collectors.marketdata import Candle, duration, from_ms, to_ms
+from collectors.models import Instrument
+from collectors.services.candles import possible_candles, source_chain
+from collectors.services.providers import candle_source
+from collectors.sources import EXCHANGES
+
+log = structlog.get_logger(__name__)
+
+# How long a bar run waits for a missing candle (market time, widened at high speed).
+BAR_RUN_PATIENCE = timedelta(seconds=30)
+# Short requests over what lies between two gaps are joined up to this many bars.
+JOIN_BARS = 500
+
+
+@dataclass
+class Coverage:
+    """How one series stands after `ensure_coverage`, in bars.
+
+    `stored` were new, `awaited` may still appear at a source, the other three are the labels of
+    holes. `is_busy`: somebody else is asking the providers for this series right now.
+    """
+
+    coin_id: str
+    timeframe: str
+    stored: int = 0
+    awaited: int = 0
+    pending: int = 0
+    no_trade: int = 0
+    unrepairable: int = 0
+    requests: int = 0
+    rejected: int = 0
+    is_busy: bool = False
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left to ask for."""
+        return not (self.is_busy or self.awaited or self.pending or self.errors)
+
+
+@dataclass
+class Search:
+    """What the sources said about the lacking `bars` (open times in ms).
+
+    `unanswered` names the problem of each bar that a source could not be asked about;
+    `answered_by_venue` are the bars about which an exchange gave an answer.
+    """
+
+    bars: spans.Bars
+    found: dict[int, Candle] = field(default_factory=dict)
+    unanswered: dict[int, str] = field(default_factory=dict)
+    answered_by_venue: set[int] = field(default_factory=set)
+
+
+def ask_sources(
+    instrument: Instrument,
+    timeframe: str,
+    bars: spans.Bars,
+    result: Coverage,
+    on_progress: Callable[[int], None] | None,
+) -> Search:
+    """Ask the instrument's sources in their order until every bar is found or all were asked.
+
+    What each said is in the answer; requests, errors and impossible candles are counted in
+    `result`. Raises nothing that a provider does.
+    """
+    search = Search(bars)
+    fresh = fresh_from(timeframe, clock.current().widen(BAR_RUN_PATIENCE) / 2)
+    remaining = bars
+    asked: set[int] = set()
+    for source, symbol, valid in _servable(instrument):
+        todo = remaining[(remaining >= valid.start) & (remaining < valid.end)]
+        # A fresh bar is the best source's alone for a while: a worse source that is a moment
+        # faster must not decide what a strategy sees.
+        todo = todo[[bar < fresh or bar not in asked for bar in todo.tolist()]]
+        asked.update(todo.tolist())
+        _ask(source, symbol, instrument, timeframe, todo, search, result, on_progress)
+        remaining = np.array(
+            [bar for bar in remaining.tolist() if bar not in search.found], dtype=np.int64
+        )
+        if len(remaining) == 0:
+            break
+    return search
+
+
+def _servable(instrument: Instrument) -> Iterator[tuple[str, str, spans.Span]]:
+    """(source, symbol, when that symbol is valid) in the order of the chain."""
+    always = spans.Span(0, 2**62)
+    for source in source_chain(instrument):
+        if source not in EXCHANGES:
+            yield source, instrument.coin_id, always
+            continue
+        for listing in instrument.listings.filter(exchange=source).order_by("-valid_to"):
+            yield (
+                source,
+                listing.symbol,
+                spans.Span(
+                    to_ms(listing.valid_from) if listing.valid_from else always.start,
+                    to_ms(listing.valid_to) if listing.valid_to else always.end,
+                ),
+            )
+
+
+def _ask(
+    source: str,
+    symbol: str,
+    instrument: Instrument,
+    timeframe: str,
+    bars: spans.Bars,
+    search: Search,
+    result: Coverage,
+    on_progress: Callable[[int], None] | None,
+) -> None:
+    """Ask one source for the bars; what it said goes into `search`."""
+    step = step_ms(timeframe)
+    wanted = set(bars.tolist())
+    for span in spans.spans_of(bars, step=step, longest=JOIN_BARS):
+        inside = [bar for bar in bars.tolist() if span.start <= bar < span.end]
+        result.requests += 1
+        try:
+            candles = candle_source(source).fetch_candles(
+                symbol, timeframe, from_ms(span.start), from_ms(span.end)
+            )
+        except UnknownSymbol:
+            return
+        except OutsidePlan:
+            continue
+        except ProviderError as error:
+            # What one request met, the next would meet too: the rest waits for the next tick.
+            problem = f"{source} {symbol} {timeframe}: {error}"
+            log.warning("source_failed", instrument=result.coin_id, problem=problem)
+            result.errors.append(problem)
+            search.unanswered.update((bar, str(error)) for bar in bars.tolist())
+            return
+        for bar in inside:
+            search.unanswered.pop(bar, None)
+        if source in EXCHANGES:
+            search.answered_by_venue.update(inside)
+        possible, rejected = possible_candles(instrument, timeframe, candles)
+        result.rejected += rejected
+        for candle in possible:
+            at = to_ms(candle.open_time)
+            if at in wanted:
+                search.found[at] = candle
+        if on_progress is not None:
+            on_progress(len(search.found))
+
+
+def step_ms(timeframe: str) -> int:
+    """The length of a bar in milliseconds."""
+    return duration(timeframe) // timedelta(milliseconds=1)
+
+
+def fresh_from(timeframe: str, age: timedelta) -> int:
+    """The first open time (ms) of the bars that closed less than `age` ago, market time."""
+    return to_ms(clock.now() - age) - step_ms(timeframe)
