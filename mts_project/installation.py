@@ -44,7 +44,10 @@ LOOK_EVERY_S = 1.0
 READY_TIMEOUT_S = 20.0
 SANDBOX_TIMEOUT_S = 30.0
 # The processes of a demo come up, and fetch their history, before market time reaches its start.
-WARM_UP = timedelta(seconds=12)
+# How long that takes on this machine follows from how long this process took to come so far.
+WARM_UP_RATIO = 2.5
+SHORTEST_WARM_UP = timedelta(seconds=8)
+LONGEST_WARM_UP = timedelta(seconds=30)
 DEMO_USER = "demo"
 INTERRUPTED = 130
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -108,7 +111,7 @@ class Installation:
     def _start_processes(self) -> None:
         demo, ports = self._asked.demo, self._asked.ports
         if demo is not None:
-            anchor = start_clock(demo)
+            anchor = start_clock(demo, began_at=self._asked.began_at)
             self._start(
                 sandbox_spec(
                     port=ports.sandbox,
@@ -142,6 +145,11 @@ class Installation:
                 f"{world} from {demo.start:%Y-%m-%d %H:%M} at speed {demo.speed:g}; "
                 f"its data is in {data_dir}"
             )
+            warm_up = clock.current().wall(demo.start) - clock.wall_now()
+            if warm_up > timedelta(0):
+                self._screen.say(
+                    f"history is fetched first: market time starts in {warm_up.seconds + 1} s"
+                )
             web = next(state for state in self._supervisor.states() if state.name == "web")
             self._screen.say(f"dashboard {web.address}  user {DEMO_USER}  password {password}")
         elif "web" in self._asked.names and not get_user_model().objects.exists():
@@ -154,12 +162,11 @@ class Installation:
         demo = self._asked.demo
         watchdog = Watchdog(self._supervisor, app)
         watchdog.start()
-        seconds = None if demo is None else demo.seconds
-        deadline = None if seconds is None else time.monotonic() + seconds
+        deadline = None if demo is None else _end_of(demo)
         try:
             with self._screen:
                 look_at = 0.0
-                while not self._is_stopping and (deadline is None or time.monotonic() < deadline):
+                while not self._is_stopping and (deadline is None or clock.wall_now() < deadline):
                     self._supervisor.tend()
                     if time.monotonic() >= look_at:
                         look_at = time.monotonic() + LOOK_EVERY_S
@@ -241,16 +248,25 @@ class Installation:
             self._may_break_off = False
 
 
-def start_clock(demo: DemoWorld) -> datetime:
+def start_clock(demo: DemoWorld, *, began_at: datetime) -> datetime:
     """Let market time run, in this process and in all that are started from now on.
 
-    Returns the anchor, the wall moment at which it is the demo's start.
+    Returns the anchor, the wall moment at which it is the demo's start. `began_at` is when this
+    process began (wall time).
     """
-    anchor = clock.wall_now() + WARM_UP
+    warm_up = (clock.wall_now() - began_at) * WARM_UP_RATIO
+    anchor = clock.wall_now() + min(max(warm_up, SHORTEST_WARM_UP), LONGEST_WARM_UP)
     os.environ["MTS_CLOCK_ANCHOR"] = anchor.isoformat()
     os.environ["MTS_CLOCK_SPEED"] = f"{demo.speed:g}"
     clock.configure(clock.MarketClock(start=demo.start, anchor=anchor, speed=demo.speed))
     return anchor
+
+
+def _end_of(demo: DemoWorld) -> datetime | None:
+    """The wall moment at which the demo's time is over, counted from its market start."""
+    if demo.seconds is None:
+        return None
+    return clock.current().wall(demo.start) + timedelta(seconds=demo.seconds)
 
 
 def missing_keys() -> list[str]:

@@ -90,7 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--demo", action="store_true", help="a sandbox in place of the providers, and a new world"
     )
     demo = parser.add_argument_group("with --demo")
-    demo.add_argument("--for", metavar="SECONDS", help="stop after this time, with a summary")
+    demo.add_argument(
+        "--for", metavar="SECONDS", help="stop this long after the market start, with a summary"
+    )
     demo.add_argument("--replay", metavar="DIR", help="a folder of CSV history to replay")
     demo.add_argument(
         "--start",

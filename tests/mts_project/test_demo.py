@@ -39,7 +39,7 @@ def test_a_demo_fills_every_stage_and_ends_by_itself(tmp_path: Path) -> None:
     report = json.loads(path.read_text())
     run = report["execution_summary"]
     assert all(count > 0 for count in run["stages"].values())
-    assert run["market_hours"] >= SECONDS / 2
+    assert run["market_hours"] >= SECONDS
     assert run["ledgers"]["paper"]["is_balanced"]
     assert path.with_suffix(".html").read_text().startswith("<!doctype html>")
     assert list((folder / "alerts").glob("*.json"))
