@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 TICK_LOCK_MS = 15_000
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def collect_tier(tier: str) -> int:
     """Cover every series of a tier; gives the number of new candles.
 
@@ -35,7 +35,7 @@ def collect_tier(tier: str) -> int:
         client.delete(key)
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def backfill_all() -> None:
     """Cover every series, each in a task of its own, hourly candles first; and the macro series."""
     collect_macro_series.delay()
@@ -46,13 +46,13 @@ def backfill_all() -> None:
                 cover_series.delay(instrument.coin_id, timeframe)
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def cover_series(coin_id: str, timeframe: str) -> int:
     """Cover one series; gives the number of new candles."""
     return _cover(Instrument.objects.get(coin_id=coin_id), timeframe)
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def collect_macro_series() -> int:
     """Collect every enabled macro series; gives the number of new vintages."""
     stored = 0
@@ -71,7 +71,7 @@ def collect_macro_series() -> int:
     return stored
 
 
-@shared_task
+@shared_task  # type: ignore[untyped-decorator]
 def flush_provider_calls() -> int:
     """Move the counted provider calls to the table."""
     return services.flush_provider_calls()

@@ -24,8 +24,9 @@ from collectors.services.search import (
 )
 
 HISTORY_DEPTH = timedelta(days=75)
-# A venue may still be closing the bar that our clock says is closed.
-SETTLING = timedelta(seconds=2)
+# A venue may still be closing the bar that our clock says is closed (market time), and the stream
+# is about to bring it without a call (wall time).
+SETTLING, STREAM_SETTLING = timedelta(seconds=2), timedelta(seconds=0.5)
 # How long a bar may be missing at its source before that says something about the bar.
 FINAL_AFTER = timedelta(minutes=15)
 DORMANT_FOR = timedelta(days=1)
@@ -58,7 +59,8 @@ def ensure_coverage(
     """
     result = Coverage(coin_id=instrument.coin_id, timeframe=timeframe)
     state, _ = CollectionState.objects.get_or_create(instrument=instrument, timeframe=timeframe)
-    end = floor_time(until - SETTLING, timeframe)
+    settling = SETTLING + STREAM_SETTLING * clock.current().speed
+    end = floor_time(until - settling, timeframe)
     begin = _begin(state, timeframe, start)
     bars = selectors.lacking_bars(
         instrument=instrument,

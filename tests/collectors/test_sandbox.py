@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def test_history_stream_and_repair_agree(bitcoin: Instrument, connected: None) -
 
     asyncio.run(stream())
     writer.close()
-    end = floor_time(clock.now(), "1h") - duration("1h")
+    end = floor_time(clock.now(), "1h") - 2 * duration("1h")
     streamed = {
         (item.coin_id, candle.open_time): (candle.open, candle.high, candle.low, candle.close)
         for item in Instrument.objects.filter(is_enabled=True)
@@ -118,7 +118,7 @@ def test_history_stream_and_repair_agree(bitcoin: Instrument, connected: None) -
     for coin_id in wanted:
         instrument = Instrument.objects.get(coin_id=coin_id)
         coverage = services.ensure_coverage(
-            instrument=instrument, timeframe="1h", until=end + duration("1h") + timedelta(seconds=9)
+            instrument=instrument, timeframe="1h", until=end + 2 * duration("1h")
         )
         assert not coverage.errors
         assert coverage.stored > 1700
