@@ -58,7 +58,8 @@ def dashboard_context(request: HttpRequest, context: dict[str, Any]) -> dict[str
 def equity_points(*, account: Account) -> list[dict[str, Any]]:
     """The newest equity points, oldest first, at most CURVE_POINTS."""
     newest = EquityPoint.objects.filter(account=account).order_by("-at")
-    return list(newest.values("at", "equity", "gross_exposure")[:CURVE_POINTS])[::-1]
+    points = newest.values("at", "equity", "gross_exposure")[:CURVE_POINTS]
+    return [dict(point) for point in reversed(points)]
 
 
 def account_cards(*, account: Account, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -181,9 +182,10 @@ def freshness(*, now: Any) -> list[dict[str, Any]]:
 def provider_calls(*, now: Any) -> list[dict[str, Any]]:
     """Calls per provider over the last market day."""
     since = now - timedelta(days=1)
-    return list(
+    providers = (
         ProviderCallMinute.objects.filter(minute__gte=since)
         .values("provider")
         .annotate(minutes=Count("minute"), calls=Sum("calls"), errors=Sum("errors"))
         .order_by("provider")
     )
+    return [dict(provider) for provider in providers]

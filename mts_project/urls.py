@@ -12,6 +12,7 @@ import collectors.api
 import mts_project.login
 import risk.api
 import signals.api
+import trading.api
 from mts_project import health
 
 api_urlpatterns = [
@@ -19,6 +20,7 @@ api_urlpatterns = [
     *collectors.api.urlpatterns,
     *signals.api.urlpatterns,
     *risk.api.urlpatterns,
+    *trading.api.urlpatterns,
     *alerts.api.urlpatterns,
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
     path("docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
