@@ -40,7 +40,7 @@ COMMANDS = {
     "demo": [MANAGE, "up", "--demo"],
     "up": [MANAGE, "up"],
     "check": [MANAGE, "diagnose"],
-    "test": ["-m", "pytest", "--cov", "--cov-report=term"],
+    "test": ["-m", "pytest", "-n2", "--dist=worksteal", "--cov", "--cov-report=term"],
 }
 # uv does not read pip's configuration, so it is told what pip would use, unless it has its own.
 UV_NAMES = {

@@ -206,6 +206,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
+    "ENUM_NAME_OVERRIDES": {
+        "BacktestStateEnum": "trading.models.BacktestState",
+        "TradingStateEnum": "risk.models.TradingState",
+    },
 }
 
 UNFOLD = {

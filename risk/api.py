@@ -50,16 +50,16 @@ class LimitView(APIView):
 
     write_role = "trader"
 
-    class ChangeSerializer(serializers.Serializer[Any]):
+    class LimitChangeSerializer(serializers.Serializer[Any]):
         """The new value; without a profile the first one is meant."""
 
         profile = serializers.CharField(default="")
         value = serializers.FloatField()
 
-    @extend_schema(request=ChangeSerializer, responses=LimitsView.LimitSerializer)
+    @extend_schema(request=LimitChangeSerializer, responses=LimitsView.LimitSerializer)
     def patch(self, request: Request, name: str) -> Response:
         """Change the limit, within its bounds."""
-        asked = self.ChangeSerializer(data=request.data)
+        asked = self.LimitChangeSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         profile = change_limit(
             profile_id=_asked_profile(asked.validated_data["profile"]).pk,
@@ -88,7 +88,7 @@ class TradingStateView(APIView):
             model = RiskProfile
             fields = ["profile", "state", "reason", "by", "changed_at"]
 
-    class ChangeSerializer(serializers.Serializer[Any]):
+    class StateChangeSerializer(serializers.Serializer[Any]):
         """The wanted state; without a profile the first one is meant."""
 
         profile = serializers.CharField(default="")
@@ -101,10 +101,10 @@ class TradingStateView(APIView):
         profiles = RiskProfile.objects.all()
         return Response({"results": self.StateSerializer(profiles, many=True).data})
 
-    @extend_schema(request=ChangeSerializer, responses=StateSerializer)
+    @extend_schema(request=StateChangeSerializer, responses=StateSerializer)
     def post(self, request: Request) -> Response:
         """Throw the switch; after the answer no opening order commits."""
-        asked = self.ChangeSerializer(data=request.data)
+        asked = self.StateChangeSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         profile = set_trading_state(
             profile_id=_asked_profile(asked.validated_data["profile"]).pk,

@@ -1,6 +1,7 @@
 """The web process's addresses: logins, roles, one shape of error, documentation, static files."""
 
 import pytest
+from django.core.management import call_command
 from django.test import Client, override_settings
 from rest_framework.test import APIClient
 
@@ -76,6 +77,12 @@ def test_the_documentation_opens_with_a_login(client: Client):
     assert b"/static/drf_spectacular_sidecar/" in page.content
     schema = client.get("/api/v1/schema/")
     assert b"/api/v1/deliveries/{id}/retry/" in schema.content
+    assert b"/api/v1/accounts/{account_id}/fills/" in schema.content
+
+
+def test_the_schema_is_valid_and_describes_every_address(tmp_path):
+    """A view that the schema cannot describe is a warning, and a warning fails."""
+    call_command("spectacular", validate=True, fail_on_warn=True, file=str(tmp_path / "schema.yml"))
 
 
 @override_settings(ALLOWED_HOSTS=["testserver"])

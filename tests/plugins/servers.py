@@ -1,4 +1,4 @@
-"""Pytest plugin: a real PostgreSQL and a real Redis-protocol server for the whole run.
+"""Pytest plugin: a real PostgreSQL and a real Redis-protocol server for each test process.
 
 Loaded by `-p tests.plugins.servers`, because the Django plugin reads the settings before any
 conftest is imported. The environment of the run is that of `.env.example` (so a developer's own
@@ -6,7 +6,8 @@ conftest is imported. The environment of the run is that of `.env.example` (so a
 loopback port that nobody listens on: no test can reach a real one.
 
 `MTS_TEST_DATABASE_URL` and `MTS_TEST_REDIS_URL` name servers to use instead of new ones. Their
-`test_...` database is made and dropped, and the Redis database is emptied between tests.
+`test_...` database is made and dropped, and the Redis database is emptied between tests, so that
+they go with `-n0` only.
 """
 
 import contextlib
@@ -45,9 +46,11 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = early_config.known_args_namespace
     shows_only = bool(options.help or options.version or options.collectonly)
+    # The process that only hands out tests needs none; each that runs tests has its own.
+    hands_out = bool(options.numprocesses) and "PYTEST_XDIST_WORKER" not in os.environ
     with contextlib.ExitStack() as stack:
         try:
-            prepare_environment(stack, with_servers=not shows_only)
+            prepare_environment(stack, with_servers=not (shows_only or hands_out))
         except ServerError as error:
             raise pytest.UsageError(str(error)) from None
         # Runs however the session ends, also when the loading of a conftest fails.

@@ -6,11 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.urls import include, path, reverse
+from django.urls import reverse
 from rest_framework.test import APIClient
 
-import risk.api
-import trading.api
 from risk.models import RiskDecision, TradingState
 from tests.factories import make_user
 from trading.models import Account, Backtest, Fill, Position
@@ -18,8 +16,7 @@ from trading.services import advance_account
 
 START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
 HOUR = timedelta(hours=1)
-pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
-urlpatterns = [path("api/v1/", include([*risk.api.urlpatterns, *trading.api.urlpatterns]))]
+pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
@@ -220,7 +217,6 @@ def test_a_backtest_is_accepted_followed_and_cancelled(
     assert Backtest.objects.count() == 1
 
 
-@pytest.mark.urls("mts_project.urls")
 def test_every_table_has_its_page_in_the_admin(client: Any, holding: Account) -> None:
     user = make_user("root", role=None, is_staff=True, is_superuser=True)
     client.force_login(user)
@@ -235,7 +231,6 @@ def test_every_table_has_its_page_in_the_admin(client: Any, holding: Account) ->
             assert page.status_code == 200, model
 
 
-@pytest.mark.urls("mts_project.urls")
 def test_the_admin_changes_what_is_followed_and_never_the_money(
     client: Any, holding: Account
 ) -> None:

@@ -53,7 +53,7 @@ class BacktestsView(generics.ListAPIView[Backtest]):
                 "finished_at",
             ]
 
-    class CreateSerializer(serializers.Serializer[Any]):
+    class BacktestCreateSerializer(serializers.Serializer[Any]):
         """What to test: the bars that open in [start_date, end_date)."""
 
         strategy_name = serializers.CharField(max_length=64)
@@ -67,10 +67,10 @@ class BacktestsView(generics.ListAPIView[Backtest]):
     queryset = Backtest.objects.all()
     serializer_class = BacktestSerializer
 
-    @extend_schema(request=CreateSerializer, responses={202: BacktestSerializer})
+    @extend_schema(request=BacktestCreateSerializer, responses={202: BacktestSerializer})
     def post(self, request: Request) -> Response:
         """Queue a backtest; `Location` is where to follow it."""
-        asked = self.CreateSerializer(data=request.data)
+        asked = self.BacktestCreateSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         values = asked.validated_data
         with transaction.atomic():
