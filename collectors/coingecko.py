@@ -1,15 +1,16 @@
 """CoinGecko: candles built from price samples, for coins that no exchange lists.
 
 GET /coins/{id}/market_chart/range gives hourly samples in windows of up to 90 days and 5-minute
-samples of the last day (https://docs.coingecko.com/reference/coins-id-market-chart-range). Steps
-are irregular and points may repeat, so samples are sorted, deduplicated and bucketed. Such a
-candle has no true high and low (`is_sampled`), and no volume: `total_volumes` is a rolling 24 h
-figure.
+samples where the window begins within the last day
+(https://docs.coingecko.com/reference/coins-id-market-chart-range), so the last day is asked for by
+itself. Steps are irregular and points may repeat, so samples are sorted, deduplicated and bucketed.
+Such a candle has no true high and low (`is_sampled`), and no volume: `total_volumes` is a rolling
+24 h figure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -23,10 +24,14 @@ from collectors.exchange import (
     sample,
     status_error,
 )
-from collectors.marketdata import Candle, duration, floor_time, from_ms, to_ms
+from collectors.marketdata import EPOCH, Candle, duration, floor_time, from_ms, to_ms
 
 NAME = "coingecko"
 WINDOW = timedelta(days=89)
+# Where the last day begins, when asked until an hour ago at the earliest: aligned, so that what a
+# bar is made of hardly depends on the minute of asking, and 11 to 23 hours before the end.
+FINE_STEP = timedelta(hours=12)
+FINE_AT_LEAST = timedelta(hours=11)
 SHORTEST_SAMPLED = timedelta(hours=1)
 KEY_HEADERS = {"demo": "x-cg-demo-api-key", "pro": "x-cg-pro-api-key"}
 OUTSIDE_PLAN = 10012
@@ -71,23 +76,30 @@ class CoinGecko:
         if duration(timeframe) < SHORTEST_SAMPLED:
             return []
         samples: list[Sample] = []
-        cursor = start
-        while cursor < end:
-            stop = min(cursor + WINDOW, end)
+        for since, until in windows(start, end):
             chart = self._connection.get(
                 f"/coins/{symbol}/market_chart/range",
                 {
                     "vs_currency": "usd",
-                    "from": to_ms(cursor) // 1000,
-                    "to": to_ms(stop) // 1000,
+                    "from": to_ms(since) // 1000,
+                    "to": to_ms(until) // 1000,
                 },
                 into=MarketChart,
                 endpoint="/coins/{id}/market_chart/range",
             )
             samples += chart.prices
-            cursor = stop
         candles = sampled_candles(samples, timeframe)
         return [candle for candle in candles if start <= candle.open_time < end]
+
+
+def windows(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """[start, end) in the windows to ask for, oldest first, the finely sampled one last."""
+    fine = EPOCH + ((end - FINE_AT_LEAST - EPOCH) // FINE_STEP) * FINE_STEP
+    cursor = start
+    while cursor < end:
+        stop = min(cursor + WINDOW, end if cursor >= fine else fine)
+        yield cursor, stop
+        cursor = stop
 
 
 def sampled_candles(samples: Iterable[Sample], timeframe: str) -> list[Candle]:

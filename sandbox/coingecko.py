@@ -147,7 +147,8 @@ class CoinGecko:
     ) -> dict[str, object]:
         start_ms = max(start_ms, coin.path.listed_ms)
         days = (min(stop_ms, now_ms) - start_ms) / DAY_MS
-        step_ms = 5 * MINUTE_MS if days <= 1 else HOUR_MS if days <= 90 else DAY_MS
+        is_last_day = start_ms >= now_ms - DAY_MS
+        step_ms = 5 * MINUTE_MS if is_last_day else HOUR_MS if days <= 90 else DAY_MS
         moments = self._moments(coin, start_ms, min(stop_ms, now_ms), DAY_MS if daily else step_ms)
         prices = coin.path.prices_at(moments) if len(moments) else np.zeros(0)
         known = ~np.isnan(prices)

@@ -1,15 +1,18 @@
 """What the venues' messages mean, on payloads written for these tests."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from collectors.coingecko import Sample, sampled_candles
+from collectors.coingecko import WINDOW, Sample, sampled_candles, windows
 from collectors.exchange import MalformedPayload
 from collectors.exchanges import binance, bybit
-from collectors.marketdata import Candle, Quote, from_ms, to_ms
+from collectors.marketdata import Candle, Quote, floor_time, from_ms, to_ms
 from collectors.stream import StreamedCandle
 
 AT = datetime(2025, 3, 3, 9, tzinfo=UTC)
@@ -169,3 +172,18 @@ def test_samples_are_sorted_deduplicated_and_bucketed() -> None:
 @pytest.mark.parametrize(("limit", "weight"), [(99, 1), (100, 2), (500, 5), (1000, 5), (1500, 10)])
 def test_binance_weighs_a_request_by_its_limit(limit: int, weight: int) -> None:
     assert binance.klines_weight(limit) == weight
+
+
+@given(minutes=st.integers(0, 2880), hours=st.integers(1, 5000))
+def test_the_last_day_is_a_window_of_its_own(minutes: int, hours: int) -> None:
+    asked_at = AT + timedelta(minutes=minutes)
+    end = floor_time(asked_at, "1h")
+    start = end - timedelta(hours=hours)
+    asked = list(windows(start, end))
+    assert [asked[0][0], asked[-1][1]] == [start, end]
+    assert all(before[1] == after[0] for before, after in pairwise(asked))
+    assert all(timedelta(0) < until - since <= WINDOW for since, until in asked)
+    assert asked_at - asked[-1][0] <= timedelta(days=1)
+    if hours >= 23:
+        assert end - asked[-1][0] >= timedelta(hours=11)
+        assert (asked[-1][0].hour % 12, asked[-1][0].minute) == (0, 0)

@@ -135,6 +135,15 @@ def test_coingecko_granularity_follows_days(calm_world: Any) -> None:
     assert min(volumes) > 0
 
 
+def test_coingecko_samples_a_past_day_hourly(calm_world: Any) -> None:
+    now = calm_world.get(f"{FAPI}/time")["serverTime"] // 1000
+    day = f"{GECKO}/coins/bitcoin/market_chart/range?vs_currency=usd&from={{}}&to={{}}&{PRO}"
+    past = calm_world.get(day.format(now - 3 * 86400, now - 2 * 86400))["prices"]
+    last = calm_world.get(day.format(now - 80000, now))["prices"]
+    assert 24 <= len(past) <= 26
+    assert len(last) > 250
+
+
 def test_coingecko_ohlc_is_stamped_at_its_end(calm_world: Any) -> None:
     now_ms = calm_world.get(f"{FAPI}/time")["serverTime"]
     for days, step_ms in ((1, 1_800_000), (14, 4 * 3_600_000), (90, 4 * DAY_MS)):
