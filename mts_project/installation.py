@@ -49,6 +49,7 @@ WARM_UP_RATIO = 2.5
 SHORTEST_WARM_UP = timedelta(seconds=8)
 LONGEST_WARM_UP = timedelta(seconds=30)
 DEMO_USER = "demo"
+PREPARATION_LOCK = 0x4D5453  # any number that nothing else locks
 INTERRUPTED = 130
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -101,11 +102,12 @@ class Installation:
         elif not redis_answers(settings.REDIS_URL):
             raise ConfigurationError("REDIS_URL: no Redis server answers there")
         try:
-            call_command("migrate", verbosity=0, interactive=False)
+            with only_one_machine():
+                call_command("migrate", verbosity=0, interactive=False)
+                seed_everything()
         except DatabaseError as error:
             words = " ".join(str(error).split())
             raise ConfigurationError(f"the database cannot be used: {words}") from None
-        seed_everything()
         connection.close()
 
     def _start_processes(self) -> None:
@@ -246,6 +248,22 @@ class Installation:
             yield
         finally:
             self._may_break_off = False
+
+
+@contextmanager
+def only_one_machine() -> Iterator[None]:
+    """Machines that start together on one PostgreSQL migrate and seed it one after another."""
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [PREPARATION_LOCK])
+    try:
+        yield
+    finally:
+        # The server lets go of it by itself when this connection is lost.
+        with suppress(DatabaseError), connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [PREPARATION_LOCK])
 
 
 def start_clock(demo: DemoWorld, *, began_at: datetime) -> datetime:
