@@ -16,7 +16,7 @@ from types import FrameType
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, close_old_connections, connection
 
 from collectors import clock
 from mts_project import pipeline
@@ -40,7 +40,6 @@ from mts_project.supervisor import ProcessSpec, StartError, Supervisor
 from mts_project.watchdog import Watchdog
 
 TEND_EVERY_S = 0.1
-LOOK_EVERY_S = 1.0
 READY_TIMEOUT_S = 20.0
 SANDBOX_TIMEOUT_S = 30.0
 # The processes of a demo come up, and fetch their history, before market time reaches its start.
@@ -48,6 +47,7 @@ SANDBOX_TIMEOUT_S = 30.0
 WARM_UP_RATIO = 2.5
 SHORTEST_WARM_UP = timedelta(seconds=8)
 LONGEST_WARM_UP = timedelta(seconds=30)
+COLLECTING = {"worker:io", "worker:collect"}
 DEMO_USER = "demo"
 PREPARATION_LOCK = 0x4D5453  # any number that nothing else locks
 INTERRUPTED = 130
@@ -124,6 +124,9 @@ class Installation:
                     replay=demo.replay,
                 )
             )
+        if COLLECTING.intersection(self._asked.names):
+            # What is missing since the last time; the message waits for its worker.
+            app.send_task("collectors.tasks.backfill_all")
         specs = product_specs(
             self._asked.names, bind=settings.ENV.bind, ports=ports, data_dir=settings.DATA_DIR
         )
@@ -167,11 +170,9 @@ class Installation:
         deadline = None if demo is None else _end_of(demo)
         try:
             with self._screen:
-                look_at = 0.0
                 while not self._is_stopping and (deadline is None or clock.wall_now() < deadline):
                     self._supervisor.tend()
-                    if time.monotonic() >= look_at:
-                        look_at = time.monotonic() + LOOK_EVERY_S
+                    if self._screen.is_due():
                         self._look()
                     time.sleep(TEND_EVERY_S)
             if demo is None:
@@ -191,6 +192,7 @@ class Installation:
     def _look(self) -> None:
         # A database that is away for a moment is no reason to end what is supervised.
         with suppress(DatabaseError):
+            close_old_connections()
             self._screen.show(pipeline.progress(), self._supervisor.states())
 
     def _conclude(self, summary: Summary, demo: DemoWorld) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections import deque
@@ -17,7 +18,6 @@ from rich.text import Text
 from mts_project.pipeline import Progress
 from mts_project.supervisor import ProcessState
 
-PLAIN_EVERY_S = 5.0
 KEPT_NOTES = 5
 SHOWN = ("candles", "signals", "decisions", "fills", "alerts", "events")
 
@@ -28,11 +28,14 @@ class Screen:
     As a context manager it shows the live table, if anybody watches; outside it is plain.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(
+        self, console: Console | None = None, *, live_every_s: float, plain_every_s: float
+    ) -> None:
+        self._every_s = {True: live_every_s, False: plain_every_s}
         self._console = console or Console(highlight=False, soft_wrap=True, file=sys.stdout)
         self._live: Live | None = None
         self._notes: deque[str] = deque(maxlen=KEPT_NOTES)
-        self._plain_at = 0.0
+        self._shown_at = -math.inf
 
     @property
     def console(self) -> Console:
@@ -51,12 +54,16 @@ class Screen:
             self._live.start()
         return self
 
+    def is_due(self) -> bool:
+        """Whether it is time for the next look. Each counts rows, so nobody looks in vain."""
+        return time.monotonic() - self._shown_at >= self._every_s[self._live is not None]
+
     def show(self, seen: Progress, processes: list[ProcessState]) -> None:
-        """Draw one look at the pipeline; plain output says it every five seconds."""
+        """Draw one look at the pipeline, or say it in one line."""
+        self._shown_at = time.monotonic()
         if self._live is not None:
             self._live.update(render(seen, processes, list(self._notes)), refresh=True)
-        elif time.monotonic() - self._plain_at >= PLAIN_EVERY_S:
-            self._plain_at = time.monotonic()
+        else:
             self.say(plain_line(seen))
 
     def __exit__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from django.conf import settings
@@ -49,6 +49,12 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
             hour="2,14",
         ),
         PeriodicSeed(
+            name="repair candles",
+            task="collectors.tasks.backfill_all",
+            minute="40",
+            hour="3",
+        ),
+        PeriodicSeed(
             name="flush provider calls",
             task="collectors.tasks.flush_provider_calls",
             every_s=10,
@@ -80,18 +86,18 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
 @transaction.atomic
 def seed_schedule() -> int:
     """Write the rows that are not there yet and return how many; what exists stays as it is."""
-    made = 0
-    for seed in periodic_seeds():
-        defaults = {
-            "task": seed.task,
-            "args": json.dumps(seed.args),
-            "headers": json.dumps({"clock": seed.clock}),
-            "enabled": seed.is_enabled,
+    present = set(PeriodicTask.objects.values_list("name", flat=True))
+    missing = [seed for seed in periodic_seeds() if seed.name not in present]
+    for seed in missing:
+        PeriodicTask.objects.create(
+            name=seed.name,
+            task=seed.task,
+            args=json.dumps(seed.args),
+            headers=json.dumps({"clock": seed.clock}),
+            enabled=seed.is_enabled,
             **_when(seed),
-        }
-        _, is_new = PeriodicTask.objects.get_or_create(name=seed.name, defaults=defaults)
-        made += is_new
-    return made
+        )
+    return len(missing)
 
 
 def _sweep(name: str, task: str, *args: str, is_enabled: bool = True) -> PeriodicSeed:
@@ -101,18 +107,16 @@ def _sweep(name: str, task: str, *args: str, is_enabled: bool = True) -> Periodi
     )
 
 
-def _when(seed: PeriodicSeed) -> dict[str, CrontabSchedule | IntervalSchedule]:
+def _when(seed: PeriodicSeed) -> dict[str, Any]:
+    """The row that says when. These tables allow equal rows, so any of several will do."""
     if seed.every_s:
-        interval, _ = IntervalSchedule.objects.get_or_create(
-            every=seed.every_s, period=IntervalSchedule.SECONDS
-        )
-        return {"interval": interval}
-    crontab, _ = CrontabSchedule.objects.get_or_create(
-        minute=seed.minute,
-        hour=seed.hour,
-        day_of_week="*",
-        day_of_month="*",
-        month_of_year="*",
-        timezone=ZoneInfo("UTC"),
-    )
-    return {"crontab": crontab}
+        return {"interval": _row(IntervalSchedule, every=seed.every_s, period="seconds")}
+    every = dict.fromkeys(("day_of_week", "day_of_month", "month_of_year"), "*")
+    zone = ZoneInfo("UTC")
+    return {
+        "crontab": _row(CrontabSchedule, minute=seed.minute, hour=seed.hour, timezone=zone, **every)
+    }
+
+
+def _row(model: Any, **fields: Any) -> Any:
+    return model.objects.filter(**fields).first() or model.objects.create(**fields)

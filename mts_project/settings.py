@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,6 +24,8 @@ clock.configure(
     clock.MarketClock(start=ENV.clock_start, anchor=ENV.clock_anchor, speed=ENV.clock_speed)
 )
 
+# Sessions, keys, logs and alerts are nobody's business but this user's.
+os.umask(0o077)
 DATA_DIR = ENV.data_dir
 SECRET_KEY = ENV.secret_key or secret_key_at(DATA_DIR / "secret_key")
 DEBUG = False
@@ -38,7 +41,7 @@ ASGI_APPLICATION = "mts_project.asgi.application"
 
 INSTALLED_APPS = [
     "unfold.apps.BasicAppConfig",
-    "mts_project.site.OperatorAdminConfig",
+    "mts_project.admin_config.OperatorAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -88,21 +91,24 @@ TEMPLATES = [
 # -- Stores ----------------------------------------------------------------------------------
 
 
+# SQLite has one writer: IMMEDIATE takes its turn at BEGIN, where the busy timeout applies, instead
+# of failing in the middle when a read turns into a write.
+SQLITE_OPTIONS = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 20,
+    "init_command": (
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
+        "PRAGMA foreign_keys=ON; PRAGMA mmap_size=134217728;"
+    ),
+}
+
+
 def _database() -> dict[str, object]:
     if not ENV.database_url:
-        # SQLite has one writer: IMMEDIATE takes its turn at BEGIN, where the busy timeout
-        # applies, instead of failing in the middle when a read turns into a write.
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": DATA_DIR / "mts.sqlite3",
-            "OPTIONS": {
-                "transaction_mode": "IMMEDIATE",
-                "timeout": 20,
-                "init_command": (
-                    "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; "
-                    "PRAGMA foreign_keys=ON; PRAGMA mmap_size=134217728;"
-                ),
-            },
+            "OPTIONS": SQLITE_OPTIONS,
         }
     try:
         config = dj_database_url.parse(ENV.database_url, conn_max_age=60, conn_health_checks=True)
@@ -110,6 +116,8 @@ def _database() -> dict[str, object]:
         raise ConfigurationError(f"DATABASE_URL is not usable: {error}") from None
     if not config.get("ENGINE", "").endswith(("postgresql", "sqlite3")):
         raise ConfigurationError("DATABASE_URL: only postgresql:// and sqlite:// are supported")
+    if config["ENGINE"].endswith("sqlite3"):
+        return {**config, "OPTIONS": SQLITE_OPTIONS}
     return dict(config)
 
 
@@ -176,6 +184,9 @@ WHITENOISE_AUTOREFRESH = False
 CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_HTTPONLY = True
+# In production a proxy speaks HTTPS to the browser and plain HTTP to us.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ENV.environment == "production"
+CSRF_TRUSTED_ORIGINS = [f"https://{host}" for host in ALLOWED_HOSTS if SESSION_COOKIE_SECURE]
 X_FRAME_OPTIONS = "DENY"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 
@@ -192,6 +203,8 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "EXCEPTION_HANDLER": "mts_project.exceptions.one_shape_handler",
     "COERCE_DECIMAL_TO_STRING": True,
+    # Who asks is who is connected: anybody may write any X-Forwarded-For.
+    "NUM_PROXIES": 0,
     "PAGE_SIZE": 100,
 }
 SIMPLE_JWT = {

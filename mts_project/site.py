@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.admin.apps import AdminConfig
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.sites import UnfoldAdminSite
+
+from mts_project.login import LoginThrottle
 
 FLOW = ("collectors", "signals", "risk", "trading", "alerts", "realtime")
 
@@ -16,6 +17,16 @@ class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
 
     index_title = "Dashboard"
 
+    def login(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The login page, which slows down whoever guesses passwords."""
+        throttle: Any = LoginThrottle()
+        if request.method == "POST" and not throttle.allow_request(request, None):
+            return HttpResponse("Too many attempts: wait a minute.", status=429)
+        answer: HttpResponse = super().login(request, extra_context)
+        return answer
+
     def get_app_list(
         self, request: HttpRequest, app_label: str | None = None
     ) -> list[dict[str, Any]]:
@@ -23,9 +34,3 @@ class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
         apps: list[dict[str, Any]] = super().get_app_list(request, app_label)
         order = {label: place for place, label in enumerate(FLOW)}
         return sorted(apps, key=lambda app: order.get(app["app_label"], len(FLOW)))
-
-
-class OperatorAdminConfig(AdminConfig):
-    """Makes it the site that every app registers with."""
-
-    default_site = "mts_project.site.OperatorSite"

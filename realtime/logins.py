@@ -55,13 +55,16 @@ def is_own_origin(scope: Mapping[str, Any]) -> bool:
     origin = _header(scope, b"origin")
     if origin is None:
         return True
+    host = _header(scope, b"host")
     try:
-        host = urlsplit(origin).hostname
+        address = urlsplit(origin)
+        name = address.hostname
     except ValueError:
         return False
-    if host is None:
+    # Cookies know no ports, so another port of this host is foreign too.
+    if name is None or host is None or address.netloc.lower() != host.lower():
         return False
-    return validate_host(f"[{host}]" if ":" in host else host, settings.ALLOWED_HOSTS)
+    return validate_host(f"[{name}]" if ":" in name else name, settings.ALLOWED_HOSTS)
 
 
 def identify(scope: Mapping[str, Any]) -> Login | None:

@@ -21,6 +21,11 @@ COMPONENTS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _every_look_is_new(monkeypatch):
+    monkeypatch.setattr(vitals, "RECENT_S", 1e-9)
+
+
 @pytest.fixture
 def components(client: Client):
     """Reads the components with a login."""
@@ -116,3 +121,12 @@ def test_a_halted_account_is_worth_a_look(components):
     assert components()["trading"]["status"] == "healthy"
     make_refusal("late")
     assert components()["trading"]["accounts"] == {}
+
+
+def test_asking_often_costs_no_more_than_asking_once(
+    client: Client, monkeypatch, django_assert_num_queries
+):
+    monkeypatch.setattr(vitals, "RECENT_S", 1e9)
+    told = client.get("/health/").json()
+    with django_assert_num_queries(0):
+        assert client.get("/health/").json() == told

@@ -1,6 +1,7 @@
 """The web process's addresses: logins, roles, one shape of error, documentation, static files."""
 
 import pytest
+from django.core.cache import cache
 from django.core.management import call_command
 from django.test import Client, override_settings
 from rest_framework.test import APIClient
@@ -103,3 +104,15 @@ def test_ensured_logins_can_be_ensured_again(client: Client):
     assert client.get("/admin/").status_code == 200
     with pytest.raises(ValueError, match="king"):
         ensure_login(username="demo", password="x", role="king")
+
+
+@pytest.mark.parametrize("path", ["/api/v1/token/", "/admin/login/"])
+def test_guessing_passwords_is_slowed_down_whoever_one_claims_to_be(client: Client, path: str):
+    cache.clear()
+    guess = {"username": "ada", "password": "guess"}
+    codes = [
+        client.post(path, guess, headers={"X-Forwarded-For": f"192.0.2.{number}"}).status_code
+        for number in range(40)
+    ]
+    cache.clear()
+    assert codes.count(429) == 10

@@ -87,8 +87,9 @@ def test_without_a_terminal_the_pipeline_is_one_plain_line(tmp_path: Path) -> No
     seen = progress()
     assert "candles 0" in plain_line(seen)
     with (tmp_path / "out").open("w") as stream:
-        with Screen(Console(file=stream, width=200)) as screen:
+        with Screen(Console(file=stream, width=200), live_every_s=1, plain_every_s=5) as screen:
+            assert screen.is_due()
             screen.show(seen, [])
-            screen.show(seen, [])
+            assert not screen.is_due()
     lines = (tmp_path / "out").read_text().splitlines()
     assert len(lines) == 1

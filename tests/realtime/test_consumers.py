@@ -127,7 +127,9 @@ def test_a_stream_ends_when_its_token_does(web_process):
         assert close_code(stream) == 4401
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://[broken"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://[broken", "http://127.0.0.1:1"]
+)
 def test_foreign_pages_do_not_get_a_socket(web_process, origin):
     headers = bearer(make_user())
     url = f"{web_process.websocket_url}/signals/"
