@@ -290,9 +290,11 @@ def _end_of(demo: DemoWorld) -> datetime | None:
 
 
 def missing_keys() -> list[str]:
-    """What cannot be collected for want of a key, one line each."""
+    """What does not happen for want of a key, or for want of code, one line each."""
     env = settings.ENV
-    lines = []
+    lines = [
+        f"{name} is set, but this version does nothing with it yet" for name in env.not_used_yet
+    ]
     if not env.fred_api_key:
         lines.append("FRED_API_KEY is not set: no macro series is collected")
     if env.coingecko_plan != "none" and not env.coingecko_api_key:
