@@ -1,11 +1,13 @@
 """Runs the loopback world: `python -m sandbox --port 8900 --seed 7 --speed 3600`.
 
-Exit codes: 0 after SIGTERM or Ctrl-C, 2 with one line on stderr for arguments, a replay folder or
-a port that cannot be used.
+With `--check` it only says, as one JSON object, where market time would start and, for a replay,
+where the history ends. Exit codes: 0 after that, SIGTERM or Ctrl-C; 2 with one line on stderr for
+arguments, a replay folder or a port that cannot be used.
 """
 
 import argparse
 import asyncio
+import json
 import math
 import signal
 import socket
@@ -27,6 +29,10 @@ from sandbox.world import World
 HOST = "127.0.0.1"
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+# Whoever looks back on a replayed history finds this much of it, unless --start says otherwise.
+LEAD_HOURS = 40 * 24
+# A replay may start in a hole, but not in one wider than this on both sides.
+REACH_HOURS = 24
 
 
 class _OneLineParser(argparse.ArgumentParser):
@@ -63,6 +69,9 @@ def main() -> int:
     try:
         history = read_history(args.replay) if args.replay else None
         start_ms = _start_ms(args.start, history, int(wall_ms))
+        if args.check:
+            print(json.dumps(_span(start_ms, history)))
+            return 0
         listener = socket.create_server((HOST, args.port))
     except ReplayError as error:
         _refuse(str(error))
@@ -103,18 +112,29 @@ async def _serve(world: World, listener: socket.socket, greeting: str) -> None:
 
 
 def _start_ms(wanted: datetime | None, history: History | None, wall_ms: int) -> int:
-    """The market time to begin at: now, or thirty days into a replayed history."""
+    """The market time to begin at: now, or forty days into a replayed history."""
     start_ms = int(wanted.timestamp() * 1000) if wanted else wall_ms
     if history is None:
         return start_ms
-    first = min(bars.first_hour for bars in history.bars.values()) * HOUR_MS
-    stop = max(bars.end_hour for bars in history.bars.values()) * HOUR_MS
+    first, end = history.hours()
     if wanted is None:
-        return min(first + 30 * 24 * HOUR_MS, stop - HOUR_MS)
-    if not first <= start_ms < stop:
-        days = [datetime.fromtimestamp(ms / 1000, UTC).isoformat() for ms in (first, stop)]
-        _refuse(f"--start: the replayed history goes from {days[0]} to {days[1]}")
+        start_ms = (first + LEAD_HOURS) * HOUR_MS
+    span = f"the replayed history goes from {_iso(first * HOUR_MS)} to {_iso(end * HOUR_MS)}"
+    if not first * HOUR_MS <= start_ms < end * HOUR_MS:
+        _refuse(f"--start: {_iso(start_ms)} is outside, {span}")
+    hour = start_ms // HOUR_MS
+    if not history.has_candles(hour - REACH_HOURS, hour + REACH_HOURS):
+        _refuse(f"--start: no coin has a candle within a day of {_iso(start_ms)}, though {span}")
     return start_ms
+
+
+def _span(start_ms: int, history: History | None) -> dict[str, str | None]:
+    end = None if history is None else _iso(history.hours()[1] * HOUR_MS)
+    return {"start": _iso(start_ms), "end": end}
+
+
+def _iso(moment_ms: int) -> str:
+    return datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat()
 
 
 def _arguments() -> argparse.Namespace:
@@ -130,9 +150,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--start",
         type=_moment,
-        help="market time at the anchor (ISO 8601, UTC); now, or 30 days into a replay",
+        help="market time at the anchor (ISO 8601, UTC); now, or 40 days into a replay",
     )
     parser.add_argument("--anchor", type=_moment, help="wall time at which it is --start; now")
+    parser.add_argument(
+        "--check", action="store_true", help="only try the arguments and say what they would give"
+    )
     return parser.parse_args()
 
 

@@ -25,6 +25,7 @@ SERIES_FILE = re.compile(r"([A-Z][A-Z0-9]{1,24})\.csv")
 CANDLE_HEADER = "open_time,open,high,low,close,volume"
 SERIES_HEADER = "observation_date,value"
 MOST_DECIMALS = 8
+MOST_UNITS = 2.0**62
 
 
 class ReplayError(Exception):
@@ -38,14 +39,27 @@ class History:
     bars: dict[str, HourlyBars]
     series: dict[str, dict[date, str]]
 
+    def hours(self) -> tuple[int, int]:
+        """The first hour of any coin and the hour after the last one, since 1970 UTC."""
+        bars = self.bars.values()
+        return min(coin.first_hour for coin in bars), max(coin.end_hour for coin in bars)
+
+    def has_candles(self, start: int, stop: int) -> bool:
+        """Whether any coin has a candle in the hours [start, stop)."""
+        return any(coin.between(start, stop)[1].any() for coin in self.bars.values())
+
 
 def read_history(folder: Path) -> History:
     """Read a replay folder; raises ReplayError for anything that cannot be replayed."""
-    if not folder.is_dir():
-        raise ReplayError(f"replay folder {folder} does not exist or is not a folder")
+    try:
+        files = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        raise ReplayError(f"replay folder {folder} does not exist or is not a folder") from None
+    except OSError as error:
+        raise ReplayError(f"replay folder {folder} cannot be read: {error.strerror}") from None
     bars: dict[str, HourlyBars] = {}
     series: dict[str, dict[date, str]] = {}
-    for file in sorted(folder.iterdir()):
+    for file in files:
         if candles := CANDLE_FILE.fullmatch(file.name):
             if candles[1] in bars:
                 raise ReplayError(f"{file}: {candles[1]} is there twice, packed and unpacked")
@@ -91,8 +105,11 @@ def _read_bars(file: Path) -> HourlyBars:
         except ValueError as error:
             raise ReplayError(f"{file}, line {number}: {error}") from error
     columns = np.array(values).T
-    prices, price_decimals = _as_integers(columns[:4])
-    volumes, volume_decimals = _as_integers(columns[4:])
+    try:
+        prices, price_decimals = _as_integers(columns[:4])
+        volumes, volume_decimals = _as_integers(columns[4:])
+    except ValueError as error:
+        raise ReplayError(f"{file}: {error}") from error
     bars = HourlyBars(hours[0], price_decimals, volume_decimals)
     bars.append(np.zeros((5, hours[-1] - hours[0] + 1), dtype=np.int64))
     bars.present[:] = False
@@ -106,6 +123,8 @@ def _hour(text: str) -> int:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
+    if not 2000 <= moment.year < 2100:
+        raise ValueError(f"open_time {text} does not lie between 2000 and 2100")
     hour, rest = divmod(int(moment.timestamp() * 1000), HOUR_MS)
     if rest:
         raise ValueError(f"open_time {text} is not a whole hour")
@@ -113,12 +132,19 @@ def _hour(text: str) -> int:
 
 
 def _candle(fields: list[str]) -> tuple[float, ...]:
-    first, high, low, last, volume = map(float, fields)
+    first, high, low, last, volume = map(_number, fields)
     if not (0 < low <= min(first, last) and max(first, last) <= high and math.isfinite(high)):
         raise ValueError("prices are not 0 < low <= open, close <= high")
     if not 0 <= volume < math.inf:
         raise ValueError("volume is not a number of zero or more")
     return first, high, low, last, volume
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
 
 
 def _as_integers(values: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> tuple[Ints, int]:
@@ -127,6 +153,8 @@ def _as_integers(values: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> t
         units = np.rint(values * 10.0**decimals)
         if decimals == MOST_DECIMALS or (units / 10.0**decimals == values).all():
             break
+    if units.max() >= MOST_UNITS:
+        raise ValueError(f"{values.max():g} is too large beside numbers of {decimals} decimals")
     return units.astype(np.int64), decimals
 
 
@@ -136,7 +164,7 @@ def _read_series(file: Path) -> dict[date, str]:
         try:
             day = date.fromisoformat(day_text)
             text = value.strip() or "."
-            if text != "." and not math.isfinite(float(text)):
+            if text != "." and not math.isfinite(_number(text)):
                 raise ValueError(f"value {text} is not a number")
             if found and day <= next(reversed(found)):
                 raise ValueError("observation_date does not rise")

@@ -1,5 +1,6 @@
 """Starting and ending the world from a command line."""
 
+import json
 import signal
 import socket
 import subprocess
@@ -53,6 +54,28 @@ def test_a_broken_replay_and_a_start_outside_of_it_are_named(tmp_path: Path) -> 
     done = run("--replay", str(tmp_path), "--start", "2021-01-01")
     assert done.returncode == 2
     assert "2022-03-01" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_check_says_the_span_and_serves_nothing(tmp_path: Path) -> None:
+    header = "open_time,open,high,low,close,volume"
+    rows = [f"2022-0{month}-01T00:00:00Z,1,1,1,1,1" for month in (1, 3, 6)]
+    (tmp_path / "bitcoin_1h.csv").write_text("\n".join([header, *rows]))
+    done = run("--check", "--replay", str(tmp_path), "--start", "2022-03-01T12:00")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {
+        "start": "2022-03-01T12:00:00+00:00",
+        "end": "2022-06-01T01:00:00+00:00",
+    }
+    done = run("--check", "--start", "2022-03-01")
+    assert json.loads(done.stdout) == {"start": "2022-03-01T00:00:00+00:00", "end": None}
+    for arguments, said in [
+        (["--start", "2022-04-01"], "no coin has a candle within a day of 2022-04-01"),
+        ([], "no coin has a candle within a day of 2022-02-10"),  # forty days after the first
+        (["--start", "2022-06-01T01:00"], "goes from 2022-01-01"),
+    ]:
+        done = run("--check", "--replay", str(tmp_path), *arguments)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_a_taken_port_is_named() -> None:

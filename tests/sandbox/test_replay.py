@@ -137,7 +137,9 @@ GOOD = "2022-03-01T00:00:00Z,2,3,1,2,5"
         (f"{HEADER}\n2022-03-01T00:00:00Z,2,3,4,2,5\n", "line 2.*prices"),
         (f"{HEADER}\n2022-03-01T00:00:00Z,2,nan,1,2,5\n", "line 2.*prices"),
         (f"{HEADER}\n2022-03-01T00:00:00Z,2,3,1,2,-5\n", "line 2.*volume"),
-        (f"{HEADER}\n2022-03-01T00:00:00Z,2,3,1,x,5\n", "line 2.*'x'"),
+        (f"{HEADER}\n2022-03-01T00:00:00Z,2,3,1,x,5\n", "line 2.*'x' is not a number"),
+        (f"{HEADER}\n2202-03-01T00:00:00Z,2,3,1,2,5\n", "line 2.*between 2000 and 2100"),
+        (f"{HEADER}\n2022-03-01T00:00:00Z,2,3e300,1,2,5\n", "too large"),
     ],
 )
 def test_a_broken_candle_file_is_named_with_its_line(tmp_path: Path, text: str, said: str) -> None:
@@ -151,6 +153,10 @@ def test_broken_archives_series_and_folders_are_named(tmp_path: Path) -> None:
         read_history(tmp_path / "nowhere")
     with pytest.raises(ReplayError, match="holds no candles"):
         read_history(tmp_path)
+    (tmp_path / "bitcoin_1h.csv").mkdir()
+    with pytest.raises(ReplayError, match=r"bitcoin_1h\.csv: cannot be read"):
+        read_history(tmp_path)
+    (tmp_path / "bitcoin_1h.csv").rmdir()
     (tmp_path / "bitcoin_1h.csv").write_text(f"{HEADER}\n{GOOD}\n")
     (tmp_path / "DFF.csv").write_text("observation_date,value\n2022-03-01,1.0\n2022-03-02,abc\n")
     with pytest.raises(ReplayError, match=r"DFF\.csv, line 3"):
