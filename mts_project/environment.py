@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+import dj_database_url
 from dotenv.parser import parse_stream
 
 PROVIDER_URLS = {
@@ -28,6 +30,8 @@ PROVIDER_URLS = {
     "BYBIT_WS_URL": "wss://stream.bybit.com/v5/public",
 }
 CANDLE_SOURCES = ("binance", "bybit", "coingecko")
+HTTP = ("https", "http")
+WS = ("wss", "ws")
 SOCKET_PATH_LIMIT = 107
 
 
@@ -82,12 +86,15 @@ def load_environment(*, base_dir: Path, environ: Mapping[str, str] | None = None
     process = dict(os.environ if environ is None else environ)
     values = {**read_dotenv(base_dir / ".env"), **process}
     reader = _Reader(values)
-    data_dir = Path(values.get("MTS_DATA_DIR") or base_dir / "data").expanduser().resolve()
-    urls = {name: reader.url(name, default) for name, default in PROVIDER_URLS.items()}
+    urls = {
+        # A WebSocket address keeps its kind, and an address for calls its own.
+        name: reader.url(name, default, WS if default.startswith("wss") else HTTP)
+        for name, default in PROVIDER_URLS.items()
+    }
     environment = Environment(
-        data_dir=data_dir,
+        data_dir=reader.folder("MTS_DATA_DIR", base_dir / "data"),
         database_url=reader.text("DATABASE_URL"),
-        redis_url=reader.text("REDIS_URL"),
+        redis_url=reader.url("REDIS_URL", "", ("redis", "rediss", "unix")),
         bind=reader.address("MTS_BIND", "127.0.0.1"),
         secret_key=reader.text("SECRET_KEY"),
         allowed_hosts=reader.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]"),
@@ -114,6 +121,8 @@ def load_environment(*, base_dir: Path, environ: Mapping[str, str] | None = None
         max_portfolio_risk=reader.number("MAX_PORTFOLIO_RISK", 0.25, 0.0001, 1.0),
         not_used_yet=tuple(name for name in NOT_USED_YET if values.get(name)),
     )
+    if environment.database_url:
+        parse_database_url(environment.database_url)
     _check_clock(environment)
     return environment
 
@@ -139,6 +148,19 @@ def read_dotenv(path: Path) -> dict[str, str]:
     return values
 
 
+def parse_database_url(url: str) -> dict[str, Any]:
+    """Django's database settings for a DATABASE_URL. Raises ConfigurationError."""
+    wanted = "postgresql://USER:PASSWORD@HOST:PORT/NAME or sqlite:///PATH"
+    try:
+        config = dj_database_url.parse(url, conn_max_age=60, conn_health_checks=True)
+    except (ValueError, KeyError):
+        # The reason given quotes the URL, and with it the password.
+        raise ConfigurationError(f"DATABASE_URL is not {wanted}") from None
+    if not config.get("ENGINE", "").endswith(("postgresql", "sqlite3")):
+        raise ConfigurationError(f"DATABASE_URL: only {wanted} is supported")
+    return dict(config)
+
+
 def is_loopback(url: str) -> bool:
     """True when a URL's host is this machine (loopback address or `localhost`)."""
     host = urlsplit(url).hostname or ""
@@ -148,6 +170,13 @@ def is_loopback(url: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in `folder`, which may have to be made itself."""
+    # Not Path.exists, which raises where a folder above may not be looked into.
+    existing = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
 def secret_key_at(path: Path) -> str:
@@ -246,16 +275,30 @@ class _Reader:
             return None
         try:
             value = datetime.fromisoformat(raw)
-        except ValueError:
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        except (ValueError, OverflowError):
             raise ConfigurationError(f"{name}: {raw!r} is not an ISO 8601 time") from None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
-    def url(self, name: str, default: str) -> str:
+    def url(self, name: str, default: str, schemes: tuple[str, ...]) -> str:
         value = (self.text(name) or default).rstrip("/")
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https", "ws", "wss"} or not parts.hostname:
-            raise ConfigurationError(f"{name}: {value!r} is not a URL")
+        if not value:
+            return ""
+        try:
+            parts = urlsplit(value)
+            is_usable = parts.scheme in schemes and parts.port != 0
+        except ValueError:  # a port that is no number, brackets that do not close
+            is_usable = False
+        if not is_usable or not (parts.hostname or parts.scheme == "unix"):
+            # A wrong value is not shown: it may hold a password or a token.
+            raise ConfigurationError(f"{name} is not a URL such as {schemes[0]}://HOST:PORT")
         return value
+
+    def folder(self, name: str, default: Path) -> Path:
+        value = self.text(name)
+        try:
+            return (Path(value) if value else default).expanduser().resolve()
+        except (RuntimeError, ValueError, OSError) as error:
+            raise ConfigurationError(f"{name}: {value!r} is not a folder: {error}") from None
 
     def address(self, name: str, default: str) -> str:
         value = self.text(name) or default

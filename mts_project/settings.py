@@ -6,12 +6,10 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-import dj_database_url
-
 from collectors import clock
 from mts_project.environment import (
-    ConfigurationError,
     load_environment,
+    parse_database_url,
     private_socket,
     secret_key_at,
 )
@@ -110,22 +108,15 @@ def _database() -> dict[str, object]:
             "NAME": DATA_DIR / "mts.sqlite3",
             "OPTIONS": SQLITE_OPTIONS,
         }
-    try:
-        config = dj_database_url.parse(ENV.database_url, conn_max_age=60, conn_health_checks=True)
-    except (ValueError, KeyError) as error:
-        raise ConfigurationError(f"DATABASE_URL is not usable: {error}") from None
-    if not config.get("ENGINE", "").endswith(("postgresql", "sqlite3")):
-        raise ConfigurationError("DATABASE_URL: only postgresql:// and sqlite:// are supported")
+    config = parse_database_url(ENV.database_url)
     if config["ENGINE"].endswith("sqlite3"):
-        return {**config, "OPTIONS": SQLITE_OPTIONS}
-    return dict(config)
+        config["OPTIONS"] = SQLITE_OPTIONS
+    return config
 
 
 DATABASES = {"default": _database()}
 
 REDIS_URL = ENV.redis_url or f"unix://{private_socket(DATA_DIR)}"
-if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
-    raise ConfigurationError("REDIS_URL must start with redis://, rediss:// or unix://")
 
 CHANNEL_LAYERS = {
     "default": {

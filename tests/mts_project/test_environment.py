@@ -45,7 +45,17 @@ def test_defaults_need_no_environment(tmp_path: Path) -> None:
         ("MTS_CLOCK_START", "yesterday"),
         ("MTS_CLOCK_SPEED", "-1"),
         ("ENABLE_SIGNALS", "maybe"),
+        ("MTS_CLOCK_START", "0001-01-01T00:00+10:00"),
+        ("MTS_DATA_DIR", "~nobody-of-that-name/data"),
         ("BYBIT_REST_URL", "not a url"),
+        ("BYBIT_REST_URL", "wss://stream.example.org"),
+        ("BYBIT_REST_URL", "http://[open"),
+        ("BYBIT_WS_URL", "https://api.example.org"),
+        ("REDIS_URL", "localhost"),
+        ("REDIS_URL", "redis://localhost:door"),
+        ("DATABASE_URL", "nonsense"),
+        ("DATABASE_URL", "mysql://localhost/mts"),
+        ("DATABASE_URL", "postgresql://localhost:door/mts"),
     ],
 )
 def test_a_wrong_value_is_named_in_one_line(tmp_path: Path, name: str, value: str) -> None:
@@ -53,6 +63,14 @@ def test_a_wrong_value_is_named_in_one_line(tmp_path: Path, name: str, value: st
         load_environment(base_dir=tmp_path, environ={name: value})
     assert str(caught.value).startswith(name)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL", "FRED_BASE_URL"])
+def test_a_wrong_address_is_not_shown_with_its_password(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_environment(base_dir=tmp_path, environ={name: "smb://user:hunter2@host:door/"})
+    assert name in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_speed_above_one_is_refused_against_a_real_provider(tmp_path: Path) -> None:
