@@ -94,21 +94,21 @@ class Installation:
         return self._conclude(summary, demo)
 
     def _prepare_stores(self) -> None:
-        if not settings.ENV.redis_url and not redis_answers(settings.REDIS_URL):
-            socket_path = private_socket(settings.DATA_DIR)
-            spec = redis_spec(socket_path, append_dir=settings.DATA_DIR / "redis")
-            self._start(spec)
-            self._wait_ready("redis", READY_TIMEOUT_S)
-        elif not redis_answers(settings.REDIS_URL):
-            raise ConfigurationError("REDIS_URL: no Redis server answers there")
         try:
             with only_one_machine():
                 call_command("migrate", verbosity=0, interactive=False)
+                self._start_private_redis()
                 seed_everything()
         except DatabaseError as error:
             words = " ".join(str(error).split())
             raise ConfigurationError(f"the database cannot be used: {words}") from None
         connection.close()
+
+    def _start_private_redis(self) -> None:
+        if not settings.ENV.redis_url and not redis_answers(settings.REDIS_URL):
+            socket_path = private_socket(settings.DATA_DIR)
+            spec = redis_spec(socket_path, append_dir=settings.DATA_DIR / "redis")
+            self._start(spec, ready_within_s=READY_TIMEOUT_S)
 
     def _start_processes(self) -> None:
         demo, ports = self._asked.demo, self._asked.ports
@@ -213,14 +213,18 @@ class Installation:
         connection.close()
         demo = self._asked.demo
         if demo is not None:
-            shutil.rmtree(demo.folder, ignore_errors=True)
+            # The socket of the private Redis may lie outside of the folder.
+            for folder in (private_socket(demo.folder).parent, demo.folder):
+                shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):
                 demo.folder.parent.rmdir()
         print(f"up: {error}", file=sys.stderr)
         return 2
 
-    def _start(self, spec: ProcessSpec) -> None:
+    def _start(self, spec: ProcessSpec, *, ready_within_s: float | None = None) -> None:
         pid = self._supervisor.start(spec)
+        if ready_within_s is not None:
+            self._wait_ready(spec.name, ready_within_s)
         self._screen.say(f"{spec.name:16} pid {pid:<8} {spec.address}")
 
     def _wait_ready(self, name: str, timeout_s: float) -> None:

@@ -8,9 +8,9 @@ nothing before everything has been found right.
 from __future__ import annotations
 
 import argparse
-import csv
-import gzip
+import json
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,16 +18,28 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
-from mts_project.environment import ConfigurationError, Environment, load_environment
-from mts_project.processes import FLOWER_PORT, Ports, free_port, parse_only, port_is_taken
+from mts_project.environment import (
+    ConfigurationError,
+    Environment,
+    is_writable,
+    load_environment,
+)
+from mts_project.processes import (
+    FLOWER_PORT,
+    Ports,
+    database_complaint,
+    free_port,
+    parse_only,
+    port_complaint,
+    redis_answers,
+)
+from signals.registry import STRATEGIES
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DEFAULT_PORT = 8000
 DEMO_SEED = 7
 DEMO_SPEED = 3600.0
 DEMO_START = datetime(2025, 3, 3, tzinfo=UTC)
-# Replayed history needs some bars before the start, for the strategies to look back on.
-REPLAY_LEAD = timedelta(days=40)
 DEMO_FRED_KEY = "demodemodemodemodemodemodemodemo"
 DEMO_ONLY = {"for", "replay", "start", "speed", "seed"}
 
@@ -97,8 +109,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     demo.add_argument(
         "--start",
         metavar="DATE",
-        help=f"where market time starts ({DEMO_START:%Y-%m-%d}; with --replay {REPLAY_LEAD.days} "
-        "days after the first candle)",
+        help=f"where market time starts ({DEMO_START:%Y-%m-%d}; with --replay 40 days after the "
+        "first candle)",
     )
     demo.add_argument("--speed", metavar="N", help=f"market seconds per second ({DEMO_SPEED:.0f})")
     demo.add_argument("--seed", metavar="N", help=f"of the seeded world ({DEMO_SEED})")
@@ -106,6 +118,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def plan(arguments: Sequence[str]) -> Launch:
     """Turn arguments into a checked start, and set the environment of a demo.
+
+    Whatever can be found wrong is found here, before a folder or a process is made.
 
     Raises ConfigurationError with one line that names what is wrong; then nothing has changed.
     """
@@ -117,20 +131,31 @@ def plan(arguments: Sequence[str]) -> Launch:
                 raise ConfigurationError(f"--{name} needs --demo")
     elif given.only:
         raise ConfigurationError("--only is not for a demo: it needs all processes")
-    names = parse_only(given.only or "full")
+    names = parse_only(_or(given.only, "full"))
     world = _demo_world(given) if given.demo else None
     sandbox_port = free_port() if world else 0
     environ = _demo_environ(world.start, sandbox_port) if world else {}
     environment = load_environment(base_dir=BASE_DIR, environ={**os.environ, **environ})
+    check_strategies(environment)
     ports = _ports(given, names, environment, sandbox_port=sandbox_port)
+    _check_stores(environment)
     folder = environment.data_dir
     if world:
         folder = _new_demo_folder(folder)
         world = replace(world, folder=folder)
         environ["MTS_DATA_DIR"] = str(folder)
-    _check_writable(folder)
+    elif not is_writable(folder):
+        raise ConfigurationError(f"MTS_DATA_DIR {folder} cannot be written")
     os.environ.update(environ)
     return Launch(names=names, ports=ports, demo=world, began_at=began_at)
+
+
+def check_strategies(environment: Environment) -> None:
+    """Raise ConfigurationError when ENABLED_STRATEGIES names one that does not exist."""
+    for name in environment.enabled_strategies:
+        if name not in STRATEGIES:
+            known = ", ".join(STRATEGIES)
+            raise ConfigurationError(f"ENABLED_STRATEGIES: {name!r} is not one of {known}")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -144,23 +169,54 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     # What every management command takes besides; Django reads it again.
     for flag in ("--no-color", "--force-color", "--traceback", "--skip-checks"):
         parser.add_argument(flag, action="store_true")
-    parser.add_argument("-v", "--verbosity")
+    parser.add_argument("-v", "--verbosity", type=int, choices=range(4))
     return parser.parse_args(list(arguments))
 
 
 def _demo_world(given: argparse.Namespace) -> DemoWorld:
-    replay = None if given.replay is None else Path(given.replay).expanduser().resolve()
-    if replay is not None and not replay.is_dir():
-        raise ConfigurationError(f"--replay: {given.replay} is not a folder")
     seconds = getattr(given, "for")
-    return DemoWorld(
-        seconds=None if seconds is None else _number("--for", seconds, low=1, high=1e7),
-        replay=replay,
-        start=_start(given.start, replay),
-        speed=_number("--speed", given.speed or f"{DEMO_SPEED}", low=0.001, high=100_000),
-        seed=_whole("--seed", given.seed or f"{DEMO_SEED}", low=0, high=2**31),
+    world = DemoWorld(
+        seconds=None if seconds is None else _number("--for", seconds, low=1, high=10_000_000),
+        replay=None if given.replay is None else Path(given.replay).expanduser().resolve(),
+        start=DEMO_START if given.start is None else _date("--start", given.start),
+        speed=_number("--speed", _or(given.speed, DEMO_SPEED), low=0.001, high=100_000),
+        seed=_whole("--seed", _or(given.seed, DEMO_SEED), low=0, high=2**31),
         folder=Path(),
     )
+    if world.replay is None and given.start is None:
+        return world
+    start, end = _ask_sandbox(world.replay, None if given.start is None else world.start)
+    if end is not None and world.seconds is not None:
+        left = (end - start).total_seconds() / world.speed
+        if world.seconds > left:
+            raise ConfigurationError(
+                f"--for: the replayed history ends {end:%Y-%m-%d %H:%M}, which is {left:.0f} s "
+                f"after the start at speed {world.speed:g}"
+            )
+    return replace(world, start=start)
+
+
+def _ask_sandbox(replay: Path | None, start: datetime | None) -> tuple[datetime, datetime | None]:
+    """Where the sandbox would start its market time, and where a replayed history ends.
+
+    Only the sandbox can read a replay folder, so it is asked now, long before it is started.
+    Raises ConfigurationError with its one line.
+    """
+    command = [sys.executable, "-m", "sandbox", "--check"]
+    command += [] if replay is None else ["--replay", str(replay)]
+    command += [] if start is None else ["--start", start.isoformat()]
+    done = subprocess.run(command, cwd=BASE_DIR, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise ConfigurationError(lines[-1].removeprefix("sandbox: "))
+    answer = json.loads(done.stdout)
+    end = answer["end"]
+    return datetime.fromisoformat(answer["start"]), end and datetime.fromisoformat(end)
+
+
+def _or(given: str | None, default: object) -> str:
+    """An option's text, which may be empty and then is wrong, or else its default."""
+    return f"{default}" if given is None else given
 
 
 def _whole(name: str, text: str, *, low: int, high: int) -> int:
@@ -169,47 +225,22 @@ def _whole(name: str, text: str, *, low: int, high: int) -> int:
     return int(_number(name, text, low=low, high=high))
 
 
-def _number(name: str, text: str, *, low: float, high: float) -> float:
+def _number(name: str, text: str, *, low: float, high: int) -> float:
     try:
         value = float(text)
     except ValueError:
         raise ConfigurationError(f"{name}: {text!r} is not a number") from None
     if not low <= value <= high:
-        raise ConfigurationError(f"{name}: {text} is outside {low:g} to {high:g}")
+        raise ConfigurationError(f"{name}: {text} is outside {low} to {high}")
     return value
 
 
-def _start(text: str | None, replay: Path | None) -> datetime:
-    if text is None:
-        return DEMO_START if replay is None else _first_candle(replay) + REPLAY_LEAD
+def _date(name: str, text: str) -> datetime:
     try:
         value = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError(f"--start: {text!r} is not a date such as 2025-03-03") from None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def _first_candle(replay: Path) -> datetime:
-    """The earliest open time over the first rows of the folder's candle files."""
-    files = sorted([*replay.glob("*_1h.csv"), *replay.glob("*_1h.csv.gz")])
-    if not files:
-        raise ConfigurationError(f"--replay: {replay} has no candle file (COIN_1h.csv[.gz])")
-    return min(_first_open_time(path) for path in files)
-
-
-def _first_open_time(path: Path) -> datetime:
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8", newline="") as stream:
-            row = next(csv.DictReader(stream))
-        value = datetime.fromisoformat(row["open_time"])
-    except StopIteration:
-        raise ConfigurationError(f"--replay: {path} has no candle") from None
-    except KeyError:
-        raise ConfigurationError(f"--replay: {path}, line 1: no column open_time") from None
-    except (OSError, EOFError, TypeError, ValueError, csv.Error) as error:
-        raise ConfigurationError(f"--replay: {path}, line 2: {error}") from None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ConfigurationError(f"{name}: {text!r} is not a date such as 2025-03-03") from None
 
 
 def _demo_environ(start: datetime, sandbox_port: int) -> dict[str, str]:
@@ -253,16 +284,29 @@ def _ports(
     sandbox_port: int,
 ) -> Ports:
     bind = environment.bind
-    number = _whole("--port", given.port or f"{DEFAULT_PORT}", low=1, high=65535)
+    number = _whole("--port", _or(given.port, DEFAULT_PORT), low=1, high=65535)
     web = number if "web" in names else 0
     flower = 0
     if "flower" in names:
         flower = free_port(bind) if given.demo else FLOWER_PORT
-    for name, port in (("the web process", web), ("Flower", flower)):
-        if port and port_is_taken(bind, port):
-            hint = "; choose another with --port" if port == web else ""
-            raise ConfigurationError(f"port {port} on {bind} for {name} is taken{hint}")
+    for name, port, hint in (
+        ("the web process", web, "choose another with --port, or another address with MTS_BIND"),
+        ("Flower", flower, "free it, or leave flower out with --only"),
+    ):
+        complaint = port_complaint(bind, port) if port else ""
+        if complaint:
+            raise ConfigurationError(f"port {port} on {bind} for {name} {complaint}; {hint}")
     return Ports(web=web, flower=flower, sandbox=sandbox_port)
+
+
+def _check_stores(environment: Environment) -> None:
+    """Raise ConfigurationError unless the stores that the environment names answer."""
+    if environment.redis_url and not redis_answers(environment.redis_url):
+        raise ConfigurationError("REDIS_URL: no Redis server answers there")
+    if environment.database_url:
+        complaint = database_complaint(environment.database_url)
+        if complaint:
+            raise ConfigurationError(f"DATABASE_URL: {complaint}")
 
 
 def _new_demo_folder(data_dir: Path) -> Path:
@@ -280,10 +324,3 @@ def _new_demo_folder(data_dir: Path) -> Path:
     except OSError as error:
         raise ConfigurationError(f"MTS_DATA_DIR {data_dir} cannot be written: {error}") from None
     raise ConfigurationError(f"{data_dir} already has 99 demos of this second")
-
-
-def _check_writable(folder: Path) -> None:
-    """Raise ConfigurationError unless files can be made below `folder`, which may not exist yet."""
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise ConfigurationError(f"MTS_DATA_DIR {folder} cannot be written")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import importlib.util
 import os
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import psycopg2
 import redis
 
-from mts_project.environment import ConfigurationError
+from mts_project.environment import ConfigurationError, parse_database_url
 from mts_project.supervisor import ProcessSpec
 
 QUEUES = ("collect", "signals", "trading", "alerts", "backtests")
@@ -32,6 +34,7 @@ WORKER_THREADS = 4
 FLOWER_PORT = 5555
 FLOWER_USER = "mts"
 SOCKET_TIMEOUT_S = 1.0
+CONNECT_TIMEOUT_S = 5
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 _MANAGE = Path(__file__).resolve().parent.parent / "manage.py"
@@ -150,17 +153,41 @@ def redis_answers(url: str) -> bool:
         client.close()
 
 
-def port_is_taken(bind: str, port: int) -> bool:
-    """Whether somebody listens on that address and port already."""
+def database_complaint(url: str) -> str:
+    """Why nobody can connect to the database of a DATABASE_URL; empty when somebody can.
+
+    A file of SQLite is made on first use, and is not asked. Django is not needed.
+    """
+    config = parse_database_url(url)
+    if not str(config["ENGINE"]).endswith("postgresql"):
+        return ""
+    try:
+        psycopg2.connect(
+            dbname=config["NAME"],
+            user=config["USER"],
+            password=config["PASSWORD"],
+            host=config["HOST"],
+            port=config["PORT"],
+            **{"connect_timeout": CONNECT_TIMEOUT_S, **config.get("OPTIONS", {})},
+        ).close()
+    except psycopg2.Error as error:
+        return " ".join(str(error).split())
+    return ""
+
+
+def port_complaint(bind: str, port: int) -> str:
+    """Why nobody can listen on that address and port, such as `is taken`; empty when one can."""
     family = socket.AF_INET6 if ":" in bind else socket.AF_INET
     with socket.socket(family) as probe:
         # As the servers do: a port whose old connections only linger is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((bind, port))
-        except OSError:
-            return True
-    return False
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return "is taken"
+            return f"cannot be used: {error.strerror}"
+    return ""
 
 
 def free_port(bind: str = "127.0.0.1") -> int:

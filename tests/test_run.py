@@ -1,7 +1,6 @@
 """What `run.py` does before Django: it runs in a copy of the project with one tiny package."""
 
 import ast
-import ctypes
 import hashlib
 import importlib.util
 import os
@@ -16,9 +15,9 @@ from types import ModuleType
 
 import pytest
 
+from tests.permissions import bound_by_permissions
+
 PROJECT = Path(__file__).resolve().parent.parent
-PR_CAPBSET_DROP = 24
-CAP_DAC_OVERRIDE = 1
 NOBODY_LISTENS = "http://127.0.0.1:9/"
 PREPARING = "preparing .venv"
 
@@ -92,15 +91,6 @@ def wait_for(path: Path, child: "subprocess.Popen[str]") -> None:
         time.sleep(0.01)
 
 
-_libc = ctypes.CDLL(None)
-
-
-def bound_by_permissions() -> None:
-    """Let file permissions bind a process of root too."""
-    if os.geteuid() == 0 and sys.platform.startswith("linux"):
-        _libc.prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
-
-
 @pytest.fixture
 def copy(tmp_path: Path) -> Copy:
     return Copy(tmp_path / "project")
@@ -164,6 +154,19 @@ def test_another_python_is_told_which_one_is_needed(
     line = module.unsupported((*version, "final", 0), "linux")
     assert "needs Python 3.11" in line
     assert ".".join(str(part) for part in version) in line
+
+
+def test_another_python_ends_the_start_in_one_line(copy: Copy) -> None:
+    (copy.folder / "older").mkdir()
+    (copy.folder / "older" / "sitecustomize.py").write_text(
+        "import sys\nsys.version_info = (3, 10, 14, 'final', 0)\n"
+    )
+    done = copy.run("demo", PYTHONPATH=str(copy.folder / "older"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "run.py: MTS needs Python 3.11, and this is 3.10.14: start it with python3.11 run.py\n"
+    )
+    assert not copy.environment.exists()
 
 
 def test_python_3_11_is_supported_but_not_on_windows(module: ModuleType) -> None:

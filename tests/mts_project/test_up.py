@@ -16,6 +16,7 @@ import pytest
 from mts_project.environment import ConfigurationError
 from mts_project.launch import plan
 from mts_project.processes import GROUPS, QUEUES, SERVICES, free_port, parse_only
+from tests.permissions import bound_by_permissions
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -31,6 +32,7 @@ def run_up(*arguments: str, data: Path, seconds: float = 60, **environment: str)
         text=True,
         timeout=seconds,
         check=False,
+        preexec_fn=bound_by_permissions,
     )
 
 
@@ -38,6 +40,7 @@ def assert_refused(result: subprocess.CompletedProcess[str], *words: str) -> Non
     lines = result.stderr.strip().splitlines()
     assert result.returncode == 2, result.stderr
     assert len(lines) == 1, result.stderr
+    assert result.stdout == ""
     for word in words:
         assert word in lines[0]
 
@@ -63,6 +66,8 @@ def test_an_unknown_word_of_only_is_named(text: str) -> None:
     ("arguments", "word"),
     [
         (["--only", "nothing"], "'nothing'"),
+        (["--only", ""], "--only"),
+        (["--verbosity", "9"], "--verbosity"),
         (["--port", "http"], "--port"),
         (["--port", "70000"], "--port"),
         (["--speed", "5"], "--speed needs --demo"),
@@ -70,9 +75,14 @@ def test_an_unknown_word_of_only_is_named(text: str) -> None:
         (["--demo", "--speed", "0"], "--speed"),
         (["--demo", "--speed", "fast"], "'fast'"),
         (["--demo", "--speed", "nan"], "--speed"),
+        (["--demo", "--speed", ""], "--speed"),
         (["--demo", "--seed", "1.5"], "--seed"),
+        (["--demo", "--seed", "x"], "--seed"),
+        (["--demo", "--for", "nan"], "--for"),
         (["--demo", "--for", "-3"], "--for"),
         (["--demo", "--start", "soon"], "'soon'"),
+        (["--demo", "--start", "0001-01-01T00:00+10:00"], "--start"),
+        (["--demo", "--start", "1800-01-01"], "between 2000 and 2100"),
         (["--demo", "--replay", "/no/such/folder"], "/no/such/folder"),
         (["--nonsense"], "--nonsense"),
     ],
@@ -103,6 +113,29 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_an_address_of_another_machine_is_not_called_taken(tmp_path: Path) -> None:
+    result = run_up("--port", "8000", data=tmp_path / "data", MTS_BIND="192.0.2.1")
+    assert_refused(result, "192.0.2.1", "cannot be used", "MTS_BIND")
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("REDIS_URL", "redis://127.0.0.1:9", "no Redis server"),
+        ("DATABASE_URL", "postgresql://127.0.0.1:9/mts", "refused"),
+        ("ENABLED_STRATEGIES", "mean_reversion,astrology", "'astrology'"),
+        ("MTS_CLOCK_SPEED", "abc", "'abc'"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_named_before_anything_starts(
+    name: str, value: str, word: str, tmp_path: Path
+) -> None:
+    result = run_up("--port", str(free_port()), data=tmp_path / "data", **{name: value})
+    assert_refused(result, name, word)
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_speed_above_1_against_a_real_provider_is_refused(tmp_path: Path) -> None:
     result = run_up(
         "--port",
@@ -121,47 +154,65 @@ def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     assert_refused(result, str(tmp_path / "file"))
 
 
-def candle_file(folder: Path, text: str) -> None:
-    with gzip.open(folder / "bitcoin_1h.csv.gz", "wt") as stream:
-        stream.write(text)
+@pytest.mark.parametrize("mode", [0o555, 0o000], ids=["read-only", "closed"])
+@pytest.mark.parametrize("arguments", [["--demo"], ["--only", "beat"]], ids=["demo", "up"])
+def test_a_data_folder_in_a_folder_of_others_is_named(
+    arguments: list[str], mode: int, tmp_path: Path
+) -> None:
+    others = tmp_path / "others"
+    others.mkdir(mode=mode)
+    result = run_up(*arguments, "--port", str(free_port()), data=others / "data")
+    assert_refused(result, f"MTS_DATA_DIR {others / 'data'} cannot be written")
+
+
+HEADER = "open_time,open,high,low,close,volume\n"
+CANDLES = HEADER + "".join(
+    f"2021-04-{day:02}T{hour:02}:00:00Z,100,101,99,100,5\n"
+    for day in range(5, 8)
+    for hour in range(24)
+)
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "arguments", "words"),
     [
-        ("", ["bitcoin_1h.csv.gz", "no candle"]),
-        ("open_time,open,high,low,close,volume\n", ["bitcoin_1h.csv.gz", "no candle"]),
-        ("a,b\n1,2\n", ["bitcoin_1h.csv.gz", "open_time"]),
-        ("open_time,open,high,low,close,volume\nsoon,1,1,1,1,1\n", ["line 2", "soon"]),
+        ("", [], ["bitcoin_1h.csv.gz", "is empty"]),
+        (HEADER, [], ["bitcoin_1h.csv.gz", "no rows"]),
+        ("a,b\n1,2\n", [], ["bitcoin_1h.csv.gz", "line 1", "open_time"]),
+        (CANDLES + "soon,1,1,1,1,1\n", [], ["line 74", "soon"]),
+        (CANDLES, [], ["--start", "2021-04-05", "2021-04-08"]),
+        (CANDLES, ["--start", "2021-04-09"], ["--start", "2021-04-05", "2021-04-08"]),
+        (CANDLES, ["--start", "2021-04-07", "--for", "60"], ["--for", "24 s after the start"]),
     ],
 )
-def test_a_broken_replay_file_is_named(
-    text: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_replay_that_cannot_be_is_named(
+    text: str,
+    arguments: list[str],
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MTS_DATA_DIR", str(tmp_path / "data"))
-    candle_file(tmp_path, text)
+    (tmp_path / "bitcoin_1h.csv.gz").write_bytes(gzip.compress(text.encode()))
     with pytest.raises(ConfigurationError) as caught:
-        plan(["--demo", "--replay", str(tmp_path), "--port", str(free_port())])
+        plan(["--demo", "--replay", str(tmp_path), "--port", str(free_port()), *arguments])
     for word in words:
         assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert not (tmp_path / "data").exists()
 
 
-def test_what_only_the_sandbox_notices_ends_the_start_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_broken_replay_row_ends_the_start_before_any_process(tmp_path: Path) -> None:
     history = tmp_path / "history"
     history.mkdir()
-    candle_file(
-        history,
-        "open_time,open,high,low,close,volume\n"
-        "2021-04-05T00:00:00Z,100,101,99,100,5\n"
-        "2021-04-05T01:00:00Z,100,nonsense,99,100,5\n",
-    )
+    broken = CANDLES.replace("T01:00:00Z,100,101", "T01:00:00Z,100,nonsense")
+    (history / "bitcoin_1h.csv").write_text(broken)
     result = run_up(
-        *("--demo", "--replay", str(history), "--start", "2021-04-05T01:00"),
+        *("--demo", "--replay", str(history), "--start", "2021-04-06"),
         *("--port", str(free_port())),
         data=tmp_path / "data",
     )
-    assert_refused(result, "bitcoin_1h.csv.gz", "3")
+    assert_refused(result, "bitcoin_1h.csv, line 3", "'nonsense' is not a number")
     assert not (tmp_path / "data").exists()
 
 
