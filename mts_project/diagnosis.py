@@ -17,7 +17,8 @@ from django.db.migrations.executor import MigrationExecutor
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
-from mts_project.environment import ConfigurationError
+from mts_project.environment import ConfigurationError, is_writable
+from mts_project.launch import check_strategies
 from mts_project.processes import redis_answers, redis_binary
 
 CONNECT_TIMEOUT_S = 5.0
@@ -62,7 +63,8 @@ def provider_checks() -> list[Callable[[], Finding]]:
 
 
 def _configuration() -> Finding:
-    # A wrong value would have ended the process before this line.
+    # Any other wrong value would have ended the process before this line.
+    check_strategies(settings.ENV)
     where = settings.BASE_DIR / ".env"
     source = f"{where} and the environment" if where.exists() else "the environment (no .env)"
     return Finding(name="configuration", state="ok", detail=f"from {source}")
@@ -70,16 +72,15 @@ def _configuration() -> Finding:
 
 def _data_folder() -> Finding:
     folder: Path = settings.DATA_DIR
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
-        note = "" if existing == folder else " (made at the first start)"
+    if is_writable(folder):
+        note = "" if folder.exists() else " (made at the first start)"
         return Finding(name="data folder", state="ok", detail=f"{folder}{note}")
     return Finding(name="data folder", state="failed", detail=f"{folder} cannot be written")
 
 
 def _database() -> Finding:
     name = "database"
-    if connection.vendor == "sqlite" and not Path(connection.settings_dict["NAME"]).exists():
+    if connection.vendor == "sqlite" and not os.path.exists(connection.settings_dict["NAME"]):
         return Finding(name=name, state="ok", detail="SQLite, made at the first start")
     try:
         executor = MigrationExecutor(connection)

@@ -17,6 +17,7 @@ from django.core.management import call_command
 
 from mts_project.diagnosis import diagnose
 from mts_project.processes import free_port
+from tests.permissions import bound_by_permissions
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -78,20 +79,51 @@ def test_a_provider_that_is_no_candle_source_is_only_a_warning(settings) -> None
     assert (states["binance"], states["bybit"]) == ("failed", "warning")
 
 
-def test_it_changes_nothing_and_shows_no_key(tmp_path: Path) -> None:
+def run_check(*arguments: str, data: Path, **others: str) -> subprocess.CompletedProcess[str]:
     environ = {name: value for name, value in os.environ.items() if name != "SECRET_KEY"}
-    environ.update(DATABASE_URL="", REDIS_URL="", MTS_DATA_DIR=str(tmp_path / "data"))
-    environ["FRED_API_KEY"] = "0123456789abcdef0123456789abcdef"
-    result = subprocess.run(
-        [sys.executable, "manage.py", "diagnose"],
+    environ.update(DATABASE_URL="", REDIS_URL="", MTS_DATA_DIR=str(data), **others)
+    return subprocess.run(
+        [sys.executable, "manage.py", "diagnose", *arguments],
         cwd=PROJECT,
         env=environ,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
+        preexec_fn=bound_by_permissions,
     )
+
+
+def test_it_changes_nothing_and_shows_no_key(tmp_path: Path) -> None:
+    key = "0123456789abcdef0123456789abcdef"
+    result = run_check(data=tmp_path / "data", FRED_API_KEY=key)
     assert result.returncode == 1, result.stderr
     assert "fred" in result.stdout
-    assert environ["FRED_API_KEY"] not in result.stdout + result.stderr
+    assert key not in result.stdout + result.stderr
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "word"),
+    [
+        (["--everything"], {}, "--everything"),
+        ([], {"MTS_CLOCK_SPEED": "abc"}, "MTS_CLOCK_SPEED"),
+        ([], {"ENABLED_STRATEGIES": "astrology"}, "'astrology'"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_exit_code_2(
+    arguments: list[str], environ: dict[str, str], word: str, tmp_path: Path
+) -> None:
+    result = run_check(*arguments, data=tmp_path / "data", **environ)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert word in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_data_folder_in_a_closed_folder_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o000)
+    result = run_check("--json", data=tmp_path / "closed" / "data")
+    assert result.returncode == 1, result.stderr
+    findings = {finding["name"]: finding for finding in json.loads(result.stdout)}
+    assert findings["data folder"]["state"] == "failed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from argparse import SUPPRESS
 from dataclasses import asdict
 from typing import Any
 
@@ -25,6 +26,10 @@ class Command(BaseCommand):
         "Example: manage.py diagnose --json"
     )
     requires_system_checks = []
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """Wrong arguments end in one line, so nothing is said about the usage."""
+        return super().create_parser(prog_name, subcommand, usage=SUPPRESS, **kwargs)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Only the form of the answer."""
