@@ -1,8 +1,8 @@
 """Runs the loopback world: `python -m sandbox --port 8900 --seed 7 --speed 3600`.
 
 With `--check` it only says, as one JSON object, where market time would start and, for a replay,
-where the history ends. Exit codes: 0 after that, SIGTERM or Ctrl-C; 2 with one line on stderr for
-arguments, a replay folder or a port that cannot be used.
+where the history ends and what of it the exchanges list. Exit codes: 0 after that, SIGTERM or
+Ctrl-C; 2 with one line on stderr for arguments, a replay folder or a port that cannot be used.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import uvloop
 
 from sandbox.bars import HOUR_MS
 from sandbox.clock import MarketClock
+from sandbox.instruments import listing_of
 from sandbox.replay import History, ReplayError, read_history
 from sandbox.server import Sandbox
 from sandbox.world import World
@@ -70,7 +71,7 @@ def main() -> int:
         history = read_history(args.replay) if args.replay else None
         start_ms = _start_ms(args.start, history, int(wall_ms))
         if args.check:
-            print(json.dumps(_span(start_ms, history)))
+            print(json.dumps(_outlook(start_ms, history)))
             return 0
         listener = socket.create_server((HOST, args.port))
     except ReplayError as error:
@@ -128,9 +129,16 @@ def _start_ms(wanted: datetime | None, history: History | None, wall_ms: int) ->
     return start_ms
 
 
-def _span(start_ms: int, history: History | None) -> dict[str, str | None]:
-    end = None if history is None else _iso(history.hours()[1] * HOUR_MS)
-    return {"start": _iso(start_ms), "end": end}
+def _outlook(start_ms: int, history: History | None) -> dict[str, object]:
+    """What `--check` says; without a history there is no end and every listing."""
+    if history is None:
+        return {"start": _iso(start_ms)}
+    symbols = [listing_of(coin).symbol for coin in history.bars]
+    return {
+        "start": _iso(start_ms),
+        "end": _iso(history.hours()[1] * HOUR_MS),
+        "symbols": sorted(symbol for symbol in symbols if symbol),
+    }
 
 
 def _iso(moment_ms: int) -> str:
