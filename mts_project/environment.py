@@ -179,6 +179,14 @@ def is_writable(folder: Path) -> bool:
     return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
 
 
+def make_folder(folder: Path, *, mode: int = 0o777) -> None:
+    """Make a folder below the data folder unless it is there. Raises ConfigurationError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=mode)
+    except OSError as error:
+        raise ConfigurationError(f"{folder} cannot be made: {error.strerror}") from None
+
+
 def secret_key_at(path: Path) -> str:
     """The secret key stored at `path` (mode 0600), made there on first use.
 

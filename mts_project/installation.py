@@ -21,7 +21,7 @@ from django.db import DatabaseError, close_old_connections, connection
 from collectors import clock
 from mts_project import pipeline
 from mts_project.celery import app
-from mts_project.environment import ConfigurationError, private_socket
+from mts_project.environment import ConfigurationError, make_folder, private_socket
 from mts_project.launch import BASE_DIR, DemoWorld, Launch
 from mts_project.liveview import Screen
 from mts_project.login import ensure_login
@@ -43,7 +43,8 @@ TEND_EVERY_S = 0.1
 READY_TIMEOUT_S = 20.0
 SANDBOX_TIMEOUT_S = 30.0
 # The processes of a demo come up, and fetch their history, before market time reaches its start.
-# How long that takes on this machine follows from how long this process took to come so far.
+# How long that takes on this machine follows from how long this process took to come so far,
+# without the reading of a replayed history.
 WARM_UP_RATIO = 2.5
 SHORTEST_WARM_UP = timedelta(seconds=8)
 LONGEST_WARM_UP = timedelta(seconds=30)
@@ -66,9 +67,9 @@ class Installation:
         self._screen = screen
         self._is_stopping = False
         self._may_break_off = False
-        self._supervisor = Supervisor(
-            log_dir=settings.DATA_DIR / "logs", cwd=BASE_DIR, say=screen.say
-        )
+        log_dir = settings.DATA_DIR / "logs"
+        make_folder(log_dir)
+        self._supervisor = Supervisor(log_dir=log_dir, cwd=BASE_DIR, say=screen.say)
 
     def run(self) -> int:
         """Everything, in order. Returns the exit code: 0, 1 (a demo that failed), 2 or 130."""
@@ -84,7 +85,7 @@ class Installation:
                 raise StopRequested
             self._announce(password)
         except StopRequested:
-            self._supervisor.stop()
+            self._stop()
             return INTERRUPTED
         except (ConfigurationError, StartError) as error:
             return self._give_up(error)
@@ -113,7 +114,7 @@ class Installation:
     def _start_processes(self) -> None:
         demo, ports = self._asked.demo, self._asked.ports
         if demo is not None:
-            anchor = start_clock(demo, began_at=self._asked.began_at)
+            anchor = start_clock(demo, began_at=self._asked.checked_at)
             self._start(
                 sandbox_spec(
                     port=ports.sandbox,
@@ -181,7 +182,7 @@ class Installation:
         finally:
             watchdog.close()
             self._screen.say("stopping")
-            self._supervisor.stop()
+            self._stop()
         return take_summary(
             began_at=self._asked.began_at,
             market_start=demo.start,
@@ -209,17 +210,21 @@ class Installation:
 
     def _give_up(self, error: Exception) -> int:
         """Bad input or a process that cannot start: one line, and no new folder is left."""
-        self._supervisor.stop()
+        self._stop()
         connection.close()
         demo = self._asked.demo
         if demo is not None:
-            # The socket of the private Redis may lie outside of the folder.
-            for folder in (private_socket(demo.folder).parent, demo.folder):
-                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(demo.folder, ignore_errors=True)
             with suppress(OSError):
                 demo.folder.parent.rmdir()
         print(f"up: {error}", file=sys.stderr)
         return 2
+
+    def _stop(self) -> None:
+        self._supervisor.stop()
+        # The folder of the private Redis' socket, where it had to lie outside of the data folder.
+        with suppress(OSError):
+            private_socket(settings.DATA_DIR).parent.rmdir()
 
     def _start(self, spec: ProcessSpec, *, ready_within_s: float | None = None) -> None:
         pid = self._supervisor.start(spec)
@@ -276,7 +281,7 @@ def start_clock(demo: DemoWorld, *, began_at: datetime) -> datetime:
     """Let market time run, in this process and in all that are started from now on.
 
     Returns the anchor, the wall moment at which it is the demo's start. `began_at` is when this
-    process began (wall time).
+    process began to make it run (wall time).
     """
     warm_up = (clock.wall_now() - began_at) * WARM_UP_RATIO
     anchor = clock.wall_now() + min(max(warm_up, SHORTEST_WARM_UP), LONGEST_WARM_UP)

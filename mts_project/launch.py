@@ -58,12 +58,16 @@ class DemoWorld:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """One checked start: which processes, where, and for a demo in which world."""
+    """One checked start: which processes, where, and for a demo in which world.
+
+    `began_at` and `checked_at` are the wall times before and after the checks.
+    """
 
     names: tuple[str, ...]
     ports: Ports
     demo: DemoWorld | None
     began_at: datetime
+    checked_at: datetime
 
 
 _current: Launch | None = None
@@ -147,7 +151,9 @@ def plan(arguments: Sequence[str]) -> Launch:
     elif not is_writable(folder):
         raise ConfigurationError(f"MTS_DATA_DIR {folder} cannot be written")
     os.environ.update(environ)
-    return Launch(names=names, ports=ports, demo=world, began_at=began_at)
+    return Launch(
+        names=names, ports=ports, demo=world, began_at=began_at, checked_at=datetime.now(UTC)
+    )
 
 
 def check_strategies(environment: Environment) -> None:
@@ -196,7 +202,7 @@ def _demo_world(given: argparse.Namespace) -> DemoWorld:
     return replace(world, start=start)
 
 
-def _ask_sandbox(replay: Path | None, start: datetime | None) -> tuple[datetime, datetime | None]:
+def _ask_sandbox(replay: Path | None, wanted: datetime | None) -> tuple[datetime, datetime | None]:
     """Where the sandbox would start its market time, and where a replayed history ends.
 
     Only the sandbox can read a replay folder, so it is asked now, long before it is started.
@@ -204,14 +210,18 @@ def _ask_sandbox(replay: Path | None, start: datetime | None) -> tuple[datetime,
     """
     command = [sys.executable, "-m", "sandbox", "--check"]
     command += [] if replay is None else ["--replay", str(replay)]
-    command += [] if start is None else ["--start", start.isoformat()]
+    command += [] if wanted is None else ["--start", wanted.isoformat()]
     done = subprocess.run(command, cwd=BASE_DIR, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ConfigurationError(lines[-1].removeprefix("sandbox: "))
     answer = json.loads(done.stdout)
-    end = answer["end"]
-    return datetime.fromisoformat(answer["start"]), end and datetime.fromisoformat(end)
+    start = datetime.fromisoformat(answer["start"])
+    if replay is None:
+        return start, None
+    if not answer["symbols"]:
+        raise ConfigurationError(f"--replay: {replay} holds no coin that the exchanges list")
+    return start, datetime.fromisoformat(answer["end"])
 
 
 def _or(given: str | None, default: object) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg2
 import redis
 
-from mts_project.environment import ConfigurationError, parse_database_url
+from mts_project.environment import ConfigurationError, make_folder, parse_database_url
 from mts_project.supervisor import ProcessSpec
 
 QUEUES = ("collect", "signals", "trading", "alerts", "backtests")
@@ -68,7 +68,7 @@ class Ports:
 def redis_spec(socket_path: Path, *, append_dir: Path) -> ProcessSpec:
     """The private Redis-protocol server: a unix socket that only this user can open."""
     for folder in (socket_path.parent, append_dir):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder, mode=0o700)
         if folder.stat().st_uid != os.getuid():
             raise ConfigurationError(f"{folder} belongs to another user")
         folder.chmod(0o700)

@@ -202,6 +202,23 @@ def test_a_replay_that_cannot_be_is_named(
     assert not (tmp_path / "data").exists()
 
 
+def test_a_replay_without_a_known_instrument_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MTS_DATA_DIR", str(tmp_path / "data"))
+    (tmp_path / "no-such-coin_1h.csv").write_text(CANDLES)
+    with pytest.raises(ConfigurationError, match="holds no coin that the exchanges list"):
+        plan(["--demo", "--replay", str(tmp_path), "--start", "2021-04-06"])
+
+
+@pytest.mark.parametrize("name", ["logs", "redis"])
+def test_a_file_in_place_of_a_folder_is_named(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("mine")
+    result = run_up("--port", str(free_port()), "--only", "web", data=tmp_path)
+    assert_refused(result, f"{tmp_path / name} cannot be made")
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_a_broken_replay_row_ends_the_start_before_any_process(tmp_path: Path) -> None:
     history = tmp_path / "history"
     history.mkdir()
