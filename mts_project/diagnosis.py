@@ -38,6 +38,8 @@ class Finding:
 def diagnose() -> list[Finding]:
     """Run all checks, those over the network in parallel; at most about ten seconds."""
     local = [_configuration(), _data_folder(), _database(), _redis()]
+    if not settings.ENV.fred_api_key:
+        local.append(_no_fred_key())
     checks = provider_checks()
     with ThreadPoolExecutor(max_workers=len(checks)) as pool:
         remote = list(pool.map(lambda check: check(), checks))
@@ -45,7 +47,10 @@ def diagnose() -> list[Finding]:
 
 
 def provider_checks() -> list[Callable[[], Finding]]:
-    """One check per provider address; an exchange that is no candle source is not needed."""
+    """One check per provider address that can be asked; each takes at most about ten seconds.
+
+    An exchange that is no candle source is not needed, and only a warning.
+    """
     urls, env = settings.PROVIDER_URLS, settings.ENV
     header = {"pro": "x-cg-pro-api-key", "demo": "x-cg-demo-api-key"}.get(env.coingecko_plan)
     headers = {header: env.coingecko_api_key} if header else {}
@@ -57,9 +62,22 @@ def provider_checks() -> list[Callable[[], Finding]]:
         partial(_websocket, "bybit", f"{urls['BYBIT_WS_URL']}/linear"),
     ]
     if not env.fred_api_key:
-        return [*checks, _no_fred_key]
+        return checks
     query = {"series_id": MACRO_SERIES, "api_key": env.fred_api_key, "file_type": "json"}
     return [*checks, partial(_http, "fred", f"{urls['FRED_BASE_URL']}/series", query=query)]
+
+
+def missing_keys() -> list[str]:
+    """What does not happen for want of a key, or for want of code, one line each."""
+    env = settings.ENV
+    lines = [
+        f"{name} is set, but this version does nothing with it yet" for name in env.not_used_yet
+    ]
+    if not env.fred_api_key:
+        lines.append("FRED_API_KEY is not set: no macro series is collected")
+    if env.coingecko_plan != "none" and not env.coingecko_api_key:
+        lines.append(f"COINGECKO_API_KEY is not set for plan {env.coingecko_plan}")
+    return lines
 
 
 def _configuration() -> Finding:

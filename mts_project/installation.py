@@ -8,9 +8,10 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from threading import Thread
 from types import FrameType
 
 from django.conf import settings
@@ -21,6 +22,7 @@ from django.db import DatabaseError, close_old_connections, connection
 from collectors import clock
 from mts_project import pipeline
 from mts_project.celery import app
+from mts_project.diagnosis import Finding, missing_keys, provider_checks
 from mts_project.environment import ConfigurationError, make_folder, private_socket
 from mts_project.launch import BASE_DIR, DemoWorld, Launch
 from mts_project.liveview import Screen
@@ -162,6 +164,15 @@ class Installation:
             self._screen.say("nobody can log in yet: manage.py createsuperuser")
         for name in missing_keys():
             self._screen.say(f"{name}; the rest runs")
+        if demo is None and COLLECTING & set(self._asked.names):
+            for check in provider_checks():
+                # They wait for the network, and nothing waits for them: not even the end.
+                Thread(target=self._name_unreachable, args=(check,), daemon=True).start()
+
+    def _name_unreachable(self, check: Callable[[], Finding]) -> None:
+        finding = check()
+        if finding.state != "ok":
+            self._screen.say(f"{finding.name}: {finding.detail}; the rest runs")
 
     def _watch(self) -> Summary | None:
         """Until the end; a demo's summary is taken when every process is down."""
@@ -296,19 +307,6 @@ def _end_of(demo: DemoWorld) -> datetime | None:
     if demo.seconds is None:
         return None
     return clock.current().wall(demo.start) + timedelta(seconds=demo.seconds)
-
-
-def missing_keys() -> list[str]:
-    """What does not happen for want of a key, or for want of code, one line each."""
-    env = settings.ENV
-    lines = [
-        f"{name} is set, but this version does nothing with it yet" for name in env.not_used_yet
-    ]
-    if not env.fred_api_key:
-        lines.append("FRED_API_KEY is not set: no macro series is collected")
-    if env.coingecko_plan != "none" and not env.coingecko_api_key:
-        lines.append(f"COINGECKO_API_KEY is not set for plan {env.coingecko_plan}")
-    return lines
 
 
 def _demo_login() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from mts_project.environment import ConfigurationError
+from mts_project.environment import PROVIDER_URLS, ConfigurationError
 from mts_project.launch import plan
 from mts_project.processes import GROUPS, QUEUES, SERVICES, free_port, parse_only
 from tests.permissions import bound_by_permissions
@@ -257,6 +257,35 @@ def test_ctrl_c_ends_everything_quickly_and_quietly(tmp_path: Path) -> None:
     assert "Traceback" not in output
     assert len(pids) == 3
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_an_unreachable_provider_is_named_and_the_rest_runs(tmp_path: Path) -> None:
+    urls = {name: f"{url.split(':')[0]}://127.0.0.1:9/x" for name, url in PROVIDER_URLS.items()}
+    environ = {**os.environ, "DATABASE_URL": "", "REDIS_URL": "", "MTS_DATA_DIR": str(tmp_path)}
+    program = subprocess.Popen(
+        [sys.executable, "manage.py", "up", "--only", "worker:collect"],
+        cwd=PROJECT,
+        env=environ | urls,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    named: set[str] = set()
+    try:
+        assert program.stdout is not None
+        for line in program.stdout:
+            if " unreachable: " in line:
+                assert "the rest runs" in line
+                named.add(line.split(":")[0])
+            if len(named) == 5:
+                break
+        program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=20)
+    finally:
+        program.kill()
+        program.wait()
+    assert named == {"coingecko", "binance", "binance stream", "bybit", "bybit stream"}
+    assert (program.returncode, errors) == (0, "")
 
 
 def started_pids(program: subprocess.Popen[str], last: str) -> list[int]:
