@@ -164,7 +164,7 @@ class Installation:
             self._screen.say("nobody can log in yet: manage.py createsuperuser")
         for name in missing_keys():
             self._screen.say(f"{name}; the rest runs")
-        if demo is None and COLLECTING & set(self._asked.names):
+        if demo is None and {*COLLECTING, "stream"} & set(self._asked.names):
             for check in provider_checks():
                 # They wait for the network, and nothing waits for them: not even the end.
                 Thread(target=self._name_unreachable, args=(check,), daemon=True).start()
