@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
 from django.db import transaction
-from django.db.models import F, Q
-from django.db.models.functions import Now
 
 from collectors import clock
 from collectors.marketdata import duration
 from collectors.models import Instrument
-from collectors.selectors import strategy_instruments
+from collectors.selectors import candle_matrix, strategy_instruments
 from signals import events, publication, selectors
 from signals.aggregation import aggregate
-from signals.forecasts import Forecast, forecasts_of_row
+from signals.forecasts import Forecast, Stance, forecasts_of_row, withdrawal
 from signals.models import BarRun, RunState, Signal
 from signals.registry import CONSENSUS
 from signals.selectors import Member
+from signals.services.leases import held, lease_kept, take_lease
 from signals.strategy import Analysis, Market, run_pinned
 
 log = structlog.get_logger(__name__)
 
-LEASE = timedelta(seconds=30)
 PATIENCE = timedelta(seconds=30)  # of market time, after the close
 BARS_PER_CALL = 96
+NOT_ENABLED = "not enabled"
+NONE_ENABLED = "no strategy is enabled"
+NOT_OFFERED = "the instrument is not offered to strategies"
 
 
 class LeaseLost(Exception):
@@ -45,7 +44,8 @@ class _Batch:
     analyses: Mapping[str, Analysis]  # the strategies and, if any, the consensus
     weights: Mapping[str, float]
     revisions: Mapping[str, int]
-    failures: Mapping[str, str]
+    members: frozenset[str]  # who should have run, also when it raised
+    failures: Mapping[str, str]  # who raised or was refused, and why
 
 
 def run_due_bars(*, timeframe: str) -> list[BarRun]:
@@ -65,11 +65,12 @@ def run_due_bars(*, timeframe: str) -> list[BarRun]:
     batch: _Batch | None = None
     finished: list[BarRun] = []
     for index, (bar, is_complete) in enumerate(ready):
-        run = _lease(timeframe, bar)
+        run = take_lease(timeframe=timeframe, bar=bar)
         if run is None:
             break
         if batch is None:
-            batch = _compute(instruments, members, refused, timeframe, bar, ready[-1][0])
+            with lease_kept(run):
+                batch = _compute(instruments, members, refused, timeframe, bar, ready[-1][0])
         run.is_complete = is_complete
         try:
             _finish(run, batch, row=index + 1, instruments=instruments)
@@ -101,23 +102,6 @@ def _ready_bars(
     return ready
 
 
-def _lease(timeframe: str, bar: datetime) -> BarRun | None:
-    """Take the bar's run for LEASE of database time; None while somebody else holds it."""
-    BarRun.objects.bulk_create(
-        [BarRun(timeframe=timeframe, bar_open_time=bar, started_at=clock.wall_now())],
-        ignore_conflicts=True,
-    )
-    owner = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
-    taken = (
-        BarRun.objects.filter(timeframe=timeframe, bar_open_time=bar, state=RunState.RUNNING)
-        .filter(Q(leased_until__isnull=True) | Q(leased_until__lt=Now()))
-        .update(owner=owner, attempt=F("attempt") + 1, leased_until=Now() + LEASE)
-    )
-    if not taken:
-        return None
-    return BarRun.objects.filter(timeframe=timeframe, bar_open_time=bar, owner=owner).first()
-
-
 def _compute(
     instruments: Sequence[Instrument],
     members: Mapping[str, Member],
@@ -134,7 +118,14 @@ def _compute(
     step = duration(timeframe)
     failures = dict(refused)
     if not members or not instruments:
-        return _Batch(market=None, analyses={}, weights={}, revisions={}, failures=failures)
+        return _Batch(
+            market=None,
+            analyses={},
+            weights={},
+            revisions={},
+            members=frozenset(members),
+            failures=failures,
+        )
     history = selectors.load_history(
         coin_ids=[instrument.coin_id for instrument in instruments],
         members=members,
@@ -158,24 +149,32 @@ def _compute(
         analyses=analyses,
         weights=weights,
         revisions=history.revisions,
+        members=frozenset(members),
         failures=failures,
     )
 
 
 def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instrument]) -> None:
     """Write the run's signals and its end in one transaction. Raises LeaseLost."""
+    said = selectors.last_said(timeframe=run.timeframe, before=run.bar_open_time)
     forecasts: list[Forecast] = []
-    context = {}
     if batch.market is not None:
         forecasts = forecasts_of_row(
             analyses=batch.analyses,
             weights=batch.weights,
             market=batch.market,
             row=row,
-            changed_only=True,
+            last_said={
+                (signal.strategy, signal.instrument.coin_id): Stance(
+                    direction=signal.direction, stop_loss=signal.stop_loss
+                )
+                for signal in said
+            },
         )
-        context = selectors.market_context(batch.market, batch.analyses, row)
     by_coin = {instrument.coin_id: instrument for instrument in instruments}
+    forecasts += _withdrawals(run, batch, said, offered=by_coin.keys())
+    by_coin |= {signal.instrument.coin_id: signal.instrument for signal in said}
+    context = selectors.market_context(batch.market, batch.analyses, row)
     signals = [_signal(forecast, by_coin[forecast.coin_id], run) for forecast in forecasts]
     run.state = RunState.DONE
     run.revisions = dict(batch.revisions)
@@ -183,9 +182,7 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
     run.signal_count = len(signals)
     run.finished_at = clock.wall_now()
     with transaction.atomic():
-        written = BarRun.objects.filter(
-            pk=run.pk, attempt=run.attempt, state=RunState.RUNNING
-        ).update(
+        written = held(run).update(
             state=run.state,
             is_complete=run.is_complete,
             revisions=run.revisions,
@@ -209,6 +206,48 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
         )
         transaction.on_commit(finished, robust=True)
         transaction.on_commit(partial(publication.publish, stored, context), robust=True)
+
+
+def _withdrawals(
+    run: BarRun, batch: _Batch, said: Sequence[Signal], *, offered: Collection[str]
+) -> list[Forecast]:
+    """Flat for every state that was said and that nobody computes any more."""
+    reasons = {}
+    for signal in said:
+        reason = _why_withdrawn(batch, signal, offered)
+        if signal.direction and reason:
+            reasons[signal.strategy, signal.instrument.coin_id] = reason
+    if not reasons:
+        return []
+    candles = candle_matrix(
+        coin_ids=sorted({coin_id for _, coin_id in reasons}),
+        timeframe=run.timeframe,
+        start=run.bar_open_time,
+        end=run.bar_open_time + duration(run.timeframe),
+    )
+    closes = dict(zip(candles.coin_ids, candles.close[0].tolist(), strict=True))
+    return [
+        withdrawal(
+            strategy=strategy,
+            coin_id=coin_id,
+            timeframe=run.timeframe,
+            open_time=run.bar_open_time,
+            price=closes[coin_id],
+            reason=reason,
+        )
+        for (strategy, coin_id), reason in sorted(reasons.items())
+    ]
+
+
+def _why_withdrawn(batch: _Batch, signal: Signal, offered: Collection[str]) -> str:
+    """Why nobody computes the signal's state any more; empty when somebody does, or would have
+    but for having raised at this bar."""
+    if signal.strategy == CONSENSUS:
+        if not batch.members:
+            return NONE_ENABLED
+    elif signal.strategy not in batch.members:
+        return batch.failures.get(signal.strategy, NOT_ENABLED)
+    return "" if signal.instrument.coin_id in offered else NOT_OFFERED
 
 
 def _signal(forecast: Forecast, instrument: Instrument, run: BarRun) -> Signal:
