@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from signals import services
-from signals.models import BarRun, Signal, StrategyConfig
+from signals.models import BarRun, InitialState, Signal, StrategyConfig
 from signals.parameters import ParameterError
 from signals.registry import UnknownStrategy, strategy_type
 
@@ -41,6 +41,13 @@ class SignalAdmin(RecordAdmin):
     search_fields = ["strategy", "instrument__coin_id", "instrument__symbol"]
     list_select_related = ["instrument"]
     date_hierarchy = "at"
+
+
+@admin.register(InitialState)
+class InitialStateAdmin(RecordAdmin):
+    list_display = ["strategy", "instrument", "timeframe", "bar_open_time", "direction"]
+    list_filter = ["strategy", "direction", "timeframe"]
+    list_select_related = ["instrument"]
 
 
 @admin.register(BarRun)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+
 from collectors.marketdata import duration, from_ms
 from signals.aggregation import is_resolved, vote_strength
 from signals.registry import CONSENSUS
-from signals.strategy import Analysis, Market
+from signals.strategy import INVALID_BARS_PER_BAR, Analysis, Market
 
 EXPIRY_BARS = 2
 LOW_RISK = 0.001
@@ -60,7 +63,7 @@ class Stance:
     stop_loss: float | None
 
 
-LastSaid = Mapping[tuple[str, str], Stance]  # by strategy and coin id
+LastSaid = Mapping[tuple[str, str], Stance]  # by strategy and coin id, with the states found
 
 
 def risk_level(price: float, stop_loss: float | None, position_size: float | None) -> str:
@@ -85,13 +88,23 @@ def stance_at(analysis: Analysis, row: int, column: int) -> Stance:
     return Stance(direction=direction, stop_loss=stop)
 
 
+def settled_instruments(market: Market) -> frozenset[str]:
+    """The instruments whose history is there, but for what a row may lack (2%): what they are
+    found in is their state, not the want of candles or macro values."""
+    usable = market.valid.copy()
+    for known in market.macro_known.values():
+        usable &= known[:, np.newaxis]
+    enough = (~usable).sum(axis=0) * INVALID_BARS_PER_BAR <= len(usable)
+    return frozenset(itertools.compress(market.instruments, enough))
+
+
 def changed_columns(
     analysis: Analysis, row: int, last_said: Sequence[Stance | None]
 ) -> Iterator[int]:
     """The instruments whose stance at `row` differs from what was last said of them.
 
-    Where nothing was said yet (None) the row before stands in: who begins to listen in the middle
-    of a state hears of the next change.
+    Where that is not known (None) the row before stands in: who begins to listen in the middle of
+    a state hears of the next change.
     """
     for column, said in enumerate(last_said):
         before = stance_at(analysis, row - 1, column) if said is None else said

@@ -17,7 +17,7 @@ from collectors.selectors import candle_matrix, macro_known_at, missing_at, revi
 from signals.aggregation import aggregate
 from signals.certificate import code_hash
 from signals.forecasts import Forecast, forecasts_of_row
-from signals.models import BarRun, RunState, Signal, StrategyConfig
+from signals.models import BarRun, InitialState, RunState, Signal, StrategyConfig
 from signals.parameters import ParameterError
 from signals.registry import CONSENSUS, UnknownStrategy, build_strategy
 from signals.strategy import Analysis, BoolArray, Market, Strategy, history_start, run_pinned
@@ -301,6 +301,12 @@ def last_said(*, timeframe: str, before: datetime) -> list[Signal]:
     )
     newest = first.union(*others, all=True)
     return list(Signal.objects.filter(pk__in=newest).select_related("instrument"))
+
+
+def initial_states(*, timeframe: str, until: datetime) -> list[InitialState]:
+    """How each strategy found each instrument at its first bar, up to and with a bar."""
+    states = InitialState.objects.filter(timeframe=timeframe, bar_open_time__lte=until)
+    return list(states.select_related("instrument"))
 
 
 def signals_of_run(*, timeframe: str, bar_open_time: datetime) -> QuerySet[Signal]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,23 +13,28 @@ from django.db import transaction
 from collectors import clock
 from collectors.marketdata import duration
 from collectors.models import Instrument
-from collectors.selectors import candle_matrix, strategy_instruments
+from collectors.selectors import strategy_instruments
 from signals import events, publication, selectors
 from signals.aggregation import aggregate
-from signals.forecasts import Forecast, Stance, forecasts_of_row, withdrawal
-from signals.models import BarRun, RunState, Signal
+from signals.forecasts import (
+    Forecast,
+    LastSaid,
+    Stance,
+    forecasts_of_row,
+    settled_instruments,
+    stance_at,
+)
+from signals.models import BarRun, InitialState, RunState, Signal
 from signals.registry import CONSENSUS
 from signals.selectors import Member
 from signals.services.leases import held, lease_kept, take_lease
+from signals.services.withdrawals import withdrawals
 from signals.strategy import Analysis, Market, run_pinned
 
 log = structlog.get_logger(__name__)
 
 PATIENCE = timedelta(seconds=30)  # of market time, after the close
 BARS_PER_CALL = 96
-NOT_ENABLED = "not enabled"
-NONE_ENABLED = "no strategy is enabled"
-NOT_OFFERED = "the instrument is not offered to strategies"
 
 
 class LeaseLost(Exception):
@@ -45,6 +50,7 @@ class _Batch:
     weights: Mapping[str, float]
     revisions: Mapping[str, int]
     members: frozenset[str]  # who should have run, also when it raised
+    settled: frozenset[str]  # the coins whose history is there
     failures: Mapping[str, str]  # who raised or was refused, and why
 
 
@@ -124,6 +130,7 @@ def _compute(
             weights={},
             revisions={},
             members=frozenset(members),
+            settled=frozenset(),
             failures=failures,
         )
     history = selectors.load_history(
@@ -150,6 +157,7 @@ def _compute(
         weights=weights,
         revisions=history.revisions,
         members=frozenset(members),
+        settled=settled_instruments(history.market),
         failures=failures,
     )
 
@@ -157,6 +165,9 @@ def _compute(
 def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instrument]) -> None:
     """Write the run's signals and its end in one transaction. Raises LeaseLost."""
     said = selectors.last_said(timeframe=run.timeframe, before=run.bar_open_time)
+    stances = _stances(
+        selectors.initial_states(timeframe=run.timeframe, until=run.bar_open_time), said
+    )
     forecasts: list[Forecast] = []
     if batch.market is not None:
         forecasts = forecasts_of_row(
@@ -164,15 +175,13 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
             weights=batch.weights,
             market=batch.market,
             row=row,
-            last_said={
-                (signal.strategy, signal.instrument.coin_id): Stance(
-                    direction=signal.direction, stop_loss=signal.stop_loss
-                )
-                for signal in said
-            },
+            last_said=stances,
         )
     by_coin = {instrument.coin_id: instrument for instrument in instruments}
-    forecasts += _withdrawals(run, batch, said, offered=by_coin.keys())
+    first_states = _first_states(run, batch, row, stances, by_coin)
+    forecasts += withdrawals(
+        run=run, said=said, members=batch.members, refused=batch.failures, offered=by_coin.keys()
+    )
     by_coin |= {signal.instrument.coin_id: signal.instrument for signal in said}
     context = selectors.market_context(batch.market, batch.analyses, row)
     signals = [_signal(forecast, by_coin[forecast.coin_id], run) for forecast in forecasts]
@@ -193,6 +202,7 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
         )
         if not written:
             raise LeaseLost(str(run))
+        InitialState.objects.bulk_create(first_states, ignore_conflicts=True)
         stored: list[Signal] = []
         if signals:
             Signal.objects.bulk_create(signals, ignore_conflicts=True)
@@ -208,46 +218,47 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
         transaction.on_commit(partial(publication.publish, stored, context), robust=True)
 
 
-def _withdrawals(
-    run: BarRun, batch: _Batch, said: Sequence[Signal], *, offered: Collection[str]
-) -> list[Forecast]:
-    """Flat for every state that was said and that nobody computes any more."""
-    reasons = {}
-    for signal in said:
-        reason = _why_withdrawn(batch, signal, offered)
-        if signal.direction and reason:
-            reasons[signal.strategy, signal.instrument.coin_id] = reason
-    if not reasons:
-        return []
-    candles = candle_matrix(
-        coin_ids=sorted({coin_id for _, coin_id in reasons}),
-        timeframe=run.timeframe,
-        start=run.bar_open_time,
-        end=run.bar_open_time + duration(run.timeframe),
-    )
-    closes = dict(zip(candles.coin_ids, candles.close[0].tolist(), strict=True))
-    return [
-        withdrawal(
-            strategy=strategy,
-            coin_id=coin_id,
-            timeframe=run.timeframe,
-            open_time=run.bar_open_time,
-            price=closes[coin_id],
-            reason=reason,
+def _stances(found: Sequence[InitialState], said: Sequence[Signal]) -> LastSaid:
+    """What was last said, and where nothing was, what was found at the first bar."""
+    known: list[InitialState | Signal] = [*found, *said]
+    return {
+        (row.strategy, row.instrument.coin_id): Stance(
+            direction=row.direction, stop_loss=row.stop_loss
         )
-        for (strategy, coin_id), reason in sorted(reasons.items())
-    ]
+        for row in known
+    }
 
 
-def _why_withdrawn(batch: _Batch, signal: Signal, offered: Collection[str]) -> str:
-    """Why nobody computes the signal's state any more; empty when somebody does, or would have
-    but for having raised at this bar."""
-    if signal.strategy == CONSENSUS:
-        if not batch.members:
-            return NONE_ENABLED
-    elif signal.strategy not in batch.members:
-        return batch.failures.get(signal.strategy, NOT_ENABLED)
-    return "" if signal.instrument.coin_id in offered else NOT_OFFERED
+def _first_states(
+    run: BarRun,
+    batch: _Batch,
+    row: int,
+    stances: LastSaid,
+    by_coin: Mapping[str, Instrument],
+) -> list[InitialState]:
+    """The states at the bar before of whom nothing is known yet and whose history is there."""
+    if batch.market is None:
+        return []
+    is_real = batch.market.valid[row - 1]
+    found = []
+    for name, analysis in batch.analyses.items():
+        for column, coin_id in enumerate(batch.market.instruments):
+            if (name, coin_id) in stances:
+                continue
+            if not is_real[column] or coin_id not in batch.settled:
+                continue
+            stance = stance_at(analysis, row - 1, column)
+            found.append(
+                InitialState(
+                    strategy=name,
+                    instrument=by_coin[coin_id],
+                    timeframe=run.timeframe,
+                    bar_open_time=run.bar_open_time,
+                    direction=stance.direction,
+                    stop_loss=stance.stop_loss,
+                )
+            )
+    return found
 
 
 def _signal(forecast: Forecast, instrument: Instrument, run: BarRun) -> Signal:

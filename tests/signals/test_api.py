@@ -177,7 +177,7 @@ def test_generate_signals_command(seeded, clock_at, capsys):
     assert capsys.readouterr().out == "no 1h bar is due\n"
 
 
-@pytest.mark.parametrize("model", ["signal", "barrun", "strategyconfig"])
+@pytest.mark.parametrize("model", ["signal", "barrun", "strategyconfig", "initialstate"])
 def test_every_admin_page_opens(client, generated, model):
     client.force_login(User.objects.create_superuser("root"))
     assert client.get(reverse(f"admin:signals_{model}_changelist")).status_code == 200

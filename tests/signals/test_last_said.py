@@ -8,7 +8,7 @@ from collectors.models import Instrument, Ohlcv
 from signals import services
 from signals.models import BarRun, RunState, Signal, StrategyConfig
 from signals.registry import STRATEGIES
-from signals.selectors import last_said
+from signals.selectors import analyse_history, last_said
 
 HOUR = timedelta(hours=1)
 START = datetime(2021, 5, 3, tzinfo=UTC)
@@ -21,6 +21,18 @@ def said(strategy: str = "mean_reversion") -> list[tuple[datetime, str]]:
     """When which state of bitcoin was said."""
     signals = Signal.objects.filter(strategy=strategy, instrument__coin_id="bitcoin")
     return [(each.bar_open_time, each.signal_type) for each in signals.order_by("bar_open_time")]
+
+
+def entry_of_bitcoin() -> datetime:
+    """The first bar at which the history as it is stored says LONG."""
+    run = analyse_history(
+        strategy_name="mean_reversion",
+        coin_ids=["bitcoin"],
+        timeframe="1h",
+        start=START,
+        end=START + 20 * HOUR,
+    )
+    return START + int(run.analysis.direction[:, 0].argmax()) * HOUR
 
 
 @pytest.fixture
@@ -58,6 +70,42 @@ def test_a_candle_that_comes_late_does_not_swallow_the_entry(long_since, run_thr
     run_through(long_since + 3)
     for strategy in ("mean_reversion", "consensus"):
         assert said(strategy)[1:] == [(gap, "FLAT"), (gap + HOUR, "LONG")]
+
+
+def test_a_candle_that_comes_late_does_not_swallow_the_first_entry(seeded, run_through):
+    entry = entry_of_bitcoin()
+    hours = (entry - START) // HOUR
+    run_through(hours)
+    late = Ohlcv.objects.get(instrument__coin_id="bitcoin", open_time=entry)
+    late.delete()
+    [run] = run_through(hours + 1)
+    assert (run.is_complete, said()) == (False, [])
+    late.pk = None
+    late.save()
+    run_through(hours + 2)
+    assert said() == said("consensus") == [(entry + HOUR, "LONG")]
+
+
+def test_who_begins_in_the_middle_of_a_state_says_only_its_end(seeded, run_through, clock_at):
+    middle = entry_of_bitcoin() + 2 * HOUR
+    clock_at(middle + HOUR, start=middle + HOUR)
+    services.run_due_bars(timeframe="1h")
+    assert said() == said("consensus") == []
+    run_through(20)
+    assert [signal_type for _, signal_type in said()] == ["FLAT"]
+    assert said() == said("consensus")
+
+
+def test_history_that_comes_late_is_no_entry(seeded, run_through, clock_at):
+    middle = entry_of_bitcoin() + 2 * HOUR
+    history = list(Ohlcv.objects.filter(open_time__lt=middle))
+    Ohlcv.objects.filter(open_time__lt=middle).delete()
+    clock_at(middle + HOUR + LATE, start=middle + HOUR)
+    [run] = services.run_due_bars(timeframe="1h")
+    assert not run.is_complete
+    Ohlcv.objects.bulk_create(history)
+    run_through((middle - START) // HOUR + 2)
+    assert said() == []
 
 
 def test_a_corrected_print_takes_back_what_it_caused(long_since, run_through):
