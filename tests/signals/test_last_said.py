@@ -2,13 +2,17 @@
 
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
 from collectors.models import Instrument, Ohlcv
 from signals import services
+from signals.forecasts import Stance, forecasts_of_row, stance_at
 from signals.models import BarRun, RunState, Signal, StrategyConfig
 from signals.registry import STRATEGIES
 from signals.selectors import analyse_history, last_said
+from signals.strategy import Analysis
+from trading.backtest import changed_rows
 
 HOUR = timedelta(hours=1)
 START = datetime(2021, 5, 3, tzinfo=UTC)
@@ -56,6 +60,30 @@ def long_since(seeded, run_through) -> int:
     [(bar, signal_type)] = said()
     assert signal_type == "LONG"
     return (bar - START) // HOUR
+
+
+def test_undisturbed_history_is_said_as_a_backtest_trades_it(make_market):
+    rng = np.random.default_rng(11)
+    shape = (400, 3)
+    direction = np.repeat(rng.integers(-1, 2, (80, 3)), 5, axis=0).astype(np.int8)
+    stop = np.where(rng.random(shape) < 0.2, np.nan, np.repeat(rng.integers(1, 3, (200, 3)), 2, 0))
+    stop = np.where(direction == 0, np.nan, stop)
+    ones = np.ones(shape)
+    analysis = Analysis(
+        direction=direction, confidence=ones, stop_loss=stop, take_profit=ones, position_size=ones
+    )
+    market = make_market(ones)
+    stances: dict[tuple[str, str], Stance] = {}
+    heard = np.zeros(shape, dtype=bool)
+    for row in range(1, len(direction)):
+        for forecast in forecasts_of_row(
+            analyses={"any": analysis}, weights={}, market=market, row=row, last_said=stances
+        ):
+            column = market.instruments.index(forecast.coin_id)
+            heard[row, column] = True
+            stances["any", forecast.coin_id] = stance_at(analysis, row, column)
+    assert heard.any()
+    assert np.array_equal(heard[1:], changed_rows(direction, stop)[1:])
 
 
 def test_a_candle_that_comes_late_does_not_swallow_the_entry(long_since, run_through):
