@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import structlog
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 from django.db.models import Max
 from redis.exceptions import RedisError
 
@@ -28,7 +31,9 @@ def publish_due_events() -> int:
     """Number every row that has no event yet; returns how many there were.
 
     Safe to run at any time and anywhere at once: one sequencer works, the others wait for their
-    turn and find what is left. Subscribers are nudged after each commit.
+    turn and find what is left. Subscribers are nudged after each commit. A row that cannot be told
+    holds up its own topic, and no other, until it can: numbers given past it would tell
+    subscribers that they missed nothing.
     """
     return sum(_publish_topic(topic) for topic in TOPICS.values())
 
@@ -52,21 +57,26 @@ def _publish_topic(topic: Topic) -> int:
     total = 0
     # The first look takes no lock: most calls find nothing.
     while topic.due().exists():
-        total += _number_batch(topic)
+        numbered, is_held_up = _number_batch(topic)
+        total += numbered
+        if is_held_up:
+            break
     return total
 
 
 @transaction.atomic
-def _number_batch(topic: Topic) -> int:
+def _number_batch(topic: Topic) -> tuple[int, bool]:
+    """Number the next rows; how many, and whether a row that cannot be told is in the way."""
     _wait_for_turn()
     rows = list(topic.due()[:BATCH])
-    if not rows:
-        return 0
+    told = list(_told(topic, rows))
+    if not told:
+        return 0, bool(rows)
     last = Event.objects.aggregate(seq=Max("seq"))["seq"] or 0
     prev = Event.objects.filter(topic=topic.name).aggregate(seq=Max("seq"))["seq"] or 0
     numbered_at = clock.wall_now()
     events = []
-    for seq, row in enumerate(rows, start=last + 1):
+    for seq, (row, data) in enumerate(told, start=last + 1):
         events.append(
             Event(
                 seq=seq,
@@ -74,14 +84,28 @@ def _number_batch(topic: Topic) -> int:
                 prev=prev,
                 row_id=row.pk,
                 at=row.at,
-                data=topic.to_json(row),
+                data=data,
                 numbered_at=numbered_at,
             )
         )
         prev = seq
     Event.objects.bulk_create(events)
     transaction.on_commit(partial(_nudge, topic.name), robust=True)
-    return len(events)
+    return len(events), len(told) < len(rows)
+
+
+def _told(topic: Topic, rows: Sequence[Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Each row with its data, up to the first that is no JSON."""
+    for row in rows:
+        try:
+            data = topic.to_json(row)
+            json.dumps(data, allow_nan=False)
+        except DatabaseError:
+            raise
+        except Exception:
+            logger.exception("row_not_told", topic=topic.name, row=row.pk)
+            return
+        yield row, data
 
 
 def _wait_for_turn() -> None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from signals import services
-from signals.models import BarRun, Signal, StrategyConfig
+from signals.models import BarRun, InitialState, Signal, StrategyConfig
 from signals.parameters import ParameterError
-from signals.registry import UnknownStrategy
+from signals.registry import UnknownStrategy, strategy_type
 
 REFUSALS = (services.StrategyNotCertified, ParameterError, UnknownStrategy)
 
@@ -42,6 +43,13 @@ class SignalAdmin(RecordAdmin):
     date_hierarchy = "at"
 
 
+@admin.register(InitialState)
+class InitialStateAdmin(RecordAdmin):
+    list_display = ["strategy", "instrument", "timeframe", "bar_open_time", "direction"]
+    list_filter = ["strategy", "direction", "timeframe"]
+    list_select_related = ["instrument"]
+
+
 @admin.register(BarRun)
 class BarRunAdmin(RecordAdmin):
     list_display = [
@@ -52,10 +60,30 @@ class BarRunAdmin(RecordAdmin):
     date_hierarchy = "bar_open_time"
 
 
+class StrategyConfigForm(forms.ModelForm):  # type: ignore[type-arg]
+    """What a person may type in; it is refused for the same reasons as by the service."""
+
+    def clean_weight(self) -> float:
+        weight: float = self.cleaned_data["weight"]
+        try:
+            services.check_weight(weight)
+        except ParameterError as error:
+            raise forms.ValidationError(error.fields["weight"]) from None
+        return weight
+
+    def clean(self) -> dict[str, Any] | None:
+        try:
+            strategy_type(self.instance.name)
+        except UnknownStrategy as error:
+            raise forms.ValidationError(str(error)) from None
+        return super().clean()
+
+
 @admin.register(StrategyConfig)
 class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
     """Strategies are switched by the actions, which check the certificate."""
 
+    form = StrategyConfigForm
     list_display = ["name", "is_enabled", "weight", "certified_at", "certificate_hash"]
     list_filter = ["is_enabled"]
     search_fields = ["name"]
@@ -70,6 +98,16 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def save_model(
+        self,
+        request: HttpRequest,
+        obj: StrategyConfig,
+        form: forms.ModelForm[StrategyConfig],
+        change: bool,
+    ) -> None:
+        """Only the weight, by the service: the rest of the row may have changed meanwhile."""
+        services.configure_strategy(name=obj.name, weight=obj.weight)
 
     @admin.action(description="Enable")
     def enable(self, request: HttpRequest, queryset: QuerySet[StrategyConfig]) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+
 from collectors.marketdata import duration, from_ms
 from signals.aggregation import is_resolved, vote_strength
 from signals.registry import CONSENSUS
-from signals.strategy import Analysis, Market
+from signals.strategy import INVALID_BARS_PER_BAR, Analysis, Market
 
 EXPIRY_BARS = 2
 LOW_RISK = 0.001
@@ -49,6 +52,20 @@ class Forecast:
         return self.closed_at + EXPIRY_BARS * duration(self.timeframe)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stance:
+    """A wanted state as it was said: two that are equal ask for the same.
+
+    `stop_loss` is None where there is none, always so when flat.
+    """
+
+    direction: int
+    stop_loss: float | None
+
+
+LastSaid = Mapping[tuple[str, str], Stance]  # by strategy and coin id, with the states found
+
+
 def risk_level(price: float, stop_loss: float | None, position_size: float | None) -> str:
     """low, medium or high by the share of equity lost at the stop: up to 0.1%, 0.25%, above.
 
@@ -64,16 +81,35 @@ def risk_level(price: float, stop_loss: float | None, position_size: float | Non
     return "medium" if at_risk <= MEDIUM_RISK else "high"
 
 
-def changed_columns(analysis: Analysis, row: int) -> Iterator[int]:
-    """The instruments whose state at `row`, or the stop of it, differs from the row before."""
-    for column in range(analysis.direction.shape[1]):
-        direction = analysis.direction[row, column]
-        if direction != analysis.direction[row - 1, column]:
+def stance_at(analysis: Analysis, row: int, column: int) -> Stance:
+    """One cell of an analysis as a stance."""
+    direction = int(analysis.direction[row, column])
+    stop = _price(analysis.stop_loss[row, column]) if direction else None
+    return Stance(direction=direction, stop_loss=stop)
+
+
+def settled_instruments(market: Market) -> frozenset[str]:
+    """The instruments whose history is there, but for what a row may lack (2%): what they are
+    found in is their state, not the want of candles or macro values."""
+    usable = market.valid.copy()
+    for known in market.macro_known.values():
+        usable &= known[:, np.newaxis]
+    enough = (~usable).sum(axis=0) * INVALID_BARS_PER_BAR <= len(usable)
+    return frozenset(itertools.compress(market.instruments, enough))
+
+
+def changed_columns(
+    analysis: Analysis, row: int, last_said: Sequence[Stance | None]
+) -> Iterator[int]:
+    """The instruments whose stance at `row` differs from what was last said of them.
+
+    Where that is not known (None) the row before stands in: who begins to listen in the middle of
+    a state hears of the next change.
+    """
+    for column, said in enumerate(last_said):
+        before = stance_at(analysis, row - 1, column) if said is None else said
+        if stance_at(analysis, row, column) != before:
             yield column
-        elif direction != 0:
-            stop = _price(analysis.stop_loss[row, column])
-            if stop != _price(analysis.stop_loss[row - 1, column]):
-                yield column
 
 
 def forecast_at(
@@ -132,13 +168,19 @@ def forecasts_of_row(
     weights: Mapping[str, float],
     market: Market,
     row: int,
-    changed_only: bool,
+    last_said: LastSaid | None,
 ) -> list[Forecast]:
-    """The forecasts of all strategies, and of the consensus if it is among `analyses`, at a row."""
+    """The forecasts of all strategies, and of the consensus if it is among `analyses`, at a row.
+
+    Only those that differ from what was last said; all of them when `last_said` is None.
+    """
     voters = {name: analysis for name, analysis in analyses.items() if name != CONSENSUS}
     found = []
     for name, analysis in analyses.items():
-        columns = changed_columns(analysis, row) if changed_only else range(len(market.instruments))
+        columns: Iterable[int] = range(len(market.instruments))
+        if last_said is not None:
+            said = [last_said.get((name, coin_id)) for coin_id in market.instruments]
+            columns = changed_columns(analysis, row, said)
         for column in columns:
             reasons = consensus_reasons(voters, weights, row, column) if name == CONSENSUS else None
             found.append(
@@ -152,6 +194,25 @@ def forecasts_of_row(
                 )
             )
     return found
+
+
+def withdrawal(
+    *, strategy: str, coin_id: str, timeframe: str, open_time: datetime, price: float, reason: str
+) -> Forecast:
+    """Flat, because nobody computes the state any more: what was said must not stand for ever."""
+    return Forecast(
+        strategy=strategy,
+        coin_id=coin_id,
+        timeframe=timeframe,
+        open_time=open_time,
+        direction=0,
+        confidence=0.0,
+        price=price,
+        stop_loss=None,
+        take_profit=None,
+        position_size=None,
+        reasons={"withdrawn": reason},
+    )
 
 
 def _diagnostics(analysis: Analysis, row: int, column: int) -> dict[str, float | None]:

@@ -121,3 +121,31 @@ class Signal(models.Model):
     def risk_level(self) -> str:
         """low, medium or high by the share of equity lost at the stop."""
         return risk_level(self.price, self.stop_loss, self.position_size)
+
+
+class InitialState(models.Model):
+    """The state in which a strategy was found when it first ran for an instrument.
+
+    It was never said, so a new installation does not enter in the middle of it; the first signal
+    is what differs from it. `bar_open_time` is the first bar run, the state is of the bar before.
+    """
+
+    strategy = models.CharField(max_length=64)
+    instrument = models.ForeignKey(
+        "collectors.Instrument", on_delete=models.PROTECT, related_name="+"
+    )
+    timeframe = models.CharField(max_length=4)
+    bar_open_time = models.DateTimeField()
+    direction = models.SmallIntegerField(choices=Direction.choices)
+    stop_loss = models.FloatField(null=True)
+
+    class Meta:
+        ordering = ["strategy", "instrument"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["strategy", "instrument", "timeframe"], name="initial_state_unique"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.strategy} {self.instrument_id} {Direction(self.direction).label}"

@@ -17,7 +17,7 @@ from collectors.selectors import candle_matrix, macro_known_at, missing_at, revi
 from signals.aggregation import aggregate
 from signals.certificate import code_hash
 from signals.forecasts import Forecast, forecasts_of_row
-from signals.models import BarRun, RunState, Signal, StrategyConfig
+from signals.models import BarRun, InitialState, RunState, Signal, StrategyConfig
 from signals.parameters import ParameterError
 from signals.registry import CONSENSUS, UnknownStrategy, build_strategy
 from signals.strategy import Analysis, BoolArray, Market, Strategy, history_start, run_pinned
@@ -211,7 +211,7 @@ def current_forecasts(
     )
     analyses = {**run.analyses, strategy_name: run.analysis}
     forecasts = forecasts_of_row(
-        analyses=analyses, weights=run.weights, market=run.market, row=0, changed_only=False
+        analyses=analyses, weights=run.weights, market=run.market, row=0, last_said=None
     )
     return [forecast for forecast in forecasts if forecast.strategy == strategy_name]
 
@@ -283,6 +283,32 @@ def latest_signals() -> QuerySet[Signal]:
     return Signal.objects.filter(pk=Subquery(newest)).select_related("instrument")
 
 
+def last_said(*, timeframe: str, before: datetime) -> list[Signal]:
+    """The newest signal of each strategy and instrument of a timeframe, of bars before one.
+
+    For every instrument and strategy the newest key of the unique index is looked up, so the cost
+    does not grow with the table.
+    """
+    earlier = Signal.objects.filter(
+        instrument=OuterRef("pk"), timeframe=timeframe, bar_open_time__lt=before
+    ).order_by("-bar_open_time")
+    names = [CONSENSUS, *StrategyConfig.objects.values_list("name", flat=True)]
+    first, *others = (
+        Instrument.objects.order_by().values_list(
+            Subquery(earlier.filter(strategy=name).values("pk")[:1])
+        )
+        for name in names
+    )
+    newest = first.union(*others, all=True)
+    return list(Signal.objects.filter(pk__in=newest).select_related("instrument"))
+
+
+def initial_states(*, timeframe: str, until: datetime) -> list[InitialState]:
+    """How each strategy found each instrument at its first bar, up to and with a bar."""
+    states = InitialState.objects.filter(timeframe=timeframe, bar_open_time__lte=until)
+    return list(states.select_related("instrument"))
+
+
 def signals_of_run(*, timeframe: str, bar_open_time: datetime) -> QuerySet[Signal]:
     """The signals of one bar's run, by strategy and instrument."""
     return (
@@ -292,8 +318,12 @@ def signals_of_run(*, timeframe: str, bar_open_time: datetime) -> QuerySet[Signa
     )
 
 
-def market_context(market: Market, analyses: Mapping[str, Analysis], row: int) -> dict[str, Any]:
+def market_context(
+    market: Market | None, analyses: Mapping[str, Analysis], row: int
+) -> dict[str, Any]:
     """The VIX known at a row, and bitcoin's correlation with it, None where not computed."""
+    if market is None:
+        return {"vix_level": None, "correlation_btc_vix": None}
     vix = market.macro.get("VIXCLS")
     correlation = next(
         (

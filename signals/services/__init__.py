@@ -4,6 +4,7 @@ from signals.services.bar_runs import run_due_bars
 from signals.services.strategies import (
     StrategyNotCertified,
     certify_strategy,
+    check_weight,
     configure_strategy,
     has_certificate,
     seed_strategies,
@@ -12,6 +13,7 @@ from signals.services.strategies import (
 __all__ = [
     "StrategyNotCertified",
     "certify_strategy",
+    "check_weight",
     "configure_strategy",
     "has_certificate",
     "run_due_bars",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,8 +9,6 @@ from functools import partial
 
 import structlog
 from django.db import transaction
-from django.db.models import F, Q
-from django.db.models.functions import Now
 
 from collectors import clock
 from collectors.marketdata import duration
@@ -20,15 +16,23 @@ from collectors.models import Instrument
 from collectors.selectors import strategy_instruments
 from signals import events, publication, selectors
 from signals.aggregation import aggregate
-from signals.forecasts import Forecast, forecasts_of_row
-from signals.models import BarRun, RunState, Signal
+from signals.forecasts import (
+    Forecast,
+    LastSaid,
+    Stance,
+    forecasts_of_row,
+    settled_instruments,
+    stance_at,
+)
+from signals.models import BarRun, InitialState, RunState, Signal
 from signals.registry import CONSENSUS
 from signals.selectors import Member
+from signals.services.leases import held, lease_kept, take_lease
+from signals.services.withdrawals import withdrawals
 from signals.strategy import Analysis, Market, run_pinned
 
 log = structlog.get_logger(__name__)
 
-LEASE = timedelta(seconds=30)
 PATIENCE = timedelta(seconds=30)  # of market time, after the close
 BARS_PER_CALL = 96
 
@@ -45,7 +49,9 @@ class _Batch:
     analyses: Mapping[str, Analysis]  # the strategies and, if any, the consensus
     weights: Mapping[str, float]
     revisions: Mapping[str, int]
-    failures: Mapping[str, str]
+    members: frozenset[str]  # who should have run, also when it raised
+    settled: frozenset[str]  # the coins whose history is there
+    failures: Mapping[str, str]  # who raised or was refused, and why
 
 
 def run_due_bars(*, timeframe: str) -> list[BarRun]:
@@ -65,11 +71,12 @@ def run_due_bars(*, timeframe: str) -> list[BarRun]:
     batch: _Batch | None = None
     finished: list[BarRun] = []
     for index, (bar, is_complete) in enumerate(ready):
-        run = _lease(timeframe, bar)
+        run = take_lease(timeframe=timeframe, bar=bar)
         if run is None:
             break
         if batch is None:
-            batch = _compute(instruments, members, refused, timeframe, bar, ready[-1][0])
+            with lease_kept(run):
+                batch = _compute(instruments, members, refused, timeframe, bar, ready[-1][0])
         run.is_complete = is_complete
         try:
             _finish(run, batch, row=index + 1, instruments=instruments)
@@ -101,23 +108,6 @@ def _ready_bars(
     return ready
 
 
-def _lease(timeframe: str, bar: datetime) -> BarRun | None:
-    """Take the bar's run for LEASE of database time; None while somebody else holds it."""
-    BarRun.objects.bulk_create(
-        [BarRun(timeframe=timeframe, bar_open_time=bar, started_at=clock.wall_now())],
-        ignore_conflicts=True,
-    )
-    owner = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
-    taken = (
-        BarRun.objects.filter(timeframe=timeframe, bar_open_time=bar, state=RunState.RUNNING)
-        .filter(Q(leased_until__isnull=True) | Q(leased_until__lt=Now()))
-        .update(owner=owner, attempt=F("attempt") + 1, leased_until=Now() + LEASE)
-    )
-    if not taken:
-        return None
-    return BarRun.objects.filter(timeframe=timeframe, bar_open_time=bar, owner=owner).first()
-
-
 def _compute(
     instruments: Sequence[Instrument],
     members: Mapping[str, Member],
@@ -134,7 +124,15 @@ def _compute(
     step = duration(timeframe)
     failures = dict(refused)
     if not members or not instruments:
-        return _Batch(market=None, analyses={}, weights={}, revisions={}, failures=failures)
+        return _Batch(
+            market=None,
+            analyses={},
+            weights={},
+            revisions={},
+            members=frozenset(members),
+            settled=frozenset(),
+            failures=failures,
+        )
     history = selectors.load_history(
         coin_ids=[instrument.coin_id for instrument in instruments],
         members=members,
@@ -158,24 +156,34 @@ def _compute(
         analyses=analyses,
         weights=weights,
         revisions=history.revisions,
+        members=frozenset(members),
+        settled=settled_instruments(history.market),
         failures=failures,
     )
 
 
 def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instrument]) -> None:
     """Write the run's signals and its end in one transaction. Raises LeaseLost."""
+    said = selectors.last_said(timeframe=run.timeframe, before=run.bar_open_time)
+    stances = _stances(
+        selectors.initial_states(timeframe=run.timeframe, until=run.bar_open_time), said
+    )
     forecasts: list[Forecast] = []
-    context = {}
     if batch.market is not None:
         forecasts = forecasts_of_row(
             analyses=batch.analyses,
             weights=batch.weights,
             market=batch.market,
             row=row,
-            changed_only=True,
+            last_said=stances,
         )
-        context = selectors.market_context(batch.market, batch.analyses, row)
     by_coin = {instrument.coin_id: instrument for instrument in instruments}
+    first_states = _first_states(run, batch, row, stances, by_coin)
+    forecasts += withdrawals(
+        run=run, said=said, members=batch.members, refused=batch.failures, offered=by_coin.keys()
+    )
+    by_coin |= {signal.instrument.coin_id: signal.instrument for signal in said}
+    context = selectors.market_context(batch.market, batch.analyses, row)
     signals = [_signal(forecast, by_coin[forecast.coin_id], run) for forecast in forecasts]
     run.state = RunState.DONE
     run.revisions = dict(batch.revisions)
@@ -183,9 +191,7 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
     run.signal_count = len(signals)
     run.finished_at = clock.wall_now()
     with transaction.atomic():
-        written = BarRun.objects.filter(
-            pk=run.pk, attempt=run.attempt, state=RunState.RUNNING
-        ).update(
+        written = held(run).update(
             state=run.state,
             is_complete=run.is_complete,
             revisions=run.revisions,
@@ -196,6 +202,7 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
         )
         if not written:
             raise LeaseLost(str(run))
+        InitialState.objects.bulk_create(first_states, ignore_conflicts=True)
         stored: list[Signal] = []
         if signals:
             Signal.objects.bulk_create(signals, ignore_conflicts=True)
@@ -209,6 +216,49 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
         )
         transaction.on_commit(finished, robust=True)
         transaction.on_commit(partial(publication.publish, stored, context), robust=True)
+
+
+def _stances(found: Sequence[InitialState], said: Sequence[Signal]) -> LastSaid:
+    """What was last said, and where nothing was, what was found at the first bar."""
+    known: list[InitialState | Signal] = [*found, *said]
+    return {
+        (row.strategy, row.instrument.coin_id): Stance(
+            direction=row.direction, stop_loss=row.stop_loss
+        )
+        for row in known
+    }
+
+
+def _first_states(
+    run: BarRun,
+    batch: _Batch,
+    row: int,
+    stances: LastSaid,
+    by_coin: Mapping[str, Instrument],
+) -> list[InitialState]:
+    """The states at the bar before of whom nothing is known yet and whose history is there."""
+    if batch.market is None:
+        return []
+    is_real = batch.market.valid[row - 1]
+    found = []
+    for name, analysis in batch.analyses.items():
+        for column, coin_id in enumerate(batch.market.instruments):
+            if (name, coin_id) in stances:
+                continue
+            if not is_real[column] or coin_id not in batch.settled:
+                continue
+            stance = stance_at(analysis, row - 1, column)
+            found.append(
+                InitialState(
+                    strategy=name,
+                    instrument=by_coin[coin_id],
+                    timeframe=run.timeframe,
+                    bar_open_time=run.bar_open_time,
+                    direction=stance.direction,
+                    stop_loss=stance.stop_loss,
+                )
+            )
+    return found
 
 
 def _signal(forecast: Forecast, instrument: Instrument, run: BarRun) -> Signal:

@@ -87,11 +87,11 @@ def configure_strategy(
     `parameters` replace the stored ones and are certified before anything changes. Raises
     UnknownStrategy, ParameterError (also for a weight out of range), StrategyNotCertified.
     """
-    config, _ = StrategyConfig.objects.get_or_create(name=_registered(name))
-    if weight is not None and not (math.isfinite(weight) and 0.0 < weight <= MAX_WEIGHT):
-        raise ParameterError({"weight": f"{weight!r} is outside 0 (excluded) to {MAX_WEIGHT:g}"})
-    strategy = build_strategy(name, config.parameters if parameters is None else parameters)
-    certificate = certify(strategy) if parameters is not None else None
+    if weight is not None:
+        check_weight(weight)
+    StrategyConfig.objects.get_or_create(name=_registered(name))
+    # Stored parameters may have fallen out of a range: they must not bar the way to disabling.
+    certificate = certify(build_strategy(name, parameters)) if parameters is not None else None
     if certificate is not None and not certificate.is_passed:
         raise StrategyNotCertified(str(certificate))
     with transaction.atomic():
@@ -110,6 +110,12 @@ def configure_strategy(
             config.is_enabled = is_enabled
         config.save()
     return config
+
+
+def check_weight(weight: float) -> None:
+    """Raises ParameterError for a weight that no strategy may have in the consensus."""
+    if not (math.isfinite(weight) and 0.0 < weight <= MAX_WEIGHT):
+        raise ParameterError({"weight": f"{weight!r} is outside 0 (excluded) to {MAX_WEIGHT:g}"})
 
 
 def has_certificate(config: StrategyConfig) -> bool:

@@ -1,5 +1,6 @@
 """The sequencer: every committed row once, in one unbroken chain per topic."""
 
+import dataclasses
 import random
 import threading
 import time
@@ -11,6 +12,7 @@ from django.db import connection, transaction
 from alerts.models import Alert
 from realtime.models import Event
 from realtime.services import forget_old_events, publish_due_events
+from realtime.topics import TOPICS
 from tests.factories import BAR, make_alert, make_fill, make_signal
 
 
@@ -141,3 +143,30 @@ def test_a_forgotten_event_keeps_its_number():
     make_alert("new")
     publish_due_events()
     assert chain_of("alerts") == [1, 2]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("value", [object(), float("nan")])
+def test_a_row_that_cannot_be_told_stops_only_its_own_topic(monkeypatch, caplog, value):
+    before = make_signal()
+    broken = make_signal(coin_id="ethereum")
+    after = make_signal(coin_id="solana")
+    alert = make_alert("one")
+    told = TOPICS["signals"].to_json
+
+    def to_json(row):
+        data = told(row)
+        return {**data, "price": value} if row.pk == broken.pk else data
+
+    signals = dataclasses.replace(TOPICS["signals"], to_json=to_json)
+    with monkeypatch.context() as faulty:
+        faulty.setitem(TOPICS, "signals", signals)
+        assert publish_due_events() == 2
+        assert publish_due_events() == 0
+    rows = Event.objects.order_by("seq").values_list("topic", "row_id")
+    assert list(rows) == [("signals", before.pk), ("alerts", alert.pk)]
+    assert f"'topic': 'signals', 'row': {broken.pk}" in caplog.text
+    assert publish_due_events() == 2
+    rows = Event.objects.filter(topic="signals").order_by("seq").values_list("row_id", flat=True)
+    assert list(rows) == [before.pk, broken.pk, after.pk]
+    assert chain_of("signals") == [1, 3, 4]

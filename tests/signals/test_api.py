@@ -177,7 +177,7 @@ def test_generate_signals_command(seeded, clock_at, capsys):
     assert capsys.readouterr().out == "no 1h bar is due\n"
 
 
-@pytest.mark.parametrize("model", ["signal", "barrun", "strategyconfig"])
+@pytest.mark.parametrize("model", ["signal", "barrun", "strategyconfig", "initialstate"])
 def test_every_admin_page_opens(client, generated, model):
     client.force_login(User.objects.create_superuser("root"))
     assert client.get(reverse(f"admin:signals_{model}_changelist")).status_code == 200
@@ -204,3 +204,27 @@ def test_the_admin_enables_only_what_is_certified(client):
     assert chosen.is_enabled
     act("disable")
     assert not chosen.is_enabled
+
+
+def test_the_admin_refuses_the_weights_that_the_service_refuses(client):
+    config = StrategyConfig.objects.create(name="mean_reversion")
+    client.force_login(User.objects.create_superuser("root"))
+    page = reverse("admin:signals_strategyconfig_change", args=[config.pk])
+    for weight in ("-5", "0", "1000", "nan", "heavy"):
+        answer = client.post(page, {"weight": weight})
+        assert answer.status_code == 200, weight
+        assert set(answer.context["adminform"].form.errors) == {"weight"}, weight
+    config.refresh_from_db()
+    assert config.weight == 1.0
+    assert client.post(page, {"weight": "2.5"}).status_code == 302
+    config.refresh_from_db()
+    assert config.weight == 2.5
+
+
+def test_the_admin_says_that_a_strategy_is_gone(client):
+    config = StrategyConfig.objects.create(name="of_last_year")
+    client.force_login(User.objects.create_superuser("root"))
+    page = reverse("admin:signals_strategyconfig_change", args=[config.pk])
+    answer = client.post(page, {"weight": "2"})
+    assert answer.status_code == 200
+    assert "unknown strategy" in str(answer.context["adminform"].form.errors)

@@ -1,7 +1,9 @@
 """Bar runs: in order, once, under a lease, and what they leave behind."""
 
 import json
+import socket
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,6 +17,7 @@ from signals.events import bar_run_finished
 from signals.models import BarRun, RunState, Signal, StrategyConfig
 from signals.registry import STRATEGIES
 from signals.selectors import analyse_history, due_bars, latest_signals
+from signals.services import leases
 
 HOUR = timedelta(hours=1)
 START = datetime(2021, 5, 3, tzinfo=UTC)
@@ -216,6 +219,34 @@ def test_who_lost_the_lease_writes_nothing(seeded, clock_at, monkeypatch):
     assert services.run_due_bars(timeframe="1h") == []
     assert not Signal.objects.exists()
     assert BarRun.objects.get().state == RunState.RUNNING
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_takes_longer_than_the_lease_keeps_it(seeded, clock_at, monkeypatch):
+    monkeypatch.setattr(leases, "LEASE", timedelta(seconds=0.6))
+    monkeypatch.setattr(leases, "RENEW_SECONDS", 0.1)
+    clock_at(START)
+    mean_reversion = STRATEGIES["mean_reversion"]
+    analyze, stolen = mean_reversion.analyze, []
+
+    def slow(self, market):
+        monkeypatch.setattr(mean_reversion, "analyze", analyze)
+        time.sleep(0.9)
+        stolen.extend(services.run_due_bars(timeframe="1h"))
+        return analyze(self, market)
+
+    monkeypatch.setattr(mean_reversion, "analyze", slow)
+    [run] = services.run_due_bars(timeframe="1h")
+    assert (stolen, run.state, run.attempt) == ([], RunState.DONE, 1)
+
+
+@pytest.mark.django_db
+def test_a_long_host_name_fits_and_still_tells_callers_apart(seeded, clock_at, monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "a-host-in-a-long-domain." * 4)
+    clock_at(START + HOUR)
+    runs = services.run_due_bars(timeframe="1h")
+    assert len(runs) == 2
+    assert len({run.owner for run in runs}) == 2
 
 
 # -- Waiting -----------------------------------------------------------------------------------

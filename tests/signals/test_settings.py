@@ -93,6 +93,14 @@ def test_a_weight_out_of_range_is_refused(weight):
         services.configure_strategy(name="mean_reversion", weight=weight)
 
 
+def test_a_strategy_with_parameters_of_older_ranges_can_be_disabled():
+    StrategyConfig.objects.create(
+        name="mean_reversion", is_enabled=True, parameters={"hold_bars": 100_000}
+    )
+    services.configure_strategy(name="mean_reversion", is_enabled=False, weight=2.0)
+    assert (config().is_enabled, config().weight) == (False, 2.0)
+
+
 def test_certify_command_prints_and_stores(capsys):
     call_command("certify", "vix_correlation")
     assert "vix_correlation: passed on 2520 bars" in capsys.readouterr().out
