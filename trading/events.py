@@ -6,5 +6,3 @@ from django.dispatch import Signal
 fills_recorded = Signal()
 # decision_ids: list[int] (risk decisions, approved or refused)
 decisions_recorded = Signal()
-# account_id: int
-account_marked = Signal()

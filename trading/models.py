@@ -80,7 +80,6 @@ class OrderStatus(models.TextChoices):
     """Where an order stands."""
 
     FILLED = "filled"
-    REJECTED = "rejected"
 
 
 class OrderLeg(models.TextChoices):
@@ -114,7 +113,6 @@ class Order(models.Model):
     tick_size = models.CharField(max_length=24)
     quantity_step = models.CharField(max_length=24)
     status = models.CharField(max_length=8, choices=OrderStatus.choices)
-    rejection_reason = models.CharField(max_length=64, blank=True)
     at = models.DateTimeField(help_text="market time")
 
     class Meta:
@@ -164,7 +162,6 @@ class EntryKind(models.TextChoices):
     DEPOSIT = "deposit"
     FEE = "fee"
     REALISED_PNL = "realised_pnl"
-    FUNDING = "funding"
 
 
 class LedgerEntry(models.Model):
@@ -209,8 +206,10 @@ class Position(models.Model):
     )
     entry_fees = MoneyField(default=Decimal(0))
     entered_at = models.DateTimeField(null=True, blank=True, help_text="market time")
-    checked_through = models.DateTimeField(
-        null=True, blank=True, help_text="open time of the last candle checked for stop and target"
+    exits_from = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="open time of the first candle that may decide its stop and target",
     )
     stopped_direction = models.SmallIntegerField(
         default=0, help_text="direction that may not be entered again until the signal changes"

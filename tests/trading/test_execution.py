@@ -368,17 +368,16 @@ def test_downstream_hears_after_the_commit(
     def listen(signal: Any, **values: Any) -> None:
         heard.update({name: value for name, value in values.items() if name != "sender"})
 
-    for signal in (events.fills_recorded, events.decisions_recorded, events.account_marked):
+    for signal in (events.fills_recorded, events.decisions_recorded):
         signal.connect(listen)
     try:
         with django_capture_on_commit_callbacks(execute=True):
             enter(world, account)
     finally:
-        for signal in (events.fills_recorded, events.decisions_recorded, events.account_marked):
+        for signal in (events.fills_recorded, events.decisions_recorded):
             signal.disconnect(listen)
     assert heard["fill_ids"] == [Fill.objects.get().pk]
     assert heard["decision_ids"] == [RiskDecision.objects.get().pk]
-    assert heard["account_id"] == account.pk
 
 
 def test_the_seeded_account_is_made_once(world: Any) -> None:

@@ -163,7 +163,6 @@ class OrdersView(AccountRows):
                 "side",
                 "quantity",
                 "status",
-                "rejection_reason",
                 "at",
             ]
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, date, datetime
-from functools import partial
 
 import structlog
-from django.db import transaction
 
 from collectors.marketdata import duration
 from collectors.models import Ohlcv
 from signals.models import BarRun
 from trading import simulator
 from trading.accounting import roll_marks
-from trading.events import account_marked
 from trading.fields import from_units, to_units
 from trading.models import Account, EquityPoint, OrderLeg, PendingSignal, Position
 from trading.orders import SLIPPAGE_BPS
@@ -80,7 +77,7 @@ def _exit_position(account: Account, position_id: int, candle: Ohlcv) -> None:
     bar = candle.open_time
     position = Position.objects.select_related("instrument", "entry_signal").get(pk=position_id)
     is_worked_off = account.processed_bar is not None and account.processed_bar >= bar
-    is_before_entry = position.checked_through is not None and position.checked_through >= bar
+    is_before_entry = position.exits_from is not None and bar < position.exits_from
     if is_worked_off or is_before_entry or not position.quantity_steps:
         return
     holding = holding_of(position=position)
@@ -176,10 +173,3 @@ def _finish_run(account: Account, run: BarRun) -> None:
         current.day = date.fromordinal(day)
         current.processed_bar = bar
         current.save(update_fields=["high_water_mark", "day_start_equity", "day", "processed_bar"])
-        Position.objects.filter(account=current).exclude(quantity_steps=0).update(
-            checked_through=bar
-        )
-        transaction.on_commit(
-            partial(account_marked.send_robust, sender=Account, account_id=current.pk),
-            robust=True,
-        )

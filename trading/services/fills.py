@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from django.db import transaction
 from django.db.models import F, Value
 
 from collectors import clock
+from collectors.marketdata import duration, floor_time
 from collectors.models import Instrument
 from risk.assessment import Verdict
 from risk.models import RiskDecision
@@ -35,6 +36,12 @@ from trading.models import (
     Trade,
 )
 from trading.orders import SLIPPAGE_BPS, TAKER_FEE_PPM, Execution, Grid, OrderRequest, execute
+
+# How long after a bar's open an entry still counts as made at it: a bar run waits up to half a
+# minute of market time for the last candle, and the strategies, the queue and the first quote take
+# the rest. The clock widens it by what the machine itself takes; it never exceeds half a bar, so
+# a fill is always judged on most of what its bar did after it.
+AT_OPEN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +98,7 @@ def open_position(
     position.entry_signal = occasion.signal
     position.entry_fees = fill.fee
     position.entered_at = occasion.at
-    # Exits look at bars after this one: those that were worked off before the position existed
-    # say nothing about it.
-    position.checked_through = max(occasion.bar, account.processed_bar or occasion.bar)
+    position.exits_from = first_judged_bar(filled_at=occasion.at, timeframe=account.timeframe)
     position.stopped_direction = 0
     position.save()
     return fill
@@ -110,14 +115,16 @@ def close_whole_position(
     direction = 1 if held > 0 else -1
     grid = Grid.of(position.tick_size, position.quantity_step)
     cost = to_units(position.total_cost)
-    entry_fees, entered_at = position.entry_fees, position.entered_at
+    entry_fees, entered_at = position.entry_fees, position.entered_at or occasion.at
+    # A worker that waited for the lock may have read its clock before the entry was made.
+    occasion = replace(occasion, at=max(occasion.at, entered_at))
     strategy = position.entry_signal.strategy if position.entry_signal else "manual"
     request = OrderRequest(side=-direction, steps=abs(held))
     fill = _record_fill(account, position, venue, request, ticks, occasion)
     position.stop_loss = position.take_profit = None
     position.entry_signal = None
     position.entry_fees = from_units(0)
-    position.entered_at = position.checked_through = None
+    position.entered_at = position.exits_from = None
     if occasion.leg == OrderLeg.STOP_LOSS:
         position.stopped_direction = direction
     position.save()
@@ -131,12 +138,24 @@ def close_whole_position(
         exit_price=grid.price(ticks),
         pnl=fill.realised_pnl,
         fees=entry_fees + fill.fee,
-        entered_at=entered_at or occasion.at,
+        entered_at=entered_at,
         exited_at=occasion.at,
         exit_reason=occasion.reason,
         exit_fill=fill,
     )
     return fill
+
+
+def first_judged_bar(*, filled_at: datetime, timeframe: str) -> datetime:
+    """The open time of the first bar that may decide the stop and target of an entry.
+
+    A bar that closed before the fill says nothing about the position. The bar of the fill counts
+    when the fill came at its open, which is how the backtest has it; later in the bar its high
+    and low may be from before the entry, so the next bar is the first.
+    """
+    bar, step = floor_time(filled_at, timeframe), duration(timeframe)
+    came_at_open = filled_at - bar <= min(clock.current().widen(AT_OPEN), step / 2)
+    return bar if came_at_open else bar + step
 
 
 def average_price(total_cost: int, steps: int, grid: Grid) -> float:

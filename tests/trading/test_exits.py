@@ -1,0 +1,134 @@
+"""Which bars may end a position: those that it was held through, as the backtest has it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from collectors import clock
+from collectors.marketdata import floor_time
+from trading.models import Account, Order, PendingSignal, Position, Trade
+from trading.services import advance_account, close_position, create_account
+
+START = datetime(2021, 5, 13, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+CRASH = (100.0, 101.0, 50.0, 100.0)
+pytestmark = pytest.mark.django_db
+
+
+def run_clock(moment: datetime, speed: float) -> None:
+    clock.configure(clock.MarketClock(start=moment, anchor=clock.wall_now(), speed=speed))
+
+
+def enter_late(world: Any, account: Account, moment: datetime, *, speed: float = 0.001) -> Position:
+    """A long position from the first bar's signal, filled at `moment` and not before.
+
+    Every bar from the signal's own on falls through the stop and comes back. The bars that are
+    closed at `moment` have their finished runs.
+    """
+    for hour in range(10):
+        world.candle("bitcoin", START + hour * HOUR, CRASH)
+    world.signal("bitcoin", 1, START)
+    bar = START
+    while bar + HOUR <= moment:
+        world.run(bar)
+        bar += HOUR
+    run_clock(moment, speed)
+    world.quote("bitcoin", 100.0, 100.1)
+    advance_account(account_id=account.pk)
+    return Position.objects.get(account=account)
+
+
+def let_the_bars_pass(world: Any, account: Account) -> None:
+    for hour in range(10):
+        world.run(START + hour * HOUR)
+    world.at(START + 10 * HOUR)
+    advance_account(account_id=account.pk)
+
+
+@pytest.mark.parametrize(
+    ("late", "judged"),
+    [
+        # Seconds after the open: the bar counts, as in the backtest.
+        (timedelta(seconds=2), START + HOUR),
+        (timedelta(minutes=50), START + 2 * HOUR),
+    ],
+)
+def test_the_bar_of_the_entry_counts_when_the_entry_came_at_its_open(
+    world: Any, account: Account, late: timedelta, judged: datetime
+) -> None:
+    position = enter_late(world, account, START + HOUR + late)
+    assert position.entered_at is not None
+    let_the_bars_pass(world, account)
+    trade = Trade.objects.get()
+    assert Order.objects.get(leg="stop_loss").trigger_bar == judged
+    assert trade.exited_at == judged + HOUR > trade.entered_at
+
+
+def test_bars_that_closed_before_a_late_entry_do_not_stop_it(world: Any, account: Account) -> None:
+    """On a fast clock the machine's own latency is hours: the entry is several bars late."""
+    position = enter_late(world, account, START + 4 * HOUR + timedelta(minutes=1), speed=3600.0)
+    # The runs of the bars in between were worked off after the entry and left it alone.
+    assert position.quantity_steps > 0
+    let_the_bars_pass(world, account)
+    trade = Trade.objects.get()
+    assert trade.exit_reason == "stop_loss"
+    assert trade.exited_at > trade.entered_at
+
+
+def test_a_signal_that_waited_for_its_quote_is_judged_from_its_fill(
+    world: Any, account: Account
+) -> None:
+    world.signal("bitcoin", 1, START)
+    world.run(START)
+    world.at(START + HOUR)
+    advance_account(account_id=account.pk)
+    assert PendingSignal.objects.exists()
+    world.at(START + HOUR + timedelta(minutes=40))
+    world.quote("bitcoin", 100.0, 100.1)
+    advance_account(account_id=account.pk)
+    world.candle("bitcoin", START + HOUR, CRASH)
+    world.run(START + HOUR)
+    world.at(START + 2 * HOUR)
+    advance_account(account_id=account.pk)
+    assert Position.objects.get().quantity_steps > 0
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(seconds=st.floats(0.0, 5.9 * 3600.0), speed=st.sampled_from([1.0, 60.0, 3600.0]))
+def test_no_position_leaves_before_it_was_entered(world: Any, seconds: float, speed: float) -> None:
+    late = timedelta(seconds=seconds if speed > 60.0 else seconds / 6.0)
+    with transaction.atomic():
+        world.at(START + HOUR / 2)
+        account = create_account(name="late", initial_capital=Decimal(10_000))
+        enter_late(world, account, START + HOUR + late, speed=speed)
+        let_the_bars_pass(world, account)
+        trade = Trade.objects.get()
+        bar = Order.objects.get(leg="stop_loss").trigger_bar
+        assert bar is not None
+        assert bar + HOUR == trade.exited_at
+        opened = floor_time(trade.entered_at, "1h")
+        assert bar in (opened, opened + HOUR)
+        # Half a bar late at most, else what the bar did before the entry would count.
+        assert trade.entered_at - bar <= HOUR / 2
+        transaction.set_rollback(True)
+
+
+def test_a_close_that_read_its_clock_before_the_entry_is_not_dated_before_it(
+    world: Any, account: Account
+) -> None:
+    """Of two workers the one that waited for the lock has the older clock."""
+    enter_late(world, account, START + HOUR + timedelta(seconds=2))
+    world.at(START + HOUR + timedelta(seconds=1))
+    world.quote("bitcoin", 100.0, 100.1)
+    assert close_position(account_id=account.pk, coin_id="bitcoin") is not None
+    trade = Trade.objects.get()
+    assert trade.exited_at == trade.entered_at
