@@ -9,6 +9,7 @@ below 2**63 while amounts do (92 billion quote units) and quantities stay within
 from __future__ import annotations
 
 MAX_STEPS = 3_000_000_000  # a remainder times a quantity must fit in 63 bits
+MAX_COUNT = 2**63 - 1  # of money units, and of ticks times steps
 PARTS_PER_MILLION = 1_000_000
 
 

@@ -26,6 +26,7 @@ from trading.orders import (
     SLIPPAGE_BPS,
     Execution,
     Grid,
+    OrderError,
     OrderRequest,
     execute,
     transition,
@@ -36,6 +37,7 @@ HALF_SPREAD_BPS = 1.0
 NO_QUOTE = "no_quote"
 NO_LISTING = "no_listing"
 STOPPED_OUT = "stopped_out"
+NOT_COUNTABLE = "not_countable"
 PROGRESS_BARS = 500
 
 
@@ -270,10 +272,14 @@ def _open_at_next_open(tape: Tape, terms: Terms, books: _Books, bar: int, column
     if not verdict.is_approved:
         books.refusals[verdict.reason] += 1
         return
-    order = OrderRequest(side=direction, steps=verdict.steps)
-    execution = execute(
-        order, quantity=0, total_cost=0, ticks=ticks, grid=grid, fee_ppm=terms.fee_ppm
-    )
+    try:
+        order = OrderRequest(side=direction, steps=verdict.steps)
+        execution = execute(
+            order, quantity=0, total_cost=0, ticks=ticks, grid=grid, fee_ppm=terms.fee_ppm
+        )
+    except OrderError:
+        books.refusals[NOT_COUNTABLE] += 1
+        return
     _book(books, execution)
     books.holdings[coin_id] = Holding(
         coin_id=coin_id,

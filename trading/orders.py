@@ -1,7 +1,8 @@
 """Orders and executions as values, and a venue's price grid as integers. Pure.
 
 OrderError
-└── GridError    a tick, step or quantity that cannot be counted exactly (permanent)
+├── GridError     a tick, step or quantity that cannot be counted exactly (permanent)
+└── AmountError   an amount beyond what 64 bits count (another price may do)
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from trading import accounting
-from trading.accounting import MAX_STEPS
+from trading.accounting import MAX_COUNT, MAX_STEPS
 
 MONEY_UNITS = 100_000_000  # money units per quote unit
 
@@ -29,6 +30,10 @@ class OrderError(Exception):
 
 class GridError(OrderError):
     """A tick, step or quantity is not a positive number that the books can count."""
+
+
+class AmountError(OrderError):
+    """A notional, cost or result is larger than the books can count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +112,17 @@ class Execution:
 def execute(
     request: OrderRequest, *, quantity: int, total_cost: int, ticks: int, grid: Grid, fee_ppm: int
 ) -> Execution:
-    """The request filled at `ticks` against a position of signed `quantity` and `total_cost`."""
+    """The request filled at `ticks` against a position of signed `quantity` and `total_cost`.
+
+    Raises AmountError.
+    """
     steps = request.side * request.steps
     after, cost, realised = accounting.apply_fill(
         quantity, total_cost, steps, ticks, grid.unit_num, grid.unit_den
     )
     amount = accounting.notional(steps, ticks, grid.unit_num, grid.unit_den)
+    if max(request.steps * ticks, abs(amount), abs(cost), abs(realised)) > MAX_COUNT:
+        raise AmountError(f"{request.steps} steps at {ticks} ticks: more than the books count")
     return Execution(
         steps=steps,
         ticks=ticks,

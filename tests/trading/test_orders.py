@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading.orders import Grid, GridError, OrderError, OrderRequest, execute, transition
+from trading.orders import (
+    AmountError,
+    Grid,
+    GridError,
+    OrderError,
+    OrderRequest,
+    execute,
+    transition,
+)
 
 
 def test_a_grid_is_exact() -> None:
@@ -59,6 +67,19 @@ def test_an_execution_carries_the_books_after_it() -> None:
         fee_ppm=500,
     )
     assert (sold.quantity_after, sold.cost_after, sold.realised) == (0, 0, -100_000_000)
+
+
+@pytest.mark.parametrize(("held", "ticks"), [(0, 10**19), (10, 10**19), (0, 10**16)])
+def test_an_amount_beyond_the_books_is_refused(held: int, ticks: int) -> None:
+    with pytest.raises(AmountError):
+        execute(
+            OrderRequest(side=-1, steps=10),
+            quantity=held,
+            total_cost=held,
+            ticks=ticks,
+            grid=Grid.of("0.1", "0.001"),
+            fee_ppm=500,
+        )
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from risk.assessment import Request
 from risk.models import RiskDecision
 from risk.services import assess, refuse
 from signals.models import Signal
-from trading.backtest import NO_LISTING, NO_QUOTE, STOPPED_OUT
+from trading.backtest import NO_LISTING, NO_QUOTE, NOT_COUNTABLE, STOPPED_OUT
 from trading.events import decisions_recorded
 from trading.models import Account, Fill, Order, OrderLeg, PendingSignal, Position
 from trading.orders import OrderError, transition
@@ -41,7 +41,6 @@ from trading.services.quotes import Offer, current_offer
 
 log = structlog.get_logger(__name__)
 LATE = "late"
-NOT_COUNTABLE = "not_countable"
 
 
 class TradingError(Exception):
@@ -59,17 +58,9 @@ def execute_signal(*, account: Account, signal: Signal, run_bar: datetime | None
     comes late (the run is worked off, the signal was overtaken) changes nothing.
     """
     offer = current_offer(account=account, instrument=signal.instrument, since=signal.at)
-    try:
-        with locked_account(account.pk) as current:
-            if _is_still_due(current, signal, run_bar):
-                _move_to_wanted(current, signal, offer, is_retry=run_bar is None)
-    except OrderError as error:
-        # Nothing of the signal was written: the refusal stands alone, and the others go on.
-        log.error("order_impossible", signal=signal.pk, error=str(error))
-        with locked_account(account.pk) as current:
-            PendingSignal.objects.filter(account=current, signal=signal).delete()
-            if not _is_decided(current, signal):
-                _refuse(current, signal, NOT_COUNTABLE, offer)
+    with locked_account(account.pk) as current:
+        if _is_still_due(current, signal, run_bar):
+            _move_to_wanted(current, signal, offer, is_retry=run_bar is None)
 
 
 def close_position(*, account_id: int, coin_id: str) -> Fill | None:
@@ -94,7 +85,10 @@ def close_position(*, account_id: int, coin_id: str) -> Fill | None:
             reason="manual",
             quote=offer.recorded(),
         )
-        return _close_at_quote(current, position, offer.venue, offer, occasion)
+        try:
+            return _close_at_quote(current, position, offer.venue, offer, occasion)
+        except OrderError as error:
+            raise NoQuoteError(str(error)) from None
 
 
 def _is_still_due(account: Account, signal: Signal, run_bar: datetime | None) -> bool:
@@ -120,10 +114,14 @@ def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry:
     if closes and offer.quote is not None and offer.venue is not None:
         wanted_after = "flip" if signal.direction else "signal"
         occasion = _occasion(signal, offer, leg=OrderLeg.CLOSE, reason=wanted_after)
-        _close_at_quote(account, position, offer.venue, offer, occasion)
-        closes = False
+        try:
+            _close_at_quote(account, position, offer.venue, offer, occasion)
+            closes = False
+        except OrderError as error:
+            # Nothing of it was written. What is held can be counted, so it waits for a quote.
+            log.error("close_impossible", signal=signal.pk, error=str(error))
     if opens and not closes and offer.quote is not None and offer.venue is not None:
-        _open_at_quote(account, signal, position, offer.venue, offer)
+        _open_or_refuse(account, signal, position, offer.venue, offer)
         opens = False
     _keep_pending(account, signal, is_pending=closes or opens)
 
@@ -140,6 +138,18 @@ def _refusal(
     if offer.now - signal.at > clock.current().widen(bar):
         return NO_QUOTE if is_retry else LATE
     return ""
+
+
+def _open_or_refuse(
+    account: Account, signal: Signal, position: Position, venue: Venue, offer: Offer
+) -> None:
+    """Open, or refuse what the books cannot count; the close of a flip stands either way."""
+    try:
+        with transaction.atomic():
+            _open_at_quote(account, signal, position, venue, offer)
+    except OrderError as error:
+        log.error("order_impossible", signal=signal.pk, error=str(error))
+        _refuse(account, signal, NOT_COUNTABLE, offer)
 
 
 def _open_at_quote(

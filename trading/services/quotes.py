@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +12,7 @@ from collectors import clock
 from collectors.marketdata import Quote
 from collectors.models import Instrument
 from collectors.selectors import latest_quote, listing_for
+from risk.assessment import ABSURD_PRICE
 from trading.models import Account
 from trading.orders import SLIPPAGE_BPS, GridError
 from trading.services.fills import Venue
@@ -101,10 +101,10 @@ def venue_of(*, instrument: Instrument, exchange: str, at: datetime) -> Venue | 
 
 
 def is_usable(quote: Quote, *, since: datetime | None, now: datetime) -> bool:
-    """True for an uncrossed, finite, fresh quote of a moment not before `since`.
+    """True for an uncrossed, plausible, fresh quote of a moment not before `since`.
 
     An event time ahead of this machine's clock is no fault: the venue's clock may run before it.
     """
-    sane = 0.0 < quote.best_bid <= quote.best_ask < math.inf
+    sane = 0.0 < quote.best_bid <= quote.best_ask < ABSURD_PRICE
     recent = now - quote.event_time <= clock.current().widen(FRESH)
     return sane and recent and (since is None or quote.event_time >= since)
