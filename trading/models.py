@@ -7,17 +7,29 @@ step, so old rows keep their meaning when a venue changes its grid.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 
+from signals.registry import CONSENSUS, STRATEGIES
 from trading.fields import MoneyField
 
 
 def default_subscriptions() -> list[str]:
     """A new account follows the consensus alone."""
-    return ["consensus"]
+    return [CONSENSUS]
+
+
+def validate_subscriptions(names: Any) -> None:
+    """Refuse what is not a list of strategies that exist, or the consensus of them."""
+    if not isinstance(names, list):
+        raise ValidationError("not a list of strategies")
+    known = [CONSENSUS, *STRATEGIES]
+    unknown = [str(name) for name in names if name not in known]
+    if unknown:
+        raise ValidationError(f"unknown strategy {', '.join(unknown)}; known: {', '.join(known)}")
 
 
 class Side(models.TextChoices):
@@ -36,7 +48,12 @@ class Account(models.Model):
     )
     exchange = models.CharField(max_length=16, default="binance", help_text="where it trades")
     timeframe = models.CharField(max_length=4, default="1h", help_text="whose bar runs it follows")
-    subscriptions = models.JSONField(default=default_subscriptions)
+    subscriptions = models.JSONField(
+        default=default_subscriptions,
+        blank=True,
+        validators=[validate_subscriptions],
+        help_text="the strategies that it follows; with none it only keeps what it holds",
+    )
     initial_capital = MoneyField()
     cash = MoneyField()
     high_water_mark = MoneyField()

@@ -192,8 +192,9 @@ def test_a_stated_portfolio_is_judged_in_place_of_the_books(
 def test_a_backtest_is_accepted_followed_and_cancelled(
     client_of: Any, world: Any, account: Account
 ) -> None:
+    for hour in range(2):
+        world.candle("bitcoin", START + hour * HOUR, (100.0, 101.0, 99.0, 100.0))
     world.at(START + 100 * HOUR)
-    world.listed("bitcoin")
     client = client_of("operator")
     asked = {
         "strategy_name": "mean_reversion",
@@ -211,10 +212,73 @@ def test_a_backtest_is_accepted_followed_and_cancelled(
     assert len(client.get("/api/v1/backtests/").json()["results"]) == 1
     cancelled = client.post(f"{answer.headers['Location']}cancel/").json()
     assert (cancelled["cancelled"], cancelled["state"]) == (True, "cancelled")
-    asked["instruments"] = ["nosuch"]
-    unknown = client.post("/api/v1/backtests/", asked, format="json")
-    assert "nosuch" in unknown.json()["error"]["message"]
     assert Backtest.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("instruments", ["nosuch"]),
+        ("strategy_name", "nosuch"),
+        ("strategy_name", "consensus"),
+        ("timeframe", "1d"),
+        ("timeframe", "7h"),
+        ("parameters", {"nosuch": 1}),
+        ("initial_capital", "99999999999"),
+        ("start_date", "9999-12-31T00:00:00Z"),
+    ],
+)
+def test_a_backtest_that_cannot_run_is_refused_by_field(
+    client_of: Any, world: Any, field: str, value: Any
+) -> None:
+    for hour in range(2):
+        world.candle("bitcoin", START + hour * HOUR, (100.0, 101.0, 99.0, 100.0))
+    world.at(START + 100 * HOUR)
+    asked = {
+        "strategy_name": "mean_reversion",
+        "instruments": ["bitcoin"],
+        "start_date": "0001-01-01T00:00:00Z",
+        "end_date": "9999-12-31T00:00:00Z",
+    }
+    client = client_of("operator")
+    answer = client.post("/api/v1/backtests/", {**asked, field: value}, format="json")
+    assert answer.status_code == 400
+    assert list(answer.json()["error"]["fields"]) == [field]
+    answer = client.post("/api/v1/backtests/", asked, format="json")
+    assert answer.status_code == 202
+    assert answer.json()["start_date"] == "2021-05-13T00:00:00Z"
+    assert Backtest.objects.count() == 1
+
+
+@pytest.mark.parametrize("names", [["nope"], [5], ["consensus", "nope"], [True], "consensus"])
+def test_an_account_follows_only_what_exists(client_of: Any, account: Account, names: Any) -> None:
+    client = client_of("trader")
+    new = {"name": "second", "initial_capital": "500", "subscriptions": names}
+    for answer in (
+        client.post("/api/v1/accounts/", new, format="json"),
+        client.patch(f"/api/v1/accounts/{account.pk}/", {"subscriptions": names}, format="json"),
+    ):
+        assert answer.status_code == 400
+        assert list(answer.json()["error"]["fields"]) == ["subscriptions"]
+    assert Account.objects.get().subscriptions == ["consensus"]
+
+
+def test_an_account_that_follows_nothing_enters_nothing(client_of: Any, world: Any) -> None:
+    client = client_of("trader")
+    new = {"name": "idle", "initial_capital": "500", "subscriptions": []}
+    assert client.post("/api/v1/accounts/", new, format="json").status_code == 201
+    account = Account.objects.get()
+    assert account.subscriptions == []
+    changed = {"subscriptions": ["mean_reversion", "consensus"]}
+    address = f"/api/v1/accounts/{account.pk}/"
+    assert client.patch(address, changed, format="json").status_code == 200
+    assert client.patch(address, {"subscriptions": []}, format="json").status_code == 200
+    world.signal("bitcoin", 1, START)
+    world.run(START)
+    world.at(START + HOUR)
+    world.quote("bitcoin", 100.0, 100.1)
+    assert advance_account(account_id=account.pk) == 1
+    assert not Fill.objects.exists()
 
 
 def test_every_table_has_its_page_in_the_admin(client: Any, holding: Account) -> None:
@@ -242,5 +306,10 @@ def test_the_admin_changes_what_is_followed_and_never_the_money(
     assert answer.status_code == 302
     changed = Account.objects.get(pk=holding.pk)
     assert (changed.subscriptions, changed.cash) == (["mean_reversion"], cash)
+    wrong = client.post(page, {"subscriptions": '["nope"]', "is_active": "on"})
+    assert "unknown strategy nope" in wrong.content.decode()
+    assert Account.objects.get(pk=holding.pk).subscriptions == ["mean_reversion"]
+    assert client.post(page, {"subscriptions": "[]", "is_active": "on"}).status_code == 302
+    assert Account.objects.get(pk=holding.pk).subscriptions == []
     limits = reverse("admin:risk_riskprofile_change", args=[holding.profile_id])
     assert client.get(limits).status_code == 200

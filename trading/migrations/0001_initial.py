@@ -56,7 +56,7 @@ class Migration(migrations.Migration):
                 ('name', models.CharField(max_length=64, unique=True)),
                 ('exchange', models.CharField(default='binance', help_text='where it trades', max_length=16)),
                 ('timeframe', models.CharField(default='1h', help_text='whose bar runs it follows', max_length=4)),
-                ('subscriptions', models.JSONField(default=trading.models.default_subscriptions)),
+                ('subscriptions', models.JSONField(blank=True, default=trading.models.default_subscriptions, help_text='the strategies that it follows; with none it only keeps what it holds', validators=[trading.models.validate_subscriptions])),
                 ('initial_capital', trading.fields.MoneyField()),
                 ('cash', trading.fields.MoneyField()),
                 ('high_water_mark', trading.fields.MoneyField()),

@@ -69,8 +69,8 @@ def create_account(
 ) -> Account:
     """An account with its own risk profile and the deposit of its capital, in one transaction.
 
-    `at` is the market time of its opening, by default now. Raises ValidationError naming the wrong
-    field.
+    `at` is the market time of its opening, by default now; without `subscriptions` it follows the
+    consensus. Raises ValidationError naming the wrong field.
     """
     if exchange not in TAKER_FEE_PPM:
         raise ValidationError({"exchange": f"one of {', '.join(TAKER_FEE_PPM)}"})
@@ -90,7 +90,7 @@ def create_account(
             profile=profile,
             exchange=exchange,
             timeframe=timeframe,
-            subscriptions=list(subscriptions or default_subscriptions()),
+            subscriptions=default_subscriptions() if subscriptions is None else list(subscriptions),
             initial_capital=initial_capital,
             cash=initial_capital,
             high_water_mark=initial_capital,
@@ -112,10 +112,16 @@ def update_account(
     subscriptions: Sequence[str] | None = None,
     is_active: bool | None = None,
 ) -> Account:
-    """Change what an account follows and whether it trades at all; None leaves a value alone."""
+    """Change what an account follows and whether it trades at all; None leaves a value alone.
+
+    An account that follows nothing enters nothing; stops, targets and people still close what it
+    holds. Raises ValidationError naming the wrong field.
+    """
     with locked_account(account_id) as account:
         if subscriptions is not None:
             account.subscriptions = list(subscriptions)
+            others = {field.name for field in Account._meta.fields} - {"subscriptions"}
+            account.clean_fields(exclude=others)
         if is_active is not None:
             account.is_active = is_active
         account.save(update_fields=["subscriptions", "is_active"])

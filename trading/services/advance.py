@@ -9,8 +9,6 @@ from __future__ import annotations
 import math
 from datetime import UTC, date, datetime
 
-import structlog
-
 from collectors.marketdata import duration
 from collectors.models import Ohlcv
 from signals.models import BarRun
@@ -31,8 +29,6 @@ from trading.services.accounts import locked_account
 from trading.services.execution import execute_signal
 from trading.services.fills import Occasion, Venue, close_whole_position
 from trading.services.quotes import venue_of
-
-log = structlog.get_logger(__name__)
 
 
 def advance_account(*, account_id: int) -> int:
