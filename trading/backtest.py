@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -67,17 +67,33 @@ class Tape:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Listed:
+    """The grid on which an instrument trades in [since, until), epoch milliseconds."""
+
+    since: int
+    until: int
+    grid: Grid
+    min_notional: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What the run is traded under. Instruments without a grid have no listing."""
+    """What the run is traded under. An instrument trades only while it is listed."""
 
     strategy: str
     initial_capital: int  # money units
     limits: Limits
-    grids: Mapping[str, Grid]
-    min_notionals: Mapping[str, float]
+    listings: Mapping[str, Sequence[Listed]]
     fee_ppm: int
     half_spread_bps: float = HALF_SPREAD_BPS
     slippage_bps: float = SLIPPAGE_BPS
+
+    def listed(self, coin_id: str, time: int) -> Listed | None:
+        """The instrument's listing at a moment."""
+        for listed in self.listings.get(coin_id, ()):
+            if listed.since <= time < listed.until:
+                return listed
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,7 +243,7 @@ def _close_at_next_open(
 ) -> None:
     coin_id = tape.instruments[column]
     quote = _next_quote(tape, terms, bar, column)
-    if quote is None:
+    if quote is None or terms.listed(coin_id, int(tape.close_time[bar])) is None:
         books.pending_closes.add(coin_id)
         return
     books.pending_closes.discard(coin_id)
@@ -239,10 +255,11 @@ def _close_at_next_open(
 def _open_at_next_open(tape: Tape, terms: Terms, books: _Books, bar: int, column: int) -> None:
     coin_id = tape.instruments[column]
     direction = int(tape.direction[bar, column])
-    grid = terms.grids.get(coin_id)
-    if grid is None:
+    listed = terms.listed(coin_id, int(tape.close_time[bar]))
+    if listed is None:
         books.refusals[NO_LISTING] += 1
         return
+    grid = listed.grid
     if books.stopped.get(coin_id) == direction:
         books.refusals[STOPPED_OUT] += 1
         return
@@ -259,7 +276,7 @@ def _open_at_next_open(tape: Tape, terms: Terms, books: _Books, bar: int, column
         take_profit=float(tape.take_profit[bar, column]),
         proposed_size=float(tape.position_size[bar, column]),
         step_notional=grid.step_notional(ticks),
-        min_notional=terms.min_notionals.get(coin_id, 0.0),
+        min_notional=listed.min_notional,
     )
     portfolio = marked_portfolio(
         cash=books.cash,

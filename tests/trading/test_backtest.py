@@ -16,7 +16,7 @@ from collectors import clock
 from collectors.marketdata import to_ms
 from risk.limits import STATE_ACTIVE, Limits
 from signals.models import Signal
-from trading.backtest import HALF_SPREAD_BPS, Tape, Terms, changed_rows, run_backtest
+from trading.backtest import HALF_SPREAD_BPS, Listed, Tape, Terms, changed_rows, run_backtest
 from trading.models import Account, EquityPoint, Fill
 from trading.orders import MONEY_UNITS, Grid
 from trading.services import advance_account
@@ -25,12 +25,12 @@ START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
 HOUR = timedelta(hours=1)
 HOUR_MS = 3_600_000
 LIMITS = Limits(STATE_ACTIVE, 0.1, 0.25, 0.2, 0.05, 1.0, 10, 0.5, 10.0, 0.02, 0.02, 2.0)
+LISTED = Listed(since=0, until=2**63, grid=Grid.of("0.1", "0.001"), min_notional=5.0)
 TERMS = Terms(
     strategy="consensus",
     initial_capital=10_000 * MONEY_UNITS,
     limits=LIMITS,
-    grids={"bitcoin": Grid.of("0.1", "0.001"), "ethereum": Grid.of("0.1", "0.001")},
-    min_notionals={"bitcoin": 5.0, "ethereum": 5.0},
+    listings={"bitcoin": [LISTED], "ethereum": [LISTED]},
     fee_ppm=500,
 )
 
@@ -131,6 +131,36 @@ def test_a_hole_refuses_an_opening_and_delays_a_close() -> None:
 def test_an_instrument_without_a_listing_is_counted() -> None:
     outcome = run_backtest(tape([FLAT_BAR] * 3, [1, 1, 1], coins=("tether",)), TERMS)
     assert outcome.refusals == {"no_listing": 1}
+
+
+def test_an_instrument_trades_on_the_listing_of_each_moment() -> None:
+    change, end = to_ms(START + 3 * HOUR), to_ms(START + 5 * HOUR)
+    old = replace(LISTED, until=change)
+    new = replace(LISTED, since=change, until=end, grid=Grid.of("0.1", "1"))
+    outcome = run_backtest(
+        tape([FLAT_BAR] * 8, [1, 0, 1, 0, 1, 0, 0, 0]),
+        replace(TERMS, listings={"bitcoin": [old, new]}),
+    )
+    assert [trade.quantity for trade in outcome.trades] == [1.498, 1.0]
+    assert outcome.refusals == {"no_listing": 1}
+
+
+def test_what_is_held_when_a_listing_ends_waits_for_another() -> None:
+    ended = replace(LISTED, until=to_ms(START + 2 * HOUR))
+    again = replace(LISTED, since=to_ms(START + 4 * HOUR))
+    bars = tape([FLAT_BAR] * 6, [1, 0, 0, 0, 0, 0])
+    held = run_backtest(bars, replace(TERMS, listings={"bitcoin": [ended]}))
+    assert len(held.open_holdings) == 1
+    closed = run_backtest(bars, replace(TERMS, listings={"bitcoin": [ended, again]}))
+    assert closed.trades[0].exited_at == to_ms(START + 4 * HOUR)
+
+
+def test_an_opening_that_cannot_be_counted_is_refused() -> None:
+    tiny = replace(LISTED, grid=Grid.of("0.1", "0.0000000001"))
+    outcome = run_backtest(
+        tape([FLAT_BAR] * 3, [1, 1, 1]), replace(TERMS, listings={"bitcoin": [tiny]})
+    )
+    assert outcome.refusals == {"not_countable": 1}
 
 
 def test_changed_rows_by_hand() -> None:

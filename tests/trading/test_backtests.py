@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
 from typing import Any
@@ -13,16 +13,20 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from collectors.models import MacroObservation, MacroSeries, Ohlcv
+from collectors.models import Listing, MacroObservation, MacroSeries, Ohlcv
+from signals.certificate import code_hash
+from signals.models import StrategyConfig
+from signals.strategies.mean_reversion import MeanReversion
 from trading import tasks
 from trading.models import Backtest, BacktestState
 from trading.services import (
+    BacktestError,
+    backtest_requests,
     cancel_backtest,
     create_backtest,
     execute_backtest,
     expired_backtests,
 )
-from trading.services.backtests import BacktestError
 
 HOUR = timedelta(hours=1)
 HISTORY = datetime.fromisoformat("2021-03-25T00:00:00+00:00")
@@ -146,31 +150,125 @@ def test_a_cancelled_backtest_is_not_run(crash: Any) -> None:
     assert not cancel_backtest(backtest_id=backtest.pk)
 
 
-def test_no_candles_is_a_failure_with_its_reason(world: Any, db: None) -> None:
-    world.at(END + HOUR)
-    world.listed("bitcoin")
+def test_candles_that_went_are_a_failure_with_its_reason(crash: Any) -> None:
     backtest = asked()
+    Ohlcv.objects.all().delete()
     execute_backtest(backtest_id=backtest.pk)
     backtest.refresh_from_db()
     assert backtest.state == BacktestState.FAILED
     assert "no candles of bitcoin" in backtest.error
 
 
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+LATEST = datetime.max.replace(tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("fields", "field", "words"),
     [
-        ({"instruments": ["nosuchcoin"]}, "unknown instrument nosuchcoin"),
-        ({"instruments": []}, "at least one"),
-        ({"strategy_name": "nosuch"}, "nosuch"),
-        ({"timeframe": "7h"}, "unknown timeframe"),
-        ({"end": START}, "no two closed"),
-        ({"start": END + 90 * HOUR, "end": END + 99 * HOUR}, "no two closed"),
+        ({"instruments": ["nosuchcoin"]}, "instruments", "unknown instrument nosuchcoin"),
+        ({"instruments": []}, "instruments", "at least one"),
+        ({"strategy_name": "nosuch"}, "strategy_name", "nosuch"),
+        ({"strategy_name": "consensus"}, "strategy_name", "no strategy of timeframe 1h"),
+        ({"timeframe": "7h"}, "timeframe", "unknown timeframe"),
+        ({"timeframe": "1d"}, "timeframe", "runs on 1h, not on 1d"),
+        ({"parameters": {"nosuch": 1}}, "parameters", "nosuch: unknown"),
+        ({"parameters": {"vix_threshold": 1e9}}, "parameters", "outside"),
+        ({"end": START}, "start_date", "no two closed"),
+        ({"start": END + 90 * HOUR, "end": END + 99 * HOUR}, "start_date", "no two closed"),
+        ({"start": LATEST, "end": LATEST}, "start_date", "no two closed"),
+        ({"end": HISTORY, "start": EARLIEST}, "start_date", "no 1h candles of bitcoin"),
+        ({"end": HISTORY + HOUR, "start": EARLIEST}, "start_date", "no two stored"),
+        ({"initial_capital": Decimal("1e30")}, "initial_capital", "64 bits"),
+        ({"initial_capital": Decimal("1e-9")}, "initial_capital", "1e-8 units"),
+        ({"initial_capital": Decimal("2e9")}, "initial_capital", "up to 1,000,000,000"),
+        ({"initial_capital": Decimal(0)}, "initial_capital", "above 0"),
     ],
 )
-def test_wrong_requests_leave_no_row(crash: Any, fields: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
+def test_wrong_requests_leave_no_row(
+    crash: Any, fields: dict[str, Any], field: str, words: str
+) -> None:
+    with pytest.raises(BacktestError, match=words) as caught:
         asked(**fields)
+    assert caught.value.field == field
     assert not Backtest.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"nosuch": {}}, "takes no part"),
+        ({"mean_reversion": 5}, "not a table of parameters"),
+        ({"mean_reversion": {"nosuch": 1}}, "nosuch: unknown"),
+    ],
+)
+def test_the_parameters_of_a_consensus_are_looked_at(
+    crash: Any, parameters: dict[str, Any], words: str
+) -> None:
+    StrategyConfig.objects.create(
+        name="mean_reversion", is_enabled=True, certificate_hash=code_hash(MeanReversion())
+    )
+    with pytest.raises(BacktestError, match=words) as caught:
+        asked(strategy_name="consensus", parameters=parameters)
+    assert caught.value.field == "parameters"
+
+
+def test_a_period_begins_with_the_first_stored_candle(crash: Any) -> None:
+    backtest = asked(start=EARLIEST)
+    assert (backtest.start_date, backtest.end_date) == (HISTORY, END)
+
+
+def test_more_than_a_worker_can_hold_is_refused(crash: Any, monkeypatch: Any) -> None:
+    bars = (END - START) // HOUR
+    crash.listed("ethereum")
+    monkeypatch.setattr(backtest_requests, "MAX_CANDLES", 2 * bars - 1)
+    assert asked().pk
+    with pytest.raises(BacktestError, match="shorten the period") as caught:
+        asked(instruments=["bitcoin", "ethereum"])
+    assert caught.value.field == "start_date"
+
+
+def traded() -> tuple[int, int, Decimal]:
+    """A new run's count of fills and of signals without a listing, and its final value."""
+    backtest = asked()
+    execute_backtest(backtest_id=backtest.pk)
+    backtest.refresh_from_db()
+    assert backtest.state == BacktestState.DONE, backtest.error
+    unlisted = backtest.metrics["refusals"].get("no_listing", 0)
+    return backtest.metrics["fill_count"], unlisted, backtest.final_value
+
+
+# The one position of the crash opens later in the period.
+CHANGE = START + 24 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("listing", "fills", "unlisted"),
+    [
+        ({"valid_from": CHANGE}, 2, 0),
+        ({"valid_from": END}, 0, 1),
+        ({"valid_to": CHANGE}, 0, 1),
+    ],
+)
+def test_an_instrument_is_traded_while_it_is_listed(
+    crash: Any, listing: dict[str, Any], fills: int, unlisted: int
+) -> None:
+    Listing.objects.update(**listing)
+    assert traded()[:2] == (fills, unlisted)
+
+
+def test_each_moment_is_traded_on_its_own_grid(crash: Any) -> None:
+    first = Listing.objects.get()
+    on_first = traded()
+    coarse = {"tick_size": "0.5", "quantity_step": "1", "symbol": "NEWUSDT"}
+    Listing.objects.create(
+        instrument=first.instrument, exchange="binance", valid_from=CHANGE, **coarse
+    )
+    Listing.objects.filter(pk=first.pk).update(valid_to=CHANGE)
+    on_both = traded()
+    first.delete()
+    Listing.objects.update(valid_from=None)
+    assert on_first != on_both == traded()
 
 
 def test_an_open_bar_is_cut_off(crash: Any) -> None:
@@ -203,6 +301,8 @@ def test_the_command_prints_what_it_stored(crash: Any, capsys: Any) -> None:
         ["--strategy", "mean_reversion", *COMMAND, "--instruments", "nosuchcoin"],
         ["--strategy", "consensus", *COMMAND],
         ["--strategy", "mean_reversion", *COMMAND, "--start", "2021-06-01"],
+        ["--strategy", "mean_reversion", *COMMAND, "--capital", "1e30"],
+        ["--strategy", "mean_reversion", *COMMAND, "--start", "9999-12-31", "--end", "9999-12-31"],
     ],
 )
 def test_the_command_refuses_in_one_line(crash: Any, arguments: list[str]) -> None:

@@ -54,7 +54,10 @@ class BacktestsView(generics.ListAPIView[Backtest]):
             ]
 
     class BacktestCreateSerializer(serializers.Serializer[Any]):
-        """What to test: the bars that open in [start_date, end_date)."""
+        """What to test: the bars that open in [start_date, end_date).
+
+        The answer's start_date is that of the first stored candle when that is later.
+        """
 
         strategy_name = serializers.CharField(max_length=64)
         instruments = serializers.ListField(child=serializers.CharField(), allow_empty=False)
@@ -84,8 +87,8 @@ class BacktestsView(generics.ListAPIView[Backtest]):
                     initial_capital=values.get("initial_capital"),
                     parameters=values["parameters"],
                 )
-            except ValueError as error:
-                raise serializers.ValidationError([str(error)]) from None
+            except services.BacktestError as error:
+                raise serializers.ValidationError({error.field: [str(error)]}) from None
             # A broker that is down loses only the hint: the sweep finds the row.
             transaction.on_commit(partial(tasks.run_backtest.delay, backtest.pk), robust=True)
         address = request.build_absolute_uri(f"{request.path}{backtest.pk}/")

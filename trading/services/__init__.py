@@ -9,9 +9,9 @@ from trading.services.accounts import (
 )
 from trading.services.advance import advance_account
 from trading.services.assessment import preview_assessment
+from trading.services.backtest_requests import BacktestError, create_backtest
 from trading.services.backtests import (
     cancel_backtest,
-    create_backtest,
     execute_backtest,
     expired_backtests,
     run_inline,
@@ -19,6 +19,7 @@ from trading.services.backtests import (
 from trading.services.execution import NoQuoteError, close_position
 
 __all__ = [
+    "BacktestError",
     "NoQuoteError",
     "advance_account",
     "cancel_backtest",

@@ -1,44 +1,40 @@
-"""Backtests as rows: asked for, run under a lease, finished by whoever still holds it.
+"""Backtests as rows: run under a lease, finished by whoever still holds it.
 
-BacktestError           the request cannot be run as it is; the message is for its author
-└── NoDataError         no candles in the period (backfill, then ask again)
 LeaseLostError          another worker took over, or somebody cancelled; write nothing
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
-from decimal import Decimal
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import structlog
-from django.conf import settings
 from django.db import connection
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Now
 
 from collectors import clock
-from collectors.marketdata import duration, floor_time, from_ms, last_closed
+from collectors.marketdata import duration, from_ms, to_ms
 from collectors.models import Instrument
 from risk.limits import STATE_ACTIVE
 from risk.models import RiskProfile
 from risk.selectors import limits_of
-from signals.registry import CONSENSUS, build_strategy
 from signals.selectors import HistoryRun, analyse_history
 from signals.strategy import StrategyError
-from trading.backtest import Outcome, Tape, Terms, changed_rows, run_backtest
+from trading.backtest import Listed, Outcome, Tape, Terms, changed_rows, run_backtest
 from trading.fields import from_units, to_units
 from trading.models import Account, Backtest, BacktestState
-from trading.orders import MONEY_UNITS, TAKER_FEE_PPM
+from trading.orders import MONEY_UNITS, TAKER_FEE_PPM, OrderError
 from trading.performance import DAY_MS, by_group, measure_performance
 from trading.services.accounts import PAPER
-from trading.services.fills import Venue
+from trading.services.backtest_requests import NoDataError
 from trading.services.quotes import venue_of
 
 log = structlog.get_logger(__name__)
@@ -49,63 +45,17 @@ EXCHANGE = "binance"
 UNFINISHED = (BacktestState.QUEUED, BacktestState.RUNNING)
 
 
-class BacktestError(ValueError):
-    """The request cannot be run as it is."""
-
-
-class NoDataError(BacktestError):
-    """There are no candles in the period. Backfill them first."""
-
-
 class LeaseLostError(Exception):
     """The run is not ours any more; its result must not be written."""
 
 
-def create_backtest(
-    *,
-    strategy_name: str,
-    instruments: Sequence[str],
-    start: datetime,
-    end: datetime,
-    timeframe: str = "1h",
-    initial_capital: Decimal | None = None,
-    parameters: Mapping[str, Any] | None = None,
-) -> Backtest:
-    """Queue a backtest over the bars that open in [start, end), cut to closed ones.
-
-    Raises BacktestError (or the ValueError of an unknown timeframe, strategy or parameter).
-    """
-    step = duration(timeframe)
-    if strategy_name != CONSENSUS:
-        build_strategy(strategy_name, dict(parameters or {}))
-    chosen = sorted(set(instruments))
-    if not chosen:
-        raise BacktestError("name at least one instrument")
-    known = set(Instrument.objects.filter(coin_id__in=chosen).values_list("coin_id", flat=True))
-    unknown = [coin_id for coin_id in chosen if coin_id not in known]
-    if unknown:
-        raise BacktestError(f"unknown instrument {', '.join(unknown)}")
-    first = floor_time(start + step - timedelta(microseconds=1), timeframe)
-    last = min(floor_time(end, timeframe), last_closed(clock.now(), timeframe) + step)
-    if last - first < 2 * step:
-        raise BacktestError(
-            f"no two closed {timeframe} bars from {start:%Y-%m-%d} to {end:%Y-%m-%d}"
-        )
-    capital = initial_capital or Decimal(str(settings.ENV.initial_capital))
-    return Backtest.objects.create(
-        strategy_name=strategy_name,
-        instruments=chosen,
-        timeframe=timeframe,
-        start_date=first,
-        end_date=last,
-        parameters=dict(parameters or {}),
-        initial_capital=capital,
-        created_at=clock.wall_now(),
-    )
-
-
 def expired_backtests() -> list[int]:
-    """The backtests that nobody works on, each offered again at most every 30 s."""
+    """The backtests that nobody works on.
+
+    A queued one is given a lease, so it is offered again only when no worker has taken it for
+    30 s. One whose worker is gone is offered at every call until another takes it; the claim lets
+    only one of them run it.
+    """
     free = Q(leased_until__isnull=True) | Q(leased_until__lt=Now())
     offered = []
     for backtest_id in Backtest.objects.filter(free, state__in=UNFINISHED).values_list(
@@ -138,7 +88,7 @@ def execute_backtest(*, backtest_id: int) -> None:
     """Run a backtest if nobody else does; what makes it fail is stored in its row."""
     try:
         _execute(backtest_id)
-    except (ValueError, StrategyError) as error:
+    except (ValueError, StrategyError, OrderError) as error:
         log.warning("backtest_failed", backtest=backtest_id, error=str(error))
 
 
@@ -150,6 +100,9 @@ def _execute(backtest_id: int) -> None:
     try:
         with _lease_kept(backtest_id, attempt):
             fields = _compute(backtest, attempt)
+        _finish(
+            backtest_id, attempt, state=BacktestState.DONE, progress_pct=100.0, error="", **fields
+        )
     except LeaseLostError:
         log.info("backtest_lease_lost", backtest=backtest_id, attempt=attempt)
         return
@@ -161,7 +114,6 @@ def _execute(backtest_id: int) -> None:
             error=f"{type(error).__name__}: {error}"[:300],
         )
         raise
-    _finish(backtest_id, attempt, state=BacktestState.DONE, progress_pct=100.0, error="", **fields)
 
 
 def _compute(backtest: Backtest, attempt: int) -> dict[str, Any]:
@@ -179,7 +131,8 @@ def _compute(backtest: Backtest, attempt: int) -> dict[str, Any]:
     if not tape.valid.any():
         raise NoDataError(
             f"no candles of {', '.join(backtest.instruments)} from "
-            f"{backtest.start_date:%Y-%m-%d} to {backtest.end_date:%Y-%m-%d}"
+            f"{backtest.start_date:%Y-%m-%d} to {backtest.end_date:%Y-%m-%d}",
+            field="instruments",
         )
     terms = _terms(backtest)
 
@@ -218,27 +171,45 @@ def _tape(run: HistoryRun, step: timedelta) -> Tape:
 
 
 def _terms(backtest: Backtest) -> Terms:
-    """The paper account's limits (the defaults before it exists) and the venue's grids."""
+    """The paper account's limits (the defaults before it exists) and the venue's listings."""
     account = Account.objects.filter(name=PAPER).select_related("profile").first()
     profile = account.profile if account else RiskProfile()
     exchange = account.exchange if account else EXCHANGE
-    venues = {}
-    for instrument in Instrument.objects.filter(coin_id__in=backtest.instruments):
-        venue = venue_of(instrument=instrument, exchange=exchange, at=backtest.start_date)
-        if venue is not None:
-            venues[instrument.coin_id] = venue
+    instruments = Instrument.objects.filter(coin_id__in=backtest.instruments)
     return Terms(
         strategy=backtest.strategy_name,
         initial_capital=to_units(backtest.initial_capital),
         limits=limits_of(profile=profile)._replace(trading_state=STATE_ACTIVE),
-        grids={coin_id: venue.grid for coin_id, venue in venues.items()},
-        min_notionals=_min_notionals(venues),
+        listings={
+            instrument.coin_id: _listings(instrument, exchange, backtest)
+            for instrument in instruments.prefetch_related("listings")
+        },
         fee_ppm=TAKER_FEE_PPM[exchange],
     )
 
 
-def _min_notionals(venues: Mapping[str, Venue]) -> dict[str, float]:
-    return {coin_id: venue.min_notional for coin_id, venue in venues.items()}
+def _listings(instrument: Instrument, exchange: str, backtest: Backtest) -> list[Listed]:
+    """The instrument's grids through the run: asked for wherever a listing begins or ends."""
+    start, end = backtest.start_date, backtest.end_date
+    bounds = {
+        moment
+        for listing in instrument.listings.all()
+        for moment in (listing.valid_from, listing.valid_to)
+        if moment is not None and start < moment < end
+    }
+    listings = []
+    for since, until in itertools.pairwise([start, *sorted(bounds), end]):
+        venue = venue_of(instrument=instrument, exchange=exchange, at=since)
+        if venue is not None:
+            listings.append(
+                Listed(
+                    since=to_ms(since),
+                    until=to_ms(until),
+                    grid=venue.grid,
+                    min_notional=venue.min_notional,
+                )
+            )
+    return listings
 
 
 def _result_fields(

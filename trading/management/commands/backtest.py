@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.table import Table
 
 from signals.strategy import StrategyError
 from trading.models import Backtest
+from trading.orders import OrderError
 from trading.services import create_backtest, run_inline
 
 EXAMPLE = (
@@ -53,7 +55,9 @@ class Command(BaseCommand):
                 initial_capital=options["capital"],
             )
             backtest = run_inline(backtest_id=backtest.pk)
-        except (ValueError, StrategyError) as error:
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages), returncode=2) from None
+        except (ValueError, OverflowError, StrategyError, OrderError) as error:
             raise CommandError(str(error), returncode=2) from None
         if options["json"]:
             json.dump(_as_json(backtest), self.stdout, indent=2)
@@ -103,9 +107,9 @@ def _text(name: str, value: float | None) -> str:
 def _moment(text: str) -> datetime:
     try:
         value = datetime.fromisoformat(text)
-    except ValueError:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is not an ISO date or time") from None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def _amount(text: str) -> Decimal:
