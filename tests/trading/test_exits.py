@@ -12,9 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collectors import clock
-from collectors.marketdata import floor_time
+from collectors.marketdata import duration, floor_time
+from signals.models import BarRun
 from trading.models import Account, Order, PendingSignal, Position, Trade
 from trading.services import advance_account, close_position, create_account
+from trading.services.fills import first_judged_bar
 
 START = datetime(2021, 5, 13, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -46,9 +48,11 @@ def enter_late(world: Any, account: Account, moment: datetime, *, speed: float =
 
 
 def let_the_bars_pass(world: Any, account: Account) -> None:
-    for hour in range(10):
-        world.run(START + hour * HOUR)
-    world.at(START + 10 * HOUR)
+    """The three bars after the newest run, which are closed and run at once."""
+    newest = BarRun.objects.latest("bar_open_time").bar_open_time
+    for hour in (1, 2, 3):
+        world.run(newest + hour * HOUR)
+    world.at(newest + 4 * HOUR)
     advance_account(account_id=account.pk)
 
 
@@ -100,25 +104,41 @@ def test_a_signal_that_waited_for_its_quote_is_judged_from_its_fill(
     assert Position.objects.get().quantity_steps > 0
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(seconds=st.floats(0.0, 5.9 * 3600.0), speed=st.sampled_from([1.0, 60.0, 3600.0]))
-def test_no_position_leaves_before_it_was_entered(world: Any, seconds: float, speed: float) -> None:
-    late = timedelta(seconds=seconds if speed > 60.0 else seconds / 6.0)
+MOMENTS = st.floats(0.0, 4.9 * 3600.0).map(lambda seconds: START + HOUR + timedelta(0, seconds))
+SPEEDS = st.sampled_from([0.001, 1.0, 60.0, 3600.0])
+
+
+# Every example sets the clock, and undoes its rows.
+ONE_WORLD = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@settings(ONE_WORLD)
+@given(filled_at=MOMENTS, speed=SPEEDS, timeframe=st.sampled_from(["1m", "15m", "1h", "1d"]))
+def test_the_first_judged_bar_opens_half_a_bar_before_the_fill_at_most(
+    world: Any, filled_at: datetime, speed: float, timeframe: str
+) -> None:
+    run_clock(filled_at, speed)
+    bar, step = floor_time(filled_at, timeframe), duration(timeframe)
+    judged = first_judged_bar(filled_at=filled_at, timeframe=timeframe)
+    assert judged in (bar, bar + step)
+    assert filled_at - judged <= step / 2
+    # An entry within half a minute, which is what a bar run may wait, is one at the open.
+    assert judged == bar or filled_at - bar > min(timedelta(seconds=30), step / 2)
+
+
+@settings(ONE_WORLD, max_examples=8)
+@given(moment=MOMENTS)
+def test_no_position_leaves_before_it_was_entered(world: Any, moment: datetime) -> None:
     with transaction.atomic():
         world.at(START + HOUR / 2)
         account = create_account(name="late", initial_capital=Decimal(10_000))
-        enter_late(world, account, START + HOUR + late, speed=speed)
+        enter_late(world, account, moment, speed=3600.0)
         let_the_bars_pass(world, account)
         trade = Trade.objects.get()
         bar = Order.objects.get(leg="stop_loss").trigger_bar
-        assert bar is not None
-        assert bar + HOUR == trade.exited_at
-        opened = floor_time(trade.entered_at, "1h")
-        assert bar in (opened, opened + HOUR)
-        # Half a bar late at most, else what the bar did before the entry would count.
-        assert trade.entered_at - bar <= HOUR / 2
+        run_clock(moment, 3600.0)
+        assert bar == first_judged_bar(filled_at=trade.entered_at, timeframe="1h")
+        assert trade.entered_at < trade.exited_at == bar + HOUR
         transaction.set_rollback(True)
 
 
