@@ -4,5 +4,5 @@ from django.dispatch import Signal
 
 # coin_ids: list[str], timeframe: str
 candles_stored = Signal()
-# series_ids: list[str]
+# series_ids: list[str]. New vintages are stored, or a due release was looked for and has none.
 macro_stored = Signal()

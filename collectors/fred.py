@@ -190,6 +190,19 @@ def release_moment(
     return midnight_in_chicago(realtime_start + timedelta(days=1)), False
 
 
+def newest_release(moment: datetime) -> datetime:
+    """The newest moment up to `moment` at which published values may have become usable.
+
+    Vintages are published on weekdays and usable from the midnight that ends their day; a holiday
+    counts as a weekday. What is usable at `moment` has been published by then, so whoever has
+    asked at or after it knows everything.
+    """
+    day = moment.astimezone(CHICAGO).date()
+    while (day - timedelta(days=1)).weekday() >= 5:
+        day -= timedelta(days=1)
+    return midnight_in_chicago(day)
+
+
 def next_business_day(day: date) -> date:
     """The first weekday after `day`."""
     following = day + timedelta(days=1)

@@ -187,6 +187,9 @@ class MacroSeries(models.Model):
     units = models.CharField(max_length=60)
     frequency = models.CharField(max_length=16)
     is_enabled = models.BooleanField(default=True)
+    last_success_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="market time of the last answered look"
+    )
 
     class Meta:
         ordering = ["series_id"]

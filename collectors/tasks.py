@@ -8,7 +8,7 @@ from celery import shared_task
 from collectors import clock, services
 from collectors.exchange import PermanentError, ProviderError
 from collectors.models import Instrument, MacroSeries
-from collectors.selectors import enabled_instruments, redis_client
+from collectors.selectors import enabled_instruments, macro_is_current, redis_client
 
 log = structlog.get_logger(__name__)
 
@@ -54,11 +54,14 @@ def cover_series(coin_id: str, timeframe: str) -> int:
 
 @shared_task  # type: ignore[untyped-decorator]
 def collect_macro_series() -> int:
-    """Collect every enabled macro series; gives the number of new vintages."""
+    """Collect the enabled macro series that are not current; gives the number of new vintages.
+
+    Values become usable once a day, so that however often this runs, a series is asked for once a
+    day, and again only after a failure.
+    """
+    enabled = MacroSeries.objects.filter(is_enabled=True).values_list("series_id", flat=True)
     stored = 0
-    for series_id in MacroSeries.objects.filter(is_enabled=True).values_list(
-        "series_id", flat=True
-    ):
+    for series_id in macro_is_current(series_ids=list(enabled), moment=clock.now()):
         try:
             stored += services.collect_macro(series_id=series_id)
         except ProviderError as error:

@@ -9,7 +9,7 @@ from collectors.selectors.instruments import (
     strategy_instruments,
 )
 from collectors.selectors.live import budget_today, latest_quote, quote_key, redis_client
-from collectors.selectors.macro import macro_known_at
+from collectors.selectors.macro import macro_is_current, macro_known_at
 
 __all__ = [
     "budget_today",
@@ -20,6 +20,7 @@ __all__ = [
     "lacking_bars",
     "latest_quote",
     "listing_for",
+    "macro_is_current",
     "macro_known_at",
     "missing_at",
     "quote_key",

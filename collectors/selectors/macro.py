@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors.models import MacroObservation
+from collectors.fred import newest_release
+from collectors.models import MacroObservation, MacroSeries
 from collectors.selectors.expressions import EpochSeconds
 
 
@@ -29,6 +31,22 @@ def macro_known_at(
             steps[np.maximum(at, 0)] if len(steps) else np.zeros(len(moments_ms), dtype=np.float64)
         )
     return values, known
+
+
+def macro_is_current(*, series_ids: Sequence[str], moment: datetime) -> list[str]:
+    """The series, in the given order, of which values may be missing that are usable at `moment`
+    (market time); empty when all are current.
+
+    Current is a series that was collected, with an answer, at or after the newest release due at
+    `moment`; whether it had anything new does not matter. A series that cannot be collected (no
+    key, disabled, unknown) is never current.
+    """
+    current = set(
+        MacroSeries.objects.filter(
+            series_id__in=series_ids, last_success_at__gte=newest_release(moment)
+        ).values_list("series_id", flat=True)
+    )
+    return [series_id for series_id in series_ids if series_id not in current]
 
 
 def _release_steps(series_id: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F, Max
 
-from collectors import clock, events
+from collectors import clock, events, selectors
 from collectors.fred import Vintage
 from collectors.marketdata import macro_key
 from collectors.models import MacroObservation, MacroSeries, Series
@@ -22,7 +22,8 @@ REVISION_SPAN = timedelta(days=90)
 
 
 def collect_macro(*, series_id: str) -> int:
-    """Store the vintages that are new since the last collection; gives how many.
+    """Store the vintages that are new since the last collection; gives how many. The answered look
+    is recorded, whatever it brought.
 
     Raises MacroSeries.DoesNotExist, and ProviderError when FRED gives no answer.
     """
@@ -32,14 +33,15 @@ def collect_macro(*, series_id: str) -> int:
         observed_from = published_from = (_clock_start() - HISTORY_DEPTH).date()
     else:
         observed_from, published_from = newest - REVISION_SPAN, newest
+    looked_at = clock.now()
     vintages = fred().fetch_vintages(
         series_id,
         observed_from=observed_from,
         published_from=published_from,
-        today=clock.now().date(),
+        today=looked_at.date(),
         known=_known_values(series, observed_from),
     )
-    return _store(series, vintages) if vintages else 0
+    return _store(series, vintages, looked_at)
 
 
 def _clock_start() -> datetime:
@@ -54,7 +56,7 @@ def _known_values(series: MacroSeries, since: date) -> dict[date, float]:
 
 
 @transaction.atomic
-def _store(series: MacroSeries, vintages: list[Vintage]) -> int:
+def _store(series: MacroSeries, vintages: list[Vintage], looked_at: datetime) -> int:
     row = lock_series(macro_key(series.series_id))
     before = series.observations.count()
     MacroObservation.objects.bulk_create(
@@ -75,6 +77,10 @@ def _store(series: MacroSeries, vintages: list[Vintage]) -> int:
     stored = series.observations.count() - before
     if stored:
         Series.objects.filter(pk=row.pk).update(revision=F("revision") + 1)
+    was_current = not selectors.macro_is_current(series_ids=[series.series_id], moment=looked_at)
+    MacroSeries.objects.filter(pk=series.pk).update(last_success_at=looked_at)
+    # Who waits for a release must hear of the look that found none, too.
+    if stored or not was_current:
         announcement = partial(
             events.macro_stored.send_robust, sender=MacroObservation, series_ids=[series.series_id]
         )

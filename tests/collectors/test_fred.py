@@ -9,14 +9,21 @@ import redis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors import services
+from collectors import clock, events, services, tasks
 from collectors.budget import CallBudget
-from collectors.exchange import KeyMissing, MalformedPayload
-from collectors.fred import Fred, Row, as_vintages, next_business_day, release_moment
+from collectors.exchange import KeyMissing, MalformedPayload, ProviderError
+from collectors.fred import (
+    Fred,
+    Row,
+    as_vintages,
+    newest_release,
+    next_business_day,
+    release_moment,
+)
 from collectors.marketdata import macro_key, to_ms
 from collectors.models import Instrument, MacroObservation, MacroSeries
-from collectors.selectors import macro_known_at, revisions
-from tests.collectors.providers import Answer, Provider, Venues, json_answer
+from collectors.selectors import macro_is_current, macro_known_at, revisions
+from tests.collectors.providers import NOW, Answer, Provider, Venues, json_answer
 
 
 def row(realtime_start: str, observed: str, value: str) -> Row:
@@ -105,6 +112,57 @@ def test_collecting_twice_stores_each_vintage_once(
     assert values["VIXCLS"].tolist() == [19.1, 20.5, 20.7]
     assert known["VIXCLS"].tolist() == [False, True, True]
     assert not known["DFF"].any()
+
+
+@pytest.mark.parametrize(
+    ("moment", "expected"),
+    [
+        ("2025-03-04T05:59:59", "2025-03-01T06:00:00"),  # Monday in Chicago: Friday's values
+        ("2025-03-04T06:00:00", "2025-03-04T06:00:00"),
+        ("2025-03-02T12:00:00", "2025-03-01T06:00:00"),
+        ("2025-07-16T05:00:00", "2025-07-16T05:00:00"),
+    ],
+)
+def test_values_become_usable_at_the_midnights_after_weekdays(moment: str, expected: str) -> None:
+    assert newest_release(datetime.fromisoformat(f"{moment}+00:00")) == datetime.fromisoformat(
+        f"{expected}+00:00"
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_series_is_current_once_it_was_asked_for_after_its_release(
+    bitcoin: Instrument, provider: Provider, venues: Venues
+) -> None:
+    def lacking(moment: datetime) -> list[str]:
+        return macro_is_current(series_ids=["VIXCLS", "DFF"], moment=moment)
+
+    heard: list[list[str]] = []
+
+    def listen(series_ids: list[str], **_: Any) -> None:
+        heard.append(series_ids)
+
+    address = "/fred/series/observations"
+    provider.routes[address] = lambda _: json_answer({}, 400)
+    with pytest.raises(ProviderError):
+        services.collect_macro(series_id="VIXCLS")
+    assert lacking(NOW) == ["VIXCLS", "DFF"]
+    provider.routes[address] = observations([("2025-02-28", "2025-02-28", "20.5")], page=2)
+    assert tasks.collect_macro_series() == 1
+    assert lacking(NOW) == ["DFF"]
+    asked = len(provider.requests)
+    assert tasks.collect_macro_series() == 0
+    assert len(provider.requests) == asked  # nothing is due
+    release = datetime(2025, 3, 4, 6, tzinfo=UTC)
+    assert lacking(release - timedelta(seconds=1)) == ["DFF"]
+    assert lacking(release) == ["VIXCLS", "DFF"]
+    clock.configure(clock.MarketClock(start=release, anchor=clock.wall_now(), speed=1.0))
+    events.macro_stored.connect(listen)
+    try:
+        assert tasks.collect_macro_series() == 0
+    finally:
+        events.macro_stored.disconnect(listen)
+    assert lacking(release) == ["DFF"]
+    assert heard == [["VIXCLS"]]  # there was nothing new, which a waiting run must know
 
 
 @given(
