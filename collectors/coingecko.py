@@ -10,6 +10,7 @@ Such a candle has no true high and low (`is_sampled`), and no volume: `total_vol
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 
@@ -17,14 +18,16 @@ import msgspec
 
 from collectors.budget import CallBudget
 from collectors.exchange import (
+    UNREADABLE,
     Connection,
     OutsidePlan,
     ProviderError,
     UnknownSymbol,
+    moment_of,
     sample,
     status_error,
 )
-from collectors.marketdata import EPOCH, Candle, duration, floor_time, from_ms, to_ms
+from collectors.marketdata import EPOCH, Candle, duration, floor_time, to_ms
 
 NAME = "coingecko"
 WINDOW = timedelta(days=89)
@@ -106,12 +109,16 @@ def sampled_candles(samples: Iterable[Sample], timeframe: str) -> list[Candle]:
     """Candles from price samples in any order: one for each bar that holds a sample.
 
     Open is the first price in the bar, close the last, high and low the extremes. A point that
-    repeats a time counts once.
+    repeats a time counts once. Raises MalformedPayload for a time that cannot be.
     """
-    prices = {point.at: point.price for point in samples if point.price is not None}
+    prices = {
+        point.at: point.price
+        for point in samples
+        if point.price is not None and math.isfinite(point.price)
+    }
     buckets: dict[datetime, list[float]] = {}
     for at in sorted(prices):
-        buckets.setdefault(floor_time(from_ms(at), timeframe), []).append(prices[at])
+        buckets.setdefault(floor_time(moment_of(at), timeframe), []).append(prices[at])
     return [
         Candle(
             open_time=open_time,
@@ -147,7 +154,7 @@ def _refusal(body: bytes) -> tuple[int, str]:
     """
     try:
         answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return 0, sample(body)
     for outer in (answer, answer.get("error") if isinstance(answer, dict) else None):
         status = outer.get("status") if isinstance(outer, dict) else None

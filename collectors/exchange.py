@@ -19,6 +19,7 @@ the one way to make a request.
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -33,7 +34,7 @@ import structlog
 import tenacity
 
 from collectors.budget import BudgetExhausted, CallBudget
-from collectors.marketdata import Candle
+from collectors.marketdata import Candle, from_ms
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +43,11 @@ ATTEMPTS = 3
 LONGEST_RETRY_AFTER_S = 10.0
 BODY_LIMIT = 32 * 1024 * 1024
 SAMPLE_LENGTH = 200
+LONGEST_BLOCK_S = 86_400.0
+# What reading an answer of another shape may raise: no JSON or other types (msgspec's errors are
+# ValueErrors), an unknown name, a number beyond its range, and arrays in arrays without end.
+UNREADABLE = (ValueError, KeyError, OverflowError, RecursionError)
+END_OF_TIME_MS = 4_102_444_800_000  # the year 2100: what lies beyond is no timestamp
 
 T = TypeVar("T")
 
@@ -139,17 +145,26 @@ def status_error(status: int, headers: Mapping[str, str], text: str) -> Provider
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds of a Retry-After header, None when it is missing or not a number."""
+    """The seconds of a Retry-After header, at most a day; None when it is missing or no number."""
     try:
-        return max(float(headers.get("Retry-After", "")), 0.0)
+        seconds = float(headers.get("Retry-After", ""))
     except ValueError:
         return None
+    return min(max(seconds, 0.0), LONGEST_BLOCK_S) if math.isfinite(seconds) else None
 
 
 def _ban_seconds(text: str) -> float | None:
     """Binance writes the end of a ban (epoch ms) into the message and nowhere else."""
     found = re.search(r"until (\d{13})", text)
     return max(int(found.group(1)) / 1000 - time.time(), 1.0) if found else None
+
+
+def moment_of(milliseconds: int) -> datetime:
+    """A provider's epoch in milliseconds as a moment. Raises MalformedPayload for one that no
+    clock shows."""
+    if not 0 <= milliseconds < END_OF_TIME_MS:
+        raise MalformedPayload(f"{milliseconds} is no time in milliseconds")
+    return from_ms(milliseconds)
 
 
 def sample(body: bytes) -> str:
@@ -256,7 +271,7 @@ class Connection:
             raise refusal
         try:
             return msgspec.json.decode(body, type=into, strict=False)
-        except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        except UNREADABLE as problem:
             log.warning("payload_malformed", provider=self.provider, path=path, sample=sample(body))
             raise MalformedPayload(f"{self.provider}{path}: {problem}") from problem
 

@@ -9,6 +9,7 @@ provider, so long spans are asked for in windows
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -18,6 +19,7 @@ import msgspec
 
 from collectors.budget import CallBudget
 from collectors.exchange import (
+    UNREADABLE,
     Connection,
     KeyMissing,
     MalformedPayload,
@@ -148,7 +150,7 @@ def as_vintages(rows: list[Row], *, known: Mapping[date, float]) -> list[Vintage
     """Rows as vintages without missing values and without repetitions, in order of publication.
 
     A row that says what the vintage before it said is only the window's edge, not a new vintage.
-    Raises MalformedPayload for a value that is no number.
+    Raises MalformedPayload for a value that is no number and a day that no calendar has.
     """
     vintages: list[Vintage] = []
     newest = dict(known)
@@ -156,14 +158,14 @@ def as_vintages(rows: list[Row], *, known: Mapping[date, float]) -> list[Vintage
         if row.value in {".", ""}:
             continue
         try:
-            value = float(row.value)
-        except ValueError:
-            raise MalformedPayload(f"fred: {row.date}: {row.value!r} is no number") from None
-        if newest.get(row.date) == value:
-            continue
-        released_at, assumed = release_moment(
-            row.date, row.realtime_start, is_first=row.date not in newest
-        )
+            value = _finite(row.value)
+            if newest.get(row.date) == value:
+                continue
+            released_at, assumed = release_moment(
+                row.date, row.realtime_start, is_first=row.date not in newest
+            )
+        except (ValueError, OverflowError) as problem:
+            raise MalformedPayload(f"fred: {row}: {problem}") from None
         newest[row.date] = value
         vintages.append(
             Vintage(
@@ -175,6 +177,13 @@ def as_vintages(rows: list[Row], *, known: Mapping[date, float]) -> list[Vintage
             )
         )
     return vintages
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r} is no finite number")
+    return value
 
 
 def release_moment(
@@ -222,7 +231,7 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> Provider
         return None
     try:
         text = msgspec.json.decode(body, type=ErrorBody).error_message or sample(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         text = sample(body)
     if status in {400, 404}:
         if "api_key" in text:

@@ -1,6 +1,6 @@
-"""Which candles are impossible. Pure.
+"""Which candles and quotes are impossible. Pure.
 
-An impossible candle is counted and logged by whoever received it, and never stored.
+An impossible one is counted and logged by whoever received it, and never stored or handed on.
 """
 
 from __future__ import annotations
@@ -9,11 +9,28 @@ import math
 from collections.abc import Iterable
 from datetime import datetime
 
-from collectors.marketdata import Candle, duration, floor_time
+from collectors.marketdata import Candle, Quote, duration, floor_time
+
+
+def check_quote(quote: Quote) -> str | None:
+    """Why nobody can trade at the quote, None when one can. A crossed book is possible: it is how
+    two venues' messages may meet, and for the reader to judge."""
+    values = (quote.best_bid, quote.bid_quantity, quote.best_ask, quote.ask_quantity)
+    if not all(math.isfinite(value) and value > 0 for value in values):
+        return "a price or a quantity is not positive and finite"
+    return None
 
 
 def check_candle(candle: Candle, *, timeframe: str, now: datetime) -> str | None:
-    """Why the candle cannot be true, None when it can. `now` is market time."""
+    """Why the candle cannot be true and closed, None when it can. `now` is market time."""
+    if candle.open_time > now - duration(timeframe):
+        return "still forming"
+    return check_bar(candle, timeframe=timeframe)
+
+
+def check_bar(candle: Candle, *, timeframe: str) -> str | None:
+    """Why the candle's values cannot be true, None when they can. Raises ValueError for an unknown
+    timeframe."""
     prices = (candle.open, candle.high, candle.low, candle.close)
     if not all(math.isfinite(price) for price in prices):
         return "a price is not finite"
@@ -29,8 +46,6 @@ def check_candle(candle: Candle, *, timeframe: str, now: datetime) -> str | None
         return "volume is negative or not finite"
     if candle.open_time != floor_time(candle.open_time, timeframe):
         return "open time is not on the grid"
-    if candle.open_time + duration(timeframe) > now:
-        return "still forming"
     return None
 
 

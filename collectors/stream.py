@@ -23,6 +23,7 @@ from websockets.exceptions import WebSocketException
 from collectors import clock
 from collectors.exchange import MalformedPayload
 from collectors.marketdata import Candle, Quote
+from collectors.quality import check_bar, check_quote
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +43,19 @@ class StreamedCandle(NamedTuple):
 
 
 Update = Quote | StreamedCandle
+# Raises MalformedPayload, and nothing else, for a message that cannot be read or true.
 MessageReader = Callable[[bytes, datetime], Sequence[Update]]
+
+
+def possible(update: Update) -> Update:
+    """The update itself. Raises MalformedPayload when its values cannot be true."""
+    if isinstance(update, Quote):
+        reason = check_quote(update)
+    else:
+        reason = check_bar(update.candle, timeframe=update.timeframe)
+    if reason is not None:
+        raise MalformedPayload(f"{reason}: {update}")
+    return update
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,15 +14,17 @@ import msgspec
 
 from collectors.budget import CallBudget
 from collectors.exchange import (
+    UNREADABLE,
     Connection,
     MalformedPayload,
     ProviderError,
     UnknownSymbol,
+    moment_of,
     sample,
     status_error,
 )
-from collectors.marketdata import Candle, Quote, duration, from_ms, to_ms
-from collectors.stream import Channel, StreamedCandle, Update
+from collectors.marketdata import Candle, Quote, duration, to_ms
+from collectors.stream import Channel, StreamedCandle, Update, possible
 
 NAME = "binance"
 INTERVALS: Mapping[str, str] = {name: name for name in ("1m", "5m", "15m", "1h", "4h", "1d")}
@@ -44,7 +46,7 @@ class KlineRow(msgspec.Struct, array_like=True, frozen=True):
     def candle(self) -> Candle:
         """The bar as a candle."""
         return Candle(
-            open_time=from_ms(self.open_time),
+            open_time=moment_of(self.open_time),
             open=self.open,
             high=self.high,
             low=self.low,
@@ -106,7 +108,7 @@ class BookTicker(msgspec.Struct, frozen=True):
             bid_quantity=self.B,
             best_ask=self.a,
             ask_quantity=self.A,
-            event_time=from_ms(self.E),
+            event_time=moment_of(self.E),
             received_at=received_at,
             sequence=self.u,
         )
@@ -186,7 +188,7 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> Provider
     try:
         refusal = msgspec.json.decode(body, type=ErrorBody)
         text = f"{refusal.code} {refusal.msg}"
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         refusal, text = ErrorBody(), sample(body)
     if refusal.code == INVALID_SYMBOL:
         return UnknownSymbol(f"binance: {text}")
@@ -224,18 +226,19 @@ def _requests(streams: Sequence[str]) -> tuple[str, ...]:
 def read_message(raw: bytes, received_at: datetime) -> Sequence[Update]:
     """The updates in one message: a quote, a closed candle, or nothing.
 
-    Raises MalformedPayload when it does not parse, and for a refused subscription.
+    Raises MalformedPayload when it does not parse or cannot be true, and for a refused
+    subscription.
     """
     try:
         envelope = _envelopes.decode(raw)
         if envelope.error is not None:
             raise MalformedPayload(f"binance refuses a subscription: {envelope.error.msg}")
         if envelope.stream.endswith("@bookTicker"):
-            return (_tickers.decode(envelope.data).quote(received_at),)
+            return (possible(_tickers.decode(envelope.data).quote(received_at)),)
         if "@kline_" in envelope.stream:
             event = _klines.decode(envelope.data)
             if event.k.x:
-                return (StreamedCandle(NAME, event.s, event.k.i, event.k.candle()),)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+                return (possible(StreamedCandle(NAME, event.s, event.k.i, event.k.candle())),)
+    except UNREADABLE as problem:
         raise MalformedPayload(f"binance stream: {problem}: {sample(raw)}") from problem
     return ()

@@ -15,6 +15,7 @@ import msgspec
 
 from collectors.budget import CallBudget
 from collectors.exchange import (
+    UNREADABLE,
     Connection,
     MalformedPayload,
     ProviderError,
@@ -22,11 +23,12 @@ from collectors.exchange import (
     RequestRefused,
     ServerError,
     UnknownSymbol,
+    moment_of,
     sample,
     status_error,
 )
-from collectors.marketdata import Candle, Quote, duration, from_ms, to_ms
-from collectors.stream import Channel, StreamedCandle, Update
+from collectors.marketdata import Candle, Quote, duration, to_ms
+from collectors.stream import Channel, StreamedCandle, Update, possible
 
 NAME = "bybit"
 CATEGORY = "linear"
@@ -57,7 +59,7 @@ class KlineRow(msgspec.Struct, array_like=True, frozen=True):
     def candle(self) -> Candle:
         """The bar as a candle."""
         return Candle(
-            open_time=from_ms(self.start),
+            open_time=moment_of(self.start),
             open=self.open,
             high=self.high,
             low=self.low,
@@ -185,7 +187,7 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> Provider
         return error
     try:
         code = msgspec.json.decode(body, type=ReturnCode)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+    except UNREADABLE as problem:
         return MalformedPayload(f"bybit: {problem}: {sample(body)}")
     if code.retCode == 0:
         return None
@@ -232,40 +234,42 @@ def _requests(topics: Sequence[str]) -> tuple[str, ...]:
 def read_message(raw: bytes, received_at: datetime) -> Sequence[Update]:
     """The updates in one message: a quote, closed candles, or nothing.
 
-    Raises MalformedPayload when it does not parse, and for a refused subscription.
+    Raises MalformedPayload when it does not parse or cannot be true, and for a refused
+    subscription.
     """
     try:
         envelope = _envelopes.decode(raw)
         if not envelope.success:
             raise MalformedPayload(f"bybit refuses a subscription: {envelope.ret_msg}")
         if envelope.topic.startswith("orderbook.1."):
-            return _quote(_tops.decode(envelope.data), from_ms(envelope.ts), received_at)
+            return _quote(_tops.decode(envelope.data), moment_of(envelope.ts), received_at)
         if envelope.topic.startswith("kline."):
             symbol = envelope.topic.rpartition(".")[2]
             return [
-                StreamedCandle(NAME, symbol, TIMEFRAMES_BY_INTERVAL[bar.interval], bar.candle())
+                possible(
+                    StreamedCandle(NAME, symbol, TIMEFRAMES_BY_INTERVAL[bar.interval], bar.candle())
+                )
                 for bar in _klines.decode(envelope.data)
                 if bar.confirm
             ]
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as problem:
+    except UNREADABLE as problem:
         raise MalformedPayload(f"bybit stream: {problem}: {sample(raw)}") from problem
     return ()
 
 
-def _quote(top: BookTop, event_time: datetime, received_at: datetime) -> Sequence[Quote]:
+def _quote(top: BookTop, event_time: datetime, received_at: datetime) -> Sequence[Update]:
     """The top of book as a quote; none while one side is empty."""
     if not top.b or not top.a:
         return ()
-    return (
-        Quote(
-            exchange=NAME,
-            symbol=top.s,
-            best_bid=top.b[0].price,
-            bid_quantity=top.b[0].quantity,
-            best_ask=top.a[0].price,
-            ask_quantity=top.a[0].quantity,
-            event_time=event_time,
-            received_at=received_at,
-            sequence=top.u,
-        ),
+    quote = Quote(
+        exchange=NAME,
+        symbol=top.s,
+        best_bid=top.b[0].price,
+        bid_quantity=top.b[0].quantity,
+        best_ask=top.a[0].price,
+        ask_quantity=top.a[0].quantity,
+        event_time=event_time,
+        received_at=received_at,
+        sequence=top.u,
     )
+    return (possible(quote),)

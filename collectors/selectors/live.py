@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 import functools
+import threading
+import time
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import redis
+import structlog
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from collectors.budget import MINUTE_LIMITS, CallBudget
 from collectors.marketdata import Quote, floor_time
 from collectors.models import ProviderCallMinute
+from collectors.quality import check_quote
+
+log = structlog.get_logger(__name__)
+
+REDIS_TIMEOUT_S = 1.0
+# How long quotes read as absent after Redis was not reached, without another try: whoever reads
+# those of all instruments, one after the other, must not wait for each.
+QUOTES_ABSENT_S = 5.0
 
 _quotes = msgspec.json.Decoder(Quote)
 
 
 @functools.cache
 def redis_client() -> redis.Redis:
-    """This process's client of the shared Redis; safe to use from several threads."""
-    return redis.Redis.from_url(settings.REDIS_URL)
+    """This process's client of the shared Redis; safe to use from several threads.
+
+    It waits for a second, and tries once more, because a kept connection may have died.
+    """
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        socket_timeout=REDIS_TIMEOUT_S,
+        socket_connect_timeout=REDIS_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 1),
+    )
 
 
 def quote_key(exchange: str, symbol: str) -> str:
@@ -29,9 +50,56 @@ def quote_key(exchange: str, symbol: str) -> str:
 
 
 def latest_quote(*, exchange: str, symbol: str) -> Quote | None:
-    """The newest top of book that the stream has written, or None."""
-    raw: Any = redis_client().get(quote_key(exchange, symbol))
-    return None if raw is None else _quotes.decode(raw)
+    """The newest top of book that the stream has written.
+
+    None without one, and for one that does not decode, that nobody can trade at, or that Redis
+    cannot be asked for: it raises nothing and never takes more than about two seconds.
+    """
+    raw = _quote_store.read(quote_key(exchange, symbol))
+    if raw is None:
+        return None
+    try:
+        quote = _quotes.decode(raw)
+        problem = check_quote(quote)
+    except (ValueError, RecursionError) as error:
+        problem = str(error)
+    if problem is not None:
+        log.warning("quote_unusable", exchange=exchange, symbol=symbol, problem=problem)
+        return None
+    return quote
+
+
+class _QuoteStore:
+    """Reads from Redis, and remembers for a while that it could not."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._absent_until = 0.0
+        self._is_lost = False
+
+    def read(self, key: str) -> bytes | None:
+        """The value, or None; an outage is logged when it begins and when it ends."""
+        if time.monotonic() < self._absent_until:
+            return None
+        try:
+            raw: Any = redis_client().get(key)
+        except redis.RedisError as error:
+            self._turn(is_lost=True, problem=str(error))
+            return None
+        self._turn(is_lost=False)
+        return raw  # type: ignore[no-any-return]
+
+    def _turn(self, *, is_lost: bool, problem: str = "") -> None:
+        with self._lock:
+            changed, self._is_lost = self._is_lost != is_lost, is_lost
+            self._absent_until = time.monotonic() + QUOTES_ABSENT_S if is_lost else 0.0
+        if changed and is_lost:
+            log.error("quotes_not_readable", problem=problem)
+        elif changed:
+            log.info("quotes_readable_again")
+
+
+_quote_store = _QuoteStore()
 
 
 def budget_today(*, at: datetime) -> list[dict[str, Any]]:

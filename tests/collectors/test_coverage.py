@@ -17,7 +17,7 @@ from collectors.models import (
     ProviderCallMinute,
 )
 from collectors.selectors import missing_at, revisions
-from tests.collectors.providers import Venues
+from tests.collectors.providers import Provider, Venues, json_answer
 
 HOUR = timedelta(hours=1)
 LAST = datetime(2025, 3, 3, 9, tzinfo=UTC)  # the newest bar closed at NOW
@@ -203,6 +203,18 @@ def test_impossible_candles_are_not_stored(
     assert result.rejected == 1
     assert not Ohlcv.objects.filter(open_time=LAST - HOUR).exists()
     assert CandleHole.objects.get().start == LAST - HOUR
+
+
+def test_a_bar_of_an_impossible_time_is_reported(
+    bitcoin: Instrument, venues: Venues, provider: Provider, settings: Any
+) -> None:
+    settings.CANDLE_SOURCES = ("binance", "bybit")
+    row = [10**18, "1", "1", "1", "1", "1"]
+    provider.routes["/binance/fapi/v1/klines"] = lambda _: json_answer([row])
+    rows = {"retCode": 0, "result": {"list": [row]}}
+    provider.routes["/bybit/v5/market/kline"] = lambda _: json_answer(rows)
+    problems = cover(bitcoin).errors
+    assert [problem.split()[0] for problem in problems] == ["binance", "bybit"]
 
 
 def test_two_at_once_make_one_request(

@@ -88,7 +88,18 @@ def test_a_short_retry_after_is_obeyed_and_a_long_one_blocks(
     assert len(provider.requests) == before
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"<html>", b'{"a": 1}', b'["x"]', b"\xff\xfe"])
+@pytest.mark.parametrize("said", ["nan", "inf", "-1", "soon"])
+def test_a_retry_after_that_is_no_time_is_ignored(
+    provider: Provider, connect: Connect, said: str
+) -> None:
+    answers = iter([json_answer({}, 429, Retry_After=said), json_answer([1])])
+    provider.routes["/x"] = lambda _: next(answers)
+    assert connect().get("/x", {}, into=list[int]) == [1]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[" * 100_000, b"{", b"<html>", b'{"a": 1}', b'["x"]', b"\xff\xfe"]
+)
 def test_a_payload_of_another_shape_is_malformed(
     provider: Provider, connect: Connect, body: bytes
 ) -> None:

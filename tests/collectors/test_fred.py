@@ -42,9 +42,13 @@ def test_vintages_skip_missing_values_and_the_edges_of_windows() -> None:
     assert as_vintages(rows[1:2], known={date(2025, 2, 28): 20.5}) == []
 
 
-def test_a_value_that_is_no_number_is_malformed() -> None:
+@pytest.mark.parametrize(
+    ("published", "value"),
+    [("2025-03-03", "n/a"), ("2025-03-03", "nan"), ("2025-03-03", "inf"), ("9999-12-31", "1")],
+)
+def test_a_value_that_is_no_number_is_malformed(published: str, value: str) -> None:
     with pytest.raises(MalformedPayload):
-        as_vintages([row("2025-03-03", "2025-03-03", "n/a")], known={})
+        as_vintages([row(published, "9999-12-31", value)], known={})
 
 
 @pytest.mark.parametrize(

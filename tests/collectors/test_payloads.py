@@ -132,14 +132,67 @@ def test_bybit_says_things_that_mean_nothing(raw: bytes) -> None:
         (binance.read_message, b"not json"),
         (binance.read_message, b'{"stream":"btcusdt@bookTicker","data":{"s":"BTCUSDT"}}'),
         (binance.read_message, b'{"error":{"code":2,"msg":"Invalid request"},"id":1}'),
+        (binance.read_message, b'{"stream":"x@bookTicker","data":' + b"[" * 100_000),
+        (binance.read_message, binance_kline(closed=True).replace(b'"i": "1h"', b'"i": "7h"')),
         (bybit.read_message, b"\xff"),
         (bybit.read_message, b'{"topic":"kline.7.X","data":[{"start":"x"}]}'),
+        (bybit.read_message, b'{"topic":"orderbook.1.X","data":' + b"[" * 100_000),
+        (bybit.read_message, bybit_kline(confirm=True).replace(b'"60"', b'"7"')),
         (bybit.read_message, b'{"success":false,"ret_msg":"error:handler not found"}'),
     ],
 )
 def test_what_does_not_parse_is_said_so(read: object, raw: bytes) -> None:
     with pytest.raises(MalformedPayload):
         read(raw, RECEIVED)  # type: ignore[operator]
+
+
+def binance_ticker(**changed: object) -> bytes:
+    event = {"u": 7, "s": "BTCUSDT", "b": "100.1", "B": "2", "a": "100.2", "A": "3"}
+    event |= {"E": to_ms(AT)} | changed
+    return json.dumps({"stream": "btcusdt@bookTicker", "data": event}).encode()
+
+
+def bybit_top(bid: object = "100.1", quantity: object = "2", ts: object = None) -> bytes:
+    book = {"s": "BTCUSDT", "b": [[bid, quantity]], "a": [["100.2", "3"]], "u": 9}
+    at = to_ms(AT) if ts is None else ts
+    return json.dumps({"topic": "orderbook.1.BTCUSDT", "ts": at, "data": book}).encode()
+
+
+IMPOSSIBLE = ["nan", "inf", "-inf", "0", "-1"]
+
+
+@pytest.mark.parametrize("number", IMPOSSIBLE)
+def test_a_quote_without_real_prices_and_sizes_is_refused(number: str) -> None:
+    for name in "bBaA":
+        with pytest.raises(MalformedPayload):
+            binance.read_message(binance_ticker(**{name: number}), RECEIVED)
+    for message in (bybit_top(bid=number), bybit_top(quantity=number)):
+        with pytest.raises(MalformedPayload):
+            bybit.read_message(message, RECEIVED)
+
+
+@pytest.mark.parametrize("number", IMPOSSIBLE)
+def test_a_streamed_candle_without_real_prices_is_refused(number: str) -> None:
+    for text in (b'"102.0"', b'"99.9"', b'"101.5"'):
+        for read, raw in (
+            (binance.read_message, binance_kline(closed=True)),
+            (bybit.read_message, bybit_kline(confirm=True)),
+        ):
+            with pytest.raises(MalformedPayload):
+                read(raw.replace(text, f'"{number}"'.encode()), RECEIVED)
+
+
+@pytest.mark.parametrize("at", [10**14, 10**18, 10**30, -1])
+def test_a_time_that_cannot_be_is_refused(at: int) -> None:
+    stamp = str(to_ms(AT)).encode()
+    for read, raw in (
+        (binance.read_message, binance_ticker(E=at)),
+        (binance.read_message, binance_kline(closed=True).replace(stamp, str(at).encode())),
+        (bybit.read_message, bybit_top(ts=at)),
+        (bybit.read_message, bybit_kline(confirm=True).replace(stamp, str(at).encode())),
+    ):
+        with pytest.raises(MalformedPayload):
+            read(raw, RECEIVED)
 
 
 def test_rest_rows_parse_strings_and_ignore_new_fields() -> None:

@@ -1,15 +1,21 @@
 """What the other apps read: aligned candles without NaN, listings, quotes."""
 
+import socket
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 import redis
+import structlog
 
 from collectors import selectors, services
 from collectors.marketdata import Candle, Quote, to_ms
 from collectors.models import Instrument, Listing
+from collectors.selectors import live
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -119,3 +125,30 @@ def test_the_newest_quote_is_read_from_redis(redis_client: redis.Redis) -> None:
     stored = msgspec.json.encode({**msgspec.structs.asdict(quote), "is_synced": False})
     redis_client.set("orderbook:binance:BTCUSDT", stored)
     assert selectors.latest_quote(exchange="binance", symbol="BTCUSDT") == quote
+    null, zero = stored.replace(b"3.0", b"null"), stored.replace(b"3.0", b"0.0")
+    for broken in (b"{}", b"nonsense", null, zero, b"[" * 100_000, b"\xff"):
+        redis_client.set("orderbook:binance:BTCUSDT", broken)
+        assert selectors.latest_quote(exchange="binance", symbol="BTCUSDT") is None
+
+
+@pytest.fixture
+def lost_redis(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A Redis that takes connections and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        settings.REDIS_URL = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        monkeypatch.setattr(live, "REDIS_TIMEOUT_S", 0.1)
+        live.redis_client.cache_clear()
+        yield server
+    live.redis_client.cache_clear()
+    live._quote_store = live._QuoteStore()
+
+
+def test_a_redis_that_does_not_answer_reads_as_no_quote(lost_redis: socket.socket) -> None:
+    started = time.monotonic()
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(100):
+            assert selectors.latest_quote(exchange="binance", symbol="BTCUSDT") is None
+    assert time.monotonic() - started < 1
+    assert [line["event"] for line in logged] == ["quotes_not_readable"]

@@ -101,13 +101,14 @@ async def test_silence_is_a_loss() -> None:
 
 async def test_nonsense_is_counted_and_the_stream_goes_on() -> None:
     async def script(connection: ServerConnection, number: int) -> None:
-        await connection.send("nonsense")
+        for nonsense in ("nonsense", ticker(1).replace(str(to_ms(AT)), "1" + "0" * 40)):
+            await connection.send(nonsense)
         await connection.send(ticker(7))
         await connection.wait_closed()
 
     async with listening(script) as listener:
         await listener.until(lambda: bool(listener.quotes))
-        assert listener.stream.counts["test"].malformed == 1
+        assert listener.stream.counts["test"].malformed == 2
         assert listener.stream.counts["test"].connections == 1
 
 
