@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
@@ -38,8 +42,26 @@ class RolePermission(BasePermission):
 
 
 class NewestFirstPagination(CursorPagination):
-    """`{"next", "previous", "results"}` by id, newest first; a view may set `ordering`."""
+    """`{"next", "previous", "results"}` by id, newest first; a view may set `ordering`.
+
+    A cursor that this list cannot have given out is not found.
+    """
 
     ordering = "-id"
     page_size_query_param = "page_size"
     max_page_size = 1000
+
+    def paginate_queryset(
+        self,
+        queryset: QuerySet[Any] | Sequence[Any],
+        request: Request,
+        view: APIView | None = None,
+    ) -> list[Any] | None:
+        """The page's rows. Raises NotFound for a wrong cursor."""
+        try:
+            return super().paginate_queryset(queryset, request, view)
+        except (ValueError, OverflowError, ValidationError):
+            # The position in a cursor is text from outside, compared with the ordering's column.
+            if self.cursor_query_param not in request.query_params:
+                raise
+            raise NotFound(self.invalid_cursor_message) from None

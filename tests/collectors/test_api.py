@@ -1,6 +1,9 @@
 """The collected data over HTTP."""
 
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
 
 import pytest
 from django.contrib import admin
@@ -84,6 +87,24 @@ def test_a_wrong_candle_query_names_its_field(
     answer = viewer.get("/api/v1/candles/", query)
     assert answer.status_code == 400
     assert list(answer.json()["error"]["fields"]) == [field]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["/api/v1/coverage/?", "/api/v1/candles/?instrument=bitcoin&", "/api/v1/macro/?series=VIXCLS&"],
+)  # ordered by id, by moment, by day
+def test_a_wrong_cursor_is_not_found(viewer: APIClient, address: str) -> None:
+    def ask(cursor: str) -> Any:
+        return viewer.get(f"{address}cursor={quote(b64encode(cursor.encode('latin-1')))}")
+
+    for cursor in ("p=abc", "p=", "p=2025-13-45", "p=%00", "p=1&r=x", "o=-1", "\xff"):
+        answer = ask(cursor)
+        assert answer.status_code == 404, cursor
+        error = {"code": "not_found", "message": "Invalid cursor", "fields": {}}
+        assert answer.json() == {"error": error}
+    # Well formed, but beyond what is counted or what a database can compare.
+    for cursor in ("o=99999999", "p=" + "9" * 30, "p=9999-12-31T23:59:59-14:00"):
+        assert ask(cursor).status_code in {200, 404}, cursor
 
 
 def test_instruments_are_listed_and_changed_by_operators(
