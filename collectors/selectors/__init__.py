@@ -6,6 +6,7 @@ from collectors.selectors.instruments import (
     enabled_instruments,
     instrument_by_coin_id,
     listing_for,
+    listings_at,
     strategy_instruments,
 )
 from collectors.selectors.live import budget_today, latest_quote, quote_key, redis_client
@@ -20,6 +21,7 @@ __all__ = [
     "lacking_bars",
     "latest_quote",
     "listing_for",
+    "listings_at",
     "macro_is_current",
     "macro_known_at",
     "missing_at",

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from django.db.models import Exists, OuterRef, Q
 
+from collectors.marketdata import EPOCH
 from collectors.models import Instrument, Listing, Tier
 
 
@@ -36,15 +37,22 @@ def instrument_by_coin_id(coin_id: str) -> Instrument:
 
 def listing_for(*, instrument: Instrument, exchange: str, at: datetime) -> Listing | None:
     """The symbol that is valid at `at`; where two are, the one that is valid longest."""
-    listings = [
-        listing
-        for listing in instrument.listings.all()
-        if listing.exchange == exchange
-        and (listing.valid_from is None or listing.valid_from <= at)
-        and (listing.valid_to is None or at < listing.valid_to)
-    ]
-    listings.sort(key=lambda item: (item.valid_to is None, item.valid_to or at), reverse=True)
-    return listings[0] if listings else None
+    for listing in listings_at(instrument=instrument, exchange=exchange):
+        starts, ends = listing.valid_from, listing.valid_to
+        if (starts is None or starts <= at) and (ends is None or at < ends):
+            return listing
+    return None
+
+
+def listings_at(*, instrument: Instrument, exchange: str) -> list[Listing]:
+    """The instrument's symbols at an exchange, the one that is valid longest first.
+
+    Ordered here and not in the query: databases disagree where a missing end belongs.
+    """
+    listings = [item for item in instrument.listings.all() if item.exchange == exchange]
+    return sorted(
+        listings, key=lambda item: (item.valid_to is None, item.valid_to or EPOCH), reverse=True
+    )
 
 
 def _valid(at: datetime) -> Q:

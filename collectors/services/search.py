@@ -9,7 +9,7 @@ from datetime import timedelta
 import numpy as np
 import structlog
 
-from collectors import clock, spans
+from collectors import clock, selectors, spans
 from collectors.exchange import OutsidePlan, ProviderError, UnknownSymbol
 from collectors.marketdata import Candle, duration, from_ms, to_ms
 from collectors.models import Instrument
@@ -103,7 +103,7 @@ def _servable(instrument: Instrument) -> Iterator[tuple[str, str, spans.Span]]:
         if source not in EXCHANGES:
             yield source, instrument.coin_id, always
             continue
-        for listing in instrument.listings.filter(exchange=source).order_by("-valid_to"):
+        for listing in selectors.listings_at(instrument=instrument, exchange=source):
             yield (
                 source,
                 listing.symbol,

@@ -73,6 +73,20 @@ def test_the_next_source_fills_what_the_best_lacks(
     assert stored(bitcoin, "binance") == (END - history_start) // HOUR - 10
 
 
+def test_the_symbol_that_is_valid_longest_is_asked_first(
+    bitcoin: Instrument, venues: Venues, settings: Any
+) -> None:
+    render = Instrument.objects.get(coin_id="render-token")
+    ended = datetime(2023, 1, 1, tzinfo=UTC)
+    render.listings.create(
+        exchange="binance", symbol="OLD", valid_to=ended, tick_size="1", quantity_step="1"
+    )
+    settings.CANDLE_SOURCES = ("binance",)
+    services.ensure_coverage(instrument=render, timeframe="1h", until=ended, start=ended - 2 * HOUR)
+    asked = [params["symbol"] for _, params in venues.provider.requests]
+    assert asked == ["RENDERUSDT", "RNDRUSDT", "OLD"]
+
+
 def test_an_outage_moves_on_to_the_next_source_and_is_reported(
     bitcoin: Instrument, venues: Venues, history_start: datetime
 ) -> None:
