@@ -64,7 +64,8 @@ class Listing(models.Model):
     min_notional = models.CharField(max_length=24, default="5", help_text="quote units")
 
     class Meta:
-        ordering = ["instrument", "exchange", "valid_from"]
+        # Databases disagree where a missing beginning belongs.
+        ordering = ["instrument", "exchange", F("valid_from").asc(nulls_first=True)]
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["instrument", "exchange", "symbol"], name="listing_unique"
@@ -254,13 +255,13 @@ class CollectionState(models.Model):
     last_success_at = models.DateTimeField(null=True, blank=True, help_text="market time")
     last_error = models.CharField(max_length=300, blank=True)
     consecutive_failures = models.PositiveIntegerField(default=0)
-    attempts = models.PositiveIntegerField(default=0)
+    attempts = models.PositiveIntegerField(default=0, help_text="never reset: it fences the lease")
     successes = models.PositiveIntegerField(default=0)
     history_from = models.DateTimeField(
         null=True, blank=True, help_text="no source has candles before this open time"
     )
     leased_until = models.DateTimeField(
-        null=True, blank=True, help_text="wall time; who holds it is asking the providers"
+        null=True, blank=True, help_text="database time; who holds it is asking the providers"
     )
 
     class Meta:

@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Min, Q
+from django.db.models import Min
 
 from collectors import clock, selectors
 from collectors.marketdata import candle_key, duration, floor_time, from_ms, to_ms
 from collectors.models import CollectionState, HoleLabel, Instrument, Ohlcv
 from collectors.services.candles import lock_series, store_candles
 from collectors.services.holes import Label, relabel_holes
+from collectors.services.leases import Lease, take_lease
 from collectors.services.search import (
     BAR_RUN_PATIENCE,
     Coverage,
@@ -30,7 +31,6 @@ SETTLING, STREAM_SETTLING = timedelta(seconds=2), timedelta(seconds=0.5)
 # How long a bar may be missing at its source before that says something about the bar.
 FINAL_AFTER = timedelta(minutes=15)
 DORMANT_FOR = timedelta(days=1)
-LEASE = timedelta(seconds=60)
 
 
 def default_history_start() -> datetime:
@@ -74,15 +74,19 @@ def ensure_coverage(
     if start is None and _is_dormant(state):
         result.awaited = len(bars)
         return result
-    if not _take_lease(state):
+    lease = take_lease(state)
+    if lease is None:
         result.is_busy = True
         return result
     try:
-        search = ask_sources(instrument, timeframe, bars, result, on_progress)
-        _store(instrument, timeframe, search, result)
-        _label(instrument, timeframe, search, begin, result)
-    finally:
-        _release(state, result)
+        with lease.renewed():
+            search = ask_sources(instrument, timeframe, bars, result, on_progress)
+            _store(instrument, timeframe, search, result)
+            _label(instrument, timeframe, search, begin, result, lease)
+    except BaseException as error:
+        lease.release([*result.errors, f"{type(error).__name__}: {error}"])
+        raise
+    lease.release(result.errors)
     return result
 
 
@@ -103,27 +107,6 @@ def _is_dormant(state: CollectionState) -> bool:
     return not candles.exists()
 
 
-def _take_lease(state: CollectionState) -> bool:
-    """Claim the series for a while. The lease only saves calls: keys keep the rows right."""
-    now = clock.wall_now()
-    free = Q(leased_until=None) | Q(leased_until__lt=now)
-    claimed = CollectionState.objects.filter(free, pk=state.pk).update(
-        leased_until=now + LEASE, attempts=F("attempts") + 1
-    )
-    return claimed == 1
-
-
-def _release(state: CollectionState, result: Coverage) -> None:
-    failed = bool(result.errors)
-    CollectionState.objects.filter(pk=state.pk).update(
-        leased_until=None,
-        last_error="; ".join(result.errors)[:300],
-        consecutive_failures=F("consecutive_failures") + 1 if failed else 0,
-        successes=F("successes") + (0 if failed else 1),
-        **({} if failed else {"last_success_at": clock.now()}),
-    )
-
-
 # -- Keeping -----------------------------------------------------------------------------------
 
 
@@ -136,7 +119,12 @@ def _store(instrument: Instrument, timeframe: str, search: Search, result: Cover
 
 
 def _label(
-    instrument: Instrument, timeframe: str, search: Search, begin: datetime, result: Coverage
+    instrument: Instrument,
+    timeframe: str,
+    search: Search,
+    begin: datetime,
+    result: Coverage,
+    lease: Lease,
 ) -> None:
     """Give every bar that was not found its label, and learn where the history begins."""
     missing = [bar for bar in search.bars.tolist() if bar not in search.found]
@@ -146,6 +134,17 @@ def _label(
     final_before = fresh_from(timeframe, clock.current().widen(FINAL_AFTER))
     with transaction.atomic():
         lock_series(candle_key(instrument.coin_id, timeframe))
+        if not lease.mine().exists():
+            return  # who came after us knows better
+        # The stream may have brought some while the sources were asked.
+        lacking = selectors.lacking_bars(
+            instrument=instrument,
+            timeframe=timeframe,
+            start=from_ms(missing[0]),
+            end=from_ms(missing[-1]) + duration(timeframe),
+            retry_labelled=True,
+        )
+        missing = sorted(set(missing).intersection(lacking.tolist()))
         first_bar = _history_begin(instrument, timeframe, search, begin, missing, final_before)
         labels: dict[datetime, Label] = {}
         for bar in missing:

@@ -1,12 +1,15 @@
 """Collection as gap repair: exactly what is lacking, from the best source that has it."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
+from django.db import connection
+from django.db.models import F
 
-from collectors import clock, events, services
+from collectors import clock, events, selectors, services
 from collectors.marketdata import Candle, candle_key
 from collectors.models import (
     CandleHole,
@@ -17,7 +20,8 @@ from collectors.models import (
     ProviderCallMinute,
 )
 from collectors.selectors import missing_at, revisions
-from tests.collectors.providers import Provider, Venues, json_answer
+from collectors.services import coverage, leases
+from tests.collectors.providers import Answer, Provider, Venues, json_answer
 
 HOUR = timedelta(hours=1)
 LAST = datetime(2025, 3, 3, 9, tzinfo=UTC)  # the newest bar closed at NOW
@@ -241,6 +245,96 @@ def test_two_at_once_make_one_request(
     CollectionState.objects.update(leased_until=clock.wall_now() - HOUR)
     venues.add("binance", "BTCUSDT", history_start, END, 100.0)
     assert cover(bitcoin).is_complete
+
+
+def test_what_another_has_just_asked_for_is_not_asked_again(
+    bitcoin: Instrument,
+    venues: Venues,
+    history_start: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    venues.add("binance", "BTCUSDT", history_start, END, 100.0)
+    look = selectors.lacking_bars
+    others: list[services.Coverage] = []
+
+    def look_while_another_works(**options: Any) -> Any:
+        seen = look(**options)
+        if not others:
+            others.append(services.Coverage("bitcoin", "1h"))  # the other's own look is a plain one
+            others[0] = cover(bitcoin)
+        return seen
+
+    monkeypatch.setattr(selectors, "lacking_bars", look_while_another_works)
+    assert cover(bitcoin).is_busy
+    assert others[0].is_complete
+    assert venues.calls("binance") == 2
+
+
+def test_a_failure_of_our_own_is_no_success(
+    bitcoin: Instrument,
+    venues: Venues,
+    history_start: datetime,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(**_: Any) -> None:
+        raise RuntimeError("the disk is full")
+
+    venues.add("binance", "BTCUSDT", history_start, END, 100.0)
+    monkeypatch.setattr("collectors.services.coverage.store_candles", fail)
+    with pytest.raises(RuntimeError):
+        cover(bitcoin)
+    state = CollectionState.objects.get()
+    assert (state.attempts, state.successes, state.consecutive_failures) == (1, 0, 1)
+    assert (state.last_success_at, state.leased_until) == (None, None)
+    assert state.last_error == "RuntimeError: the disk is full"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_lease_is_renewed_while_a_source_is_slow_and_fences_who_lost_it(
+    bitcoin: Instrument,
+    venues: Venues,
+    provider: Provider,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert leases.LEASE <= timedelta(seconds=10)  # what a killed worker blocks, in wall time
+    settings.CANDLE_SOURCES = ("binance",)
+    monkeypatch.setattr(leases, "LEASE", timedelta(seconds=0.2))
+    monkeypatch.setattr(leases, "RENEW_EVERY_S", 0.05)
+    seen: list[bool] = []
+
+    def slow(_: dict[str, str]) -> Answer:
+        time.sleep(0.4)
+        seen.append(cover(bitcoin).is_busy)
+        CollectionState.objects.update(attempts=F("attempts") + 1)  # another has taken it
+        connection.close()
+        return json_answer([])
+
+    provider.routes["/binance/fapi/v1/klines"] = slow
+    cover(bitcoin, start=END - 2 * HOUR)
+    assert seen == [True]
+    state = CollectionState.objects.get()
+    assert (state.successes, state.leased_until is None) == (0, False)
+    assert not CandleHole.objects.exists()
+
+
+def test_a_candle_that_came_while_sources_were_asked_is_in_no_hole(
+    bitcoin: Instrument, venues: Venues, history_start: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venues.add("binance", "BTCUSDT", history_start, LAST, 100.0)
+    ask = coverage.ask_sources
+
+    def ask_while_the_stream_stores(*arguments: Any) -> Any:
+        search = ask(*arguments)
+        candle = Candle(
+            open_time=LAST, open=9.0, high=9.0, low=9.0, close=9.0, volume=1.0, source="bybit"
+        )
+        services.store_candles(instrument=bitcoin, timeframe="1h", candles=[candle])
+        return search
+
+    monkeypatch.setattr(coverage, "ask_sources", ask_while_the_stream_stores)
+    assert cover(bitcoin).is_complete
+    assert not CandleHole.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -1,0 +1,91 @@
+"""Who asks the providers for a series: one at a time, for as long as the work runs.
+
+The lease only saves calls, unique keys keep the rows right. It is short because a worker that was
+killed holds it until it expires: at an hour of market a second, ten seconds are ten bars.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from django.db import DatabaseError, connections
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
+
+from collectors import clock
+from collectors.models import CollectionState
+
+log = structlog.get_logger(__name__)
+
+LEASE = timedelta(seconds=10)
+RENEW_EVERY_S = 3.0
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A series that was claimed for the `attempt`; what is written at its end is fenced by it."""
+
+    state_id: int
+    attempt: int
+
+    def mine(self) -> QuerySet[CollectionState]:
+        """The series' row while nobody has claimed it after us, else nothing."""
+        return CollectionState.objects.filter(pk=self.state_id, attempts=self.attempt)
+
+    @contextlib.contextmanager
+    def renewed(self) -> Iterator[None]:
+        """Keep the lease while the block runs; a request may wait longer than the lease lasts."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._renew_until, args=(over,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def release(self, errors: list[str]) -> None:
+        """Give the series back and record how it went: a failure when there were `errors`."""
+        if errors:
+            self.mine().update(
+                leased_until=None,
+                last_error="; ".join(errors)[:300],
+                consecutive_failures=F("consecutive_failures") + 1,
+            )
+        else:
+            self.mine().update(
+                leased_until=None,
+                last_error="",
+                consecutive_failures=0,
+                successes=F("successes") + 1,
+                last_success_at=clock.now(),
+            )
+
+    def _renew_until(self, over: threading.Event) -> None:
+        try:
+            while not over.wait(RENEW_EVERY_S):
+                try:
+                    self.mine().update(leased_until=Now() + LEASE)
+                except DatabaseError as error:
+                    log.warning("lease_not_renewed", state=self.state_id, problem=str(error))
+        finally:
+            connections.close_all()
+
+
+def take_lease(state: CollectionState) -> Lease | None:
+    """Claim the series; None while somebody else holds it.
+
+    None, too, when somebody has claimed it since `state` was read: what was found lacking after
+    that reading is what they have just asked for.
+    """
+    free = Q(leased_until=None) | Q(leased_until__lt=Now())
+    attempt = state.attempts + 1
+    claimed = CollectionState.objects.filter(free, pk=state.pk, attempts=state.attempts).update(
+        leased_until=Now() + LEASE, attempts=attempt
+    )
+    return Lease(state.pk, attempt) if claimed else None
