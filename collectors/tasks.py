@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+
 import structlog
 from celery import shared_task
 
@@ -21,35 +25,46 @@ def collect_tier(tier: str) -> int:
 
     A tick that comes while the one before still works is dropped: there is nothing it would do.
     """
-    key = f"collecting:{tier}"
-    client = redis_client()
-    if not client.set(key, "1", nx=True, px=TICK_LOCK_MS):
-        return 0
-    try:
-        return sum(
-            _cover(instrument, timeframe)
+    with _alone(tier) as is_alone:
+        if not is_alone:
+            return 0
+        series = [
+            (instrument, timeframe)
             for instrument in enabled_instruments(tier=tier)
             for timeframe in instrument.timeframes
-        )
-    finally:
-        client.delete(key)
+        ]
+        return sum(coverage.stored for coverage in _cover_all(series))
 
 
 @shared_task  # type: ignore[untyped-decorator]
-def backfill_all() -> None:
-    """Cover every series, each in a task of its own, hourly candles first; and the macro series."""
-    collect_macro_series.delay()
-    instruments = enabled_instruments()
-    for timeframe in ("1h", "15m"):
-        for instrument in instruments:
-            if timeframe in instrument.timeframes:
-                cover_series.delay(instrument.coin_id, timeframe)
+def backfill_all() -> int:
+    """Cover the macro series and every enabled series; gives the number of new candles.
 
-
-@shared_task  # type: ignore[untyped-decorator]
-def cover_series(coin_id: str, timeframe: str) -> int:
-    """Cover one series; gives the number of new candles."""
-    return _cover(Instrument.objects.get(coin_id=coin_id), timeframe)
+    What strategies read comes first, and of that the hourly candles. It may run at any time, also
+    beside itself and beside the tiers' ticks: a series that somebody else is asking for is left
+    to them, and one that lacks nothing costs no call.
+    """
+    started = time.monotonic()
+    vintages = collect_macro_series()
+    series = [
+        (instrument, timeframe)
+        for instrument in enabled_instruments()
+        for timeframe in instrument.timeframes
+    ]
+    series.sort(key=lambda item: (not item[0].is_strategy_enabled, item[1] != "1h"))
+    results = _cover_all(series)
+    log.info(
+        "backfill_done",
+        series=len(series),
+        candles=sum(item.stored for item in results),
+        vintages=vintages,
+        requests=sum(item.requests for item in results),
+        complete=sum(item.is_complete for item in results),
+        left_to_others=sum(item.is_busy for item in results),
+        with_errors=sum(bool(item.errors) for item in results) + len(series) - len(results),
+        seconds=round(time.monotonic() - started, 1),
+    )
+    return sum(item.stored for item in results)
 
 
 @shared_task  # type: ignore[untyped-decorator]
@@ -59,19 +74,12 @@ def collect_macro_series() -> int:
     Values become usable once a day, so that however often this runs, a series is asked for once a
     day, and again only after a failure.
     """
-    enabled = MacroSeries.objects.filter(is_enabled=True).values_list("series_id", flat=True)
-    stored = 0
-    for series_id in macro_is_current(series_ids=list(enabled), moment=clock.now()):
-        try:
-            stored += services.collect_macro(series_id=series_id)
-        except ProviderError as error:
-            log.warning(
-                "macro_not_collected",
-                series=series_id,
-                permanent=isinstance(error, PermanentError),
-                problem=str(error),
-            )
-    return stored
+    with _alone("macro") as is_alone:
+        if not is_alone:
+            return 0
+        enabled = MacroSeries.objects.filter(is_enabled=True).values_list("series_id", flat=True)
+        due = macro_is_current(series_ids=list(enabled), moment=clock.now())
+        return sum(_collect_macro(series_id) for series_id in due)
 
 
 @shared_task  # type: ignore[untyped-decorator]
@@ -80,13 +88,43 @@ def flush_provider_calls() -> int:
     return services.flush_provider_calls()
 
 
-def _cover(instrument: Instrument, timeframe: str) -> int:
-    """Cover one series; a failure is logged and does not stop the others."""
+@contextlib.contextmanager
+def _alone(work: str) -> Iterator[bool]:
+    """Whether nobody else does this work now. It only saves calls, so that it may expire early."""
+    key = f"collecting:{work}"
+    client = redis_client()
+    is_alone = bool(client.set(key, "1", nx=True, px=TICK_LOCK_MS))
     try:
-        coverage = services.ensure_coverage(
-            instrument=instrument, timeframe=timeframe, until=clock.now()
+        yield is_alone
+    finally:
+        if is_alone:
+            client.delete(key)
+
+
+def _collect_macro(series_id: str) -> int:
+    """Collect one macro series; a failure is logged and does not stop the others."""
+    try:
+        return services.collect_macro(series_id=series_id)
+    except ProviderError as error:
+        log.warning(
+            "macro_not_collected",
+            series=series_id,
+            permanent=isinstance(error, PermanentError),
+            problem=str(error),
         )
-    except Exception:
-        log.exception("coverage_failed", instrument=instrument.coin_id, timeframe=timeframe)
         return 0
-    return coverage.stored
+
+
+def _cover_all(series: Sequence[tuple[Instrument, str]]) -> list[services.Coverage]:
+    """Cover one series after the other; a failure is logged and does not stop the others."""
+    results: list[services.Coverage] = []
+    for instrument, timeframe in series:
+        try:
+            results.append(
+                services.ensure_coverage(
+                    instrument=instrument, timeframe=timeframe, until=clock.now()
+                )
+            )
+        except Exception:
+            log.exception("coverage_failed", instrument=instrument.coin_id, timeframe=timeframe)
+    return results
