@@ -30,6 +30,8 @@ from collectors.exchange import (
 from collectors.marketdata import EPOCH, Candle, duration, floor_time, to_ms
 
 NAME = "coingecko"
+PUBLIC_URL = "https://api.coingecko.com/api/v3"
+PRO_URL = "https://pro-api.coingecko.com/api/v3"
 WINDOW = timedelta(days=89)
 # Where the last day begins, when asked until an hour ago at the earliest: aligned, so that what a
 # bar is made of hardly depends on the minute of asking, and 11 to 23 hours before the end.
@@ -54,7 +56,10 @@ class MarketChart(msgspec.Struct, frozen=True):
 
 
 class CoinGecko:
-    """The candle source `coingecko`; its symbols are coin ids."""
+    """The candle source `coingecko`; its symbols are coin ids.
+
+    The pro plan has a host of its own: it takes the place of the public one.
+    """
 
     name = NAME
 
@@ -64,7 +69,7 @@ class CoinGecko:
         headers = {KEY_HEADERS[plan]: api_key} if plan in KEY_HEADERS and api_key else {}
         self._connection = Connection(
             provider=NAME,
-            base_url=base_url,
+            base_url=PRO_URL if plan == "pro" and base_url.rstrip("/") == PUBLIC_URL else base_url,
             budget=budget,
             timeout_s=timeout_s,
             read_error=read_error,

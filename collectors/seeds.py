@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from django.conf import settings
 from django.db import transaction
 
-from collectors.models import Instrument, Listing, MacroSeries, Tier
+from collectors.models import Instrument, Listing, MacroSeries, Tier, default_source_chain
 from collectors.sources import EXCHANGES
 
 # FET, AGIX and OCEAN merged into one token; AGIX and OCEAN pairs ended.
@@ -115,7 +116,7 @@ def seed_instruments() -> int:
                 "name": seed.name,
                 "sector": seed.sector,
                 "tier": seed.tier,
-                "source_chain": [*EXCHANGES, "coingecko"] if seed.symbols else ["coingecko"],
+                "source_chain": _sources_in_order() if seed.symbols else ["coingecko"],
                 "is_strategy_enabled": bool(seed.symbols),
             },
         )
@@ -136,6 +137,12 @@ def seed_instruments() -> int:
             for symbol in seed.symbols
         )
     return made
+
+
+def _sources_in_order() -> list[str]:
+    """All sources, those of CANDLE_SOURCES first and in its order. The others are not asked, but
+    have their place when the setting comes to name them."""
+    return list(dict.fromkeys([*settings.CANDLE_SOURCES, *default_source_chain()]))
 
 
 def seed_macro_series() -> int:

@@ -2,9 +2,12 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import pytest
 import redis
+import requests
 
 from collectors.budget import CallBudget
 from collectors.coingecko import CoinGecko
@@ -28,6 +31,7 @@ from collectors.exchanges.bybit import read_error as bybit_error
 from collectors.fred import read_error as fred_error
 from tests.collectors.providers import Provider, json_answer
 
+AT = datetime(2025, 3, 3, 9, tzinfo=UTC)
 Connect = Callable[..., Connection]
 
 
@@ -196,7 +200,37 @@ def test_every_error_shape_is_understood(
         assert error.retry_after > 1e6
 
 
-@pytest.mark.parametrize(("plan", "header"), [("demo", "x-cg-demo-api-key"), ("none", "")])
+@pytest.mark.parametrize(
+    ("plan", "url", "host"),
+    [
+        ("pro", "https://api.coingecko.com/api/v3", "pro-api.coingecko.com"),
+        ("demo", "https://api.coingecko.com/api/v3", "api.coingecko.com"),
+        ("pro", "https://proxy.example/api/v3", "proxy.example"),
+    ],
+)
+def test_the_pro_plan_has_a_host_of_its_own(
+    redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, plan: str, url: str, host: str
+) -> None:
+    asked: list[str] = []
+
+    def get(_: requests.Session, address: str, **__: object) -> None:
+        asked.append(address)
+        raise requests.exceptions.InvalidURL  # no test reaches a real provider
+
+    monkeypatch.setattr(requests.Session, "get", get)
+    monkeypatch.setattr("collectors.exchange.ATTEMPTS", 1)
+    source = CoinGecko(
+        base_url=url, budget=CallBudget(redis_client), timeout_s=1, plan=plan, api_key="secret"
+    )
+    with pytest.raises(ConnectionFailed):
+        source.fetch_candles("tether", "1h", AT, AT + timedelta(hours=1))
+    assert [urlsplit(address).hostname for address in asked] == [host]
+
+
+@pytest.mark.parametrize(
+    ("plan", "header"),
+    [("demo", "x-cg-demo-api-key"), ("pro", "x-cg-pro-api-key"), ("none", "")],
+)
 def test_the_coingecko_key_goes_into_the_plans_header(
     provider: Provider, redis_client: redis.Redis, plan: str, header: str
 ) -> None:

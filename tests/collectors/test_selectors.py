@@ -93,6 +93,15 @@ def test_an_unknown_coin_and_an_empty_window(bitcoin: Instrument) -> None:
     assert empty.close.shape == (0, 1)
 
 
+@pytest.mark.django_db
+def test_the_settings_order_the_seeded_sources(settings: Any) -> None:
+    settings.CANDLE_SOURCES = ("bybit", "binance")
+    services.seed_instruments()
+    chains = dict(Instrument.objects.values_list("coin_id", "source_chain"))
+    assert chains["bitcoin"] == ["bybit", "binance", "coingecko"]
+    assert chains["tether"] == ["coingecko"]
+
+
 def test_symbols_follow_their_validity(bitcoin: Instrument) -> None:
     render = Instrument.objects.get(coin_id="render-token")
     for year in (2022, 2025):
