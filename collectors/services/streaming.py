@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from django.db import close_old_connections, connection
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 from collectors import clock, selectors
 from collectors.marketdata import Candle
@@ -18,15 +18,18 @@ from collectors.models import Instrument
 from collectors.services.candles import source_chain, store_market
 from collectors.services.search import BAR_RUN_PATIENCE
 from collectors.sources import EXCHANGES
-from collectors.stream import StreamedCandle
+from collectors.stream import StreamedCandle, backoff
 
 log = structlog.get_logger(__name__)
 
 GATHER_S = 0.03
 LOOK_AT_HELD_S = 0.25
-RETRY_PAUSE_S = 1.0
+FIRST_RETRY_S = 0.5
+# Candles that wait for a writer or for the database; a candle takes a few hundred bytes.
+MOST_WAITING = 5000
 
 SeriesKey = tuple[str, str]  # coin id, timeframe
+Due = dict[str, dict[Instrument, list[Candle]]]  # by timeframe
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,10 @@ class CandleWriter(threading.Thread):
     that a bar run waits, and stored only if nothing better has come by then: which venue's
     message was a moment faster must not decide what a strategy sees. `on_stored` is told how
     many candles a batch changed.
+
+    While the database is away, candles wait and are tried again. What is more than can wait, is
+    refused for another reason, or still waits at the end is `dropped`: counted, logged, and left
+    to the gap repair, which finds every bar that the table lacks.
     """
 
     def __init__(
@@ -81,7 +88,8 @@ class CandleWriter(threading.Thread):
         on_stored: Callable[[int], None] = lambda count: None,
     ) -> None:
         super().__init__(name="candle-writer", daemon=True)
-        self._subscriptions = {(item.exchange, item.symbol): item for item in subscriptions}
+        self.dropped = 0
+        self.follow(subscriptions)
         self._queue: queue.SimpleQueue[StreamedCandle | None] = queue.SimpleQueue()
         self._held: dict[tuple[Instrument, str, datetime], _Held] = {}
         self._newest: dict[SeriesKey, datetime] = {}
@@ -89,9 +97,16 @@ class CandleWriter(threading.Thread):
         patience = clock.current().widen(BAR_RUN_PATIENCE) / 2
         self._patience_s = patience.total_seconds() / clock.current().speed
 
+    def follow(self, subscriptions: list[Subscription]) -> None:
+        """Take the candles of these subscriptions from now on."""
+        self._subscriptions = {(item.exchange, item.symbol): item for item in subscriptions}
+
     def put(self, item: StreamedCandle) -> None:
         """Queue a closed candle; never blocks."""
-        self._queue.put(item)
+        if self._queue.qsize() < MOST_WAITING:
+            self._queue.put(item)
+        else:
+            self._drop(1, "too many wait for the writer")
 
     def close(self, timeout_s: float = 1.5) -> None:
         """Store what is queued and end the thread."""
@@ -99,19 +114,52 @@ class CandleWriter(threading.Thread):
         self.join(timeout_s)
 
     def run(self) -> None:
-        """Store until `close`. A failing database is tried again; the gap repair does the rest."""
+        """Store until `close`."""
+        waiting: Due = {}
+        failures, try_at = 0, 0.0
         is_open = True
         while is_open:
             batch, is_open = self._gather()
-            due = self._due(batch)
-            for timeframe, candles in due.items():
-                try:
-                    self._store(timeframe, candles)
-                except Exception:
-                    log.exception("stream_candles_not_stored", timeframe=timeframe)
-                    close_old_connections()
-                    time.sleep(RETRY_PAUSE_S)
+            self._add(waiting, self._due(batch))
+            if is_open and time.monotonic() < try_at:
+                continue
+            if self._store_all(waiting):
+                failures, try_at = 0, 0.0
+            else:
+                try_at = time.monotonic() + backoff(failures, first=FIRST_RETRY_S)
+                failures += 1
+        self._drop(_count(waiting), "the stream ends")
         connection.close()
+
+    def _add(self, waiting: Due, due: Due) -> None:
+        if _count(waiting) + _count(due) > MOST_WAITING:
+            self._drop(_count(due), "too many wait for the database")
+            return
+        for timeframe, candles in due.items():
+            for instrument, batch in candles.items():
+                waiting.setdefault(timeframe, {}).setdefault(instrument, []).extend(batch)
+
+    def _store_all(self, waiting: Due) -> bool:
+        """Store what waits and take it out; False when the database is away."""
+        for timeframe in list(waiting):
+            try:
+                self._store(timeframe, waiting[timeframe])
+            except (OperationalError, InterfaceError) as error:
+                log.warning("stream_candles_wait", count=_count(waiting), problem=str(error))
+                close_old_connections()
+                return False
+            except Exception:
+                # Another try would meet the same: the others must not wait behind it.
+                log.exception("stream_candles_not_stored", timeframe=timeframe)
+                close_old_connections()
+                self._drop(_count({timeframe: waiting[timeframe]}), "not storable")
+            del waiting[timeframe]
+        return True
+
+    def _drop(self, count: int, reason: str) -> None:
+        if count:
+            self.dropped += count
+            log.error("stream_candles_dropped", count=count, total=self.dropped, reason=reason)
 
     def _gather(self) -> tuple[list[StreamedCandle], bool]:
         """What has been queued, waiting a little for more of the same moment."""
@@ -127,9 +175,9 @@ class CandleWriter(threading.Thread):
             batch.append(item)
             timeout = GATHER_S
 
-    def _due(self, batch: list[StreamedCandle]) -> dict[str, dict[Instrument, list[Candle]]]:
+    def _due(self, batch: list[StreamedCandle]) -> Due:
         """The candles to store now, by timeframe and instrument."""
-        due: dict[str, dict[Instrument, list[Candle]]] = {}
+        due: Due = {}
         for item in batch:
             subscription = self._subscriptions.get((item.exchange, item.symbol))
             if subscription is None:
@@ -157,3 +205,7 @@ class CandleWriter(threading.Thread):
     def _store(self, timeframe: str, candles: dict[Instrument, list[Candle]]) -> None:
         result = store_market(timeframe=timeframe, candles=candles, expect_new=True)
         self._on_stored(result.inserted + result.replaced)
+
+
+def _count(due: Due) -> int:
+    return sum(len(batch) for candles in due.values() for batch in candles.values())

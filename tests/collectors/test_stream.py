@@ -3,17 +3,20 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from websockets.asyncio.server import ServerConnection, serve
 
 from collectors import clock
 from collectors.exchanges import binance, bybit
 from collectors.marketdata import Candle, Quote, to_ms
 from collectors.models import Instrument, Ohlcv
+from collectors.services import streaming
 from collectors.services.streaming import CandleWriter, stream_subscriptions
 from collectors.stream import Channel, MarketStream, StreamedCandle, backoff
 
@@ -178,6 +181,51 @@ def test_a_slower_better_venue_wins(writer_of: CandleWriter, bitcoin: Instrument
     assert [candle.source for candle in due["1h"][bitcoin]] == ["binance"]
     assert writer_of._due([streamed("bybit")]) == {}
     assert not writer_of._held
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_writer_tries_again_when_the_database_is_away(
+    bitcoin: Instrument, market_now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, failures = streaming.store_market, iter([True, True])
+
+    def store_later(**options: Any) -> Any:
+        if next(failures, False):
+            raise OperationalError("the server closed the connection")
+        return store(**options)
+
+    monkeypatch.setattr(streaming, "store_market", store_later)
+    monkeypatch.setattr(streaming, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(streaming, "LOOK_AT_HELD_S", 0.01)
+    stored: list[int] = []
+    writer = CandleWriter(stream_subscriptions(at=clock.now()), on_stored=stored.append)
+    writer.start()
+    writer.put(streamed("binance"))
+    deadline = clock.wall_now() + timedelta(seconds=5)
+    while not stored and clock.wall_now() < deadline:
+        time.sleep(0.01)
+    writer.close()
+    assert (stored, writer.dropped) == ([1], 0)
+    assert Ohlcv.objects.get().source == "binance"
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("problem", [OperationalError("away"), ValueError("never storable")])
+def test_what_the_writer_cannot_keep_is_counted(
+    bitcoin: Instrument, market_now: datetime, monkeypatch: pytest.MonkeyPatch, problem: Exception
+) -> None:
+    def fail(**_: Any) -> None:
+        raise problem
+
+    monkeypatch.setattr(streaming, "store_market", fail)
+    monkeypatch.setattr(streaming, "MOST_WAITING", 3)
+    writer = CandleWriter(stream_subscriptions(at=clock.now()))
+    for _ in range(5):  # two too many
+        writer.put(streamed("binance"))
+    assert writer.dropped == 2
+    writer.start()
+    writer.close()
+    assert writer.dropped == 5
 
 
 @pytest.mark.django_db(transaction=True)
