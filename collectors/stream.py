@@ -80,7 +80,7 @@ class ChannelCounts:
 
 @dataclass
 class MarketStream:
-    """All channels of one process.
+    """All channels of one process; `subscribe` changes them while it runs.
 
     `on_candle` takes a closed candle; `on_quotes` takes the newest quote of every symbol that
     changed, at most every 50 ms. Both are called in the event loop.
@@ -93,19 +93,40 @@ class MarketStream:
     first_backoff_s: float = FIRST_BACKOFF_S
     counts: dict[str, ChannelCounts] = field(default_factory=dict)
     _newest: dict[tuple[str, str], Quote] = field(default_factory=dict)
+    _has_changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _kept: dict[str, tuple[Channel, asyncio.Task[None]]] = field(default_factory=dict)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Keep every channel connected until `stop` is set, then close them all."""
         async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._keep_connected(channel, reader))
-                for channel, reader in self.channels
+            others = [
+                group.create_task(self._hand_out_quotes()),
+                group.create_task(self._report()),
+                group.create_task(self._follow_channels(group)),
             ]
-            tasks.append(group.create_task(self._hand_out_quotes()))
-            tasks.append(group.create_task(self._report()))
             await stop.wait()
-            for task in tasks:
+            for task in [*others, *(task for _, task in self._kept.values())]:
                 task.cancel()
+
+    def subscribe(self, channels: Sequence[tuple[Channel, MessageReader]]) -> None:
+        """Keep these channels from now on. Those that have changed are connected anew, and what
+        they miss meanwhile is the gap repair's; the others are left alone."""
+        self.channels = channels
+        self._has_changed.set()
+
+    async def _follow_channels(self, group: asyncio.TaskGroup) -> None:
+        while True:
+            self._has_changed.clear()
+            wanted = {channel.name: (channel, reader) for channel, reader in self.channels}
+            for name, (channel, task) in list(self._kept.items()):
+                if name not in wanted or wanted[name][0] != channel:
+                    task.cancel()
+                    del self._kept[name]
+            for name, (channel, reader) in wanted.items():
+                if name not in self._kept:
+                    task = group.create_task(self._keep_connected(channel, reader))
+                    self._kept[name] = (channel, task)
+            await self._has_changed.wait()
 
     async def _keep_connected(self, channel: Channel, reader: MessageReader) -> None:
         counts = self.counts.setdefault(channel.name, ChannelCounts())

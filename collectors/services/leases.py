@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from django.db import DatabaseError, connections
+from django.db import Error as DatabaseFailure
+from django.db import connections
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
@@ -71,8 +72,9 @@ class Lease:
             while not over.wait(RENEW_EVERY_S):
                 try:
                     self.mine().update(leased_until=Now() + LEASE)
-                except DatabaseError as error:
+                except DatabaseFailure as error:
                     log.warning("lease_not_renewed", state=self.state_id, problem=str(error))
+                    connections.close_all()
         finally:
             connections.close_all()
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -9,14 +10,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from asgiref.sync import sync_to_async
+from django.db import OperationalError, connections
 from websockets.asyncio.server import ServerConnection, serve
 
 from collectors import clock
 from collectors.exchanges import binance, bybit
+from collectors.management.commands import stream_market_data
 from collectors.marketdata import Candle, Quote, to_ms
 from collectors.models import Instrument, Ohlcv
-from collectors.services import streaming
+from collectors.services import seed_instruments, streaming
 from collectors.services.streaming import CandleWriter, stream_subscriptions
 from collectors.stream import Channel, MarketStream, StreamedCandle, backoff
 
@@ -90,6 +93,56 @@ async def test_a_lost_connection_is_made_again_with_its_subscriptions() -> None:
         await listener.until(lambda: any(quote.sequence == 3 for quote in listener.quotes))
     assert len(requests) == 3
     assert listener.stream.counts["test"].connections == 3
+
+
+async def test_only_a_channel_that_has_changed_is_connected_anew() -> None:
+    requests: list[str | bytes] = []
+
+    async def script(connection: ServerConnection, number: int) -> None:
+        requests.append(await connection.recv())
+        await connection.send(ticker(number))
+        await connection.wait_closed()
+
+    async with listening(script) as listener:
+        (kept,) = listener.stream.channels
+        other = dataclasses.replace(kept[0], name="other", requests=("old",))
+        listener.stream.subscribe([kept, (other, kept[1])])
+        await listener.until(lambda: len(requests) == 2)
+        changed = dataclasses.replace(other, requests=("new",))
+        listener.stream.subscribe([kept, (changed, kept[1])])
+        await listener.until(lambda: len(requests) == 3)
+        listener.stream.subscribe([kept])
+        await listener.until(lambda: listener.stream._kept.keys() == {"test"})
+    assert requests == ['{"method":"SUBSCRIBE"}', "old", "new"]
+    assert listener.stream.counts["test"].connections == 1
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_instruments_enabled_later_are_subscribed_to(
+    monkeypatch: pytest.MonkeyPatch, market_now: datetime
+) -> None:
+    monkeypatch.setattr(stream_market_data, "LOOK_INTERVAL_S", 0.01)
+    await sync_to_async(seed_instruments)()
+    await Instrument.objects.exclude(coin_id="bitcoin").aupdate(is_enabled=False)
+
+    def subscribed() -> list[streaming.Subscription]:
+        return stream_subscriptions(at=clock.now())
+
+    listener = Listener("")
+    subscriptions = await sync_to_async(subscribed)()
+    listener.stream.channels = channels = stream_market_data.channels_of(subscriptions)
+    writer = CandleWriter(subscriptions)
+    follower = asyncio.create_task(
+        stream_market_data.follow_subscriptions(listener.stream, writer, subscribed)
+    )
+    await asyncio.sleep(0.1)
+    assert listener.stream.channels is channels  # nothing has changed
+    await Instrument.objects.filter(coin_id="solana").aupdate(is_enabled=True)
+    await listener.until(lambda: "SOLUSDT" in str(listener.stream.channels))
+    follower.cancel()
+    await sync_to_async(connections.close_all)()
+    due = writer._due([streamed("binance")._replace(symbol="SOLUSDT")])
+    assert [instrument.coin_id for instrument in due["1h"]] == ["solana"]
 
 
 async def test_silence_is_a_loss() -> None:

@@ -7,15 +7,18 @@ import contextlib
 import functools
 import signal
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import redis.asyncio
 import structlog
 import uvloop
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.db import Error as DatabaseFailure
+from django.db import close_old_connections
 from redis.exceptions import RedisError
 
 from collectors import clock
@@ -31,6 +34,7 @@ QUOTE_TTL_S = 3600
 HEARTBEAT_KEY = "heartbeat:stream"
 HEARTBEAT_TTL_S = 30
 HEARTBEAT_INTERVAL_S = 5.0
+LOOK_INTERVAL_S = 5.0
 
 
 class Command(BaseCommand):
@@ -54,23 +58,28 @@ class Command(BaseCommand):
             if name not in EXCHANGES:
                 known = ", ".join(EXCHANGES)
                 raise CommandError(f"unknown exchange {name!r}; known: {known}", returncode=2)
-        subscriptions = [
-            item
-            for item in stream_subscriptions(at=clock.now())
-            if not wanted or item.exchange in wanted
-        ]
+
+        def subscribed() -> list[Subscription]:
+            everything = stream_subscriptions(at=clock.now())
+            return [item for item in everything if not wanted or item.exchange in wanted]
+
+        subscriptions = subscribed()
         if not subscriptions:
             raise CommandError("no enabled instrument is listed at an exchange", returncode=2)
         writer = CandleWriter(subscriptions)
         writer.start()
         try:
-            uvloop.run(stream_until_stopped(subscriptions, writer))
+            uvloop.run(stream_until_stopped(subscriptions, writer, subscribed))
         finally:
             writer.close()
 
 
-async def stream_until_stopped(subscriptions: Sequence[Subscription], writer: CandleWriter) -> None:
-    """Stream until SIGTERM or SIGINT."""
+async def stream_until_stopped(
+    subscriptions: Sequence[Subscription],
+    writer: CandleWriter,
+    subscribed: Callable[[], list[Subscription]],
+) -> None:
+    """Stream until SIGTERM or SIGINT; `subscribed` reads what is wanted now."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,10 +91,32 @@ async def stream_until_stopped(subscriptions: Sequence[Subscription], writer: Ca
             on_candle=writer.put,
             on_quotes=functools.partial(publish_quotes, client),
         )
+        follower = asyncio.create_task(follow_subscriptions(stream, writer, subscribed))
         try:
             await stream.run(stop)
         finally:
             heartbeat.cancel()
+            follower.cancel()
+
+
+async def follow_subscriptions(
+    stream: MarketStream, writer: CandleWriter, subscribed: Callable[[], list[Subscription]]
+) -> None:
+    """Look every few seconds which instruments are enabled and listed, and subscribe to them."""
+    read = sync_to_async(subscribed)
+    while True:
+        await asyncio.sleep(LOOK_INTERVAL_S)
+        try:
+            subscriptions = await read()
+        except DatabaseFailure as error:
+            log.warning("subscriptions_not_read", problem=str(error))
+            await sync_to_async(close_old_connections)()
+            continue
+        writer.follow(subscriptions)
+        channels = channels_of(subscriptions)
+        if list(channels) != list(stream.channels):
+            log.info("subscriptions_changed", count=len(subscriptions))
+            stream.subscribe(channels)
 
 
 def channels_of(subscriptions: Sequence[Subscription]) -> list[tuple[Channel, MessageReader]]:
