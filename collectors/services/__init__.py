@@ -5,9 +5,10 @@ from collectors.services.calls import flush_provider_calls
 from collectors.services.candles import StoreResult, store_candles, store_market
 from collectors.services.coverage import default_history_start, ensure_coverage
 from collectors.services.macro import collect_macro
-from collectors.services.search import Coverage
+from collectors.services.search import EARLIEST, Coverage, served_from
 
 __all__ = [
+    "EARLIEST",
     "Coverage",
     "StoreResult",
     "collect_macro",
@@ -16,6 +17,7 @@ __all__ = [
     "flush_provider_calls",
     "seed_instruments",
     "seed_macro_series",
+    "served_from",
     "store_candles",
     "store_market",
 ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import structlog
+from django.conf import settings
 
 from collectors import clock, selectors, spans
 from collectors.exchange import OutsidePlan, ProviderError, UnknownSymbol
@@ -23,6 +24,11 @@ log = structlog.get_logger(__name__)
 BAR_RUN_PATIENCE = timedelta(seconds=30)
 # Short requests over what lies between two gaps are joined up to this many bars.
 JOIN_BARS = 500
+# No source has candles before: the first exchange of today's kind opened in that year.
+EARLIEST = datetime(2017, 1, 1, tzinfo=UTC)
+# CoinGecko's plans below pro end 365 days ago and refuse a request that begins earlier; a day
+# less, because market time goes on while one waits for one's turn.
+FREE_HISTORY = timedelta(days=364)
 
 
 @dataclass
@@ -96,12 +102,20 @@ def ask_sources(
     return search
 
 
+def served_from(instrument: Instrument) -> datetime:
+    """The moment before which no source of the instrument can have candles."""
+    starts = [valid.start for _, _, valid in _servable(instrument)]
+    return from_ms(min(starts)) if starts else EARLIEST
+
+
 def _servable(instrument: Instrument) -> Iterator[tuple[str, str, spans.Span]]:
     """(source, symbol, when that symbol is valid) in the order of the chain."""
-    always = spans.Span(0, 2**62)
+    always = spans.Span(to_ms(EARLIEST), 2**62)
     for source in source_chain(instrument):
         if source not in EXCHANGES:
-            yield source, instrument.coin_id, always
+            is_limited = settings.ENV.coingecko_plan != "pro"
+            since = to_ms(clock.now() - FREE_HISTORY) if is_limited else always.start
+            yield source, instrument.coin_id, spans.Span(since, always.end)
             continue
         for listing in selectors.listings_at(instrument=instrument, exchange=source):
             yield (

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from collectors.models import Instrument, Ohlcv
+from collectors.models import Instrument, Listing, Ohlcv
 from tests.collectors.providers import NOW, Venues
 
 
@@ -20,6 +20,28 @@ from tests.collectors.providers import NOW, Venues
         (
             ["backfill_candles", "--instrument", "bitcoin", "--start", "2030-01-01"],
             "--start must be before --end",
+        ),
+        (
+            ["backfill_candles", "--instrument", "bitcoin", "--start", "0001-01-01"],
+            "no source has candles before 2017-01-01",
+        ),
+        (
+            ["backfill_candles", "--instrument", "bitcoin", "--start", "0001-01-01T00:00+14:00"],
+            "--start: '0001",
+        ),
+        (
+            [
+                "backfill_candles",
+                "--instrument",
+                "tether",
+                "--start=2020-01-01",
+                "--end=2020-02-01",
+            ],
+            "no source has candles of tether before 2024-03-04",
+        ),
+        (
+            ["backfill_candles", "--instrument=bitcoin", "--timeframe=1m", "--start=2017-01-01"],
+            "bars are too many at once, 400,000 at most",
         ),
         (["collect", "weekly"], "unknown tier 'weekly'"),
         (["stream_market_data", "--exchanges", "nasdaq"], "unknown exchange 'nasdaq'"),
@@ -48,6 +70,26 @@ def test_backfill_fetches_the_span(bitcoin: Instrument, venues: Venues) -> None:
     )
     assert json.loads(out.getvalue())["stored"] == 24
     assert Ohlcv.objects.count() == 24
+
+
+def test_backfill_begins_where_the_sources_do(bitcoin: Instrument, venues: Venues) -> None:
+    listed = datetime.fromisoformat("2024-05-31T00:00:00+00:00")
+    Listing.objects.filter(instrument=bitcoin).update(valid_from=listed)
+    Instrument.objects.update(source_chain=["binance", "bybit"])
+    venues.add("binance", "BTCUSDT", listed, listed + timedelta(hours=24), 100.0)
+    errors = StringIO()
+    call_command(
+        "backfill_candles",
+        "--instrument=bitcoin",
+        "--start=2017-06-01",
+        "--end=2024-06-01T00:00:05",
+        stdout=StringIO(),
+        stderr=errors,
+    )
+    assert errors.getvalue().count("\n") == 1
+    assert "no source has candles of bitcoin before 2024-05-31" in errors.getvalue()
+    assert Ohlcv.objects.count() == 24
+    assert venues.calls("binance") == 1
 
 
 def test_collect_covers_a_tier_and_tells_of_failures(

@@ -16,6 +16,9 @@ from collectors import clock, selectors, services
 from collectors.marketdata import TIMEFRAMES
 from collectors.models import Instrument
 
+# All candles of a run are held in memory. Ten years of quarter-hours fit.
+MOST_BARS = 400_000
+
 
 class Command(BaseCommand):
     """One series; finally labelled holes are asked for again."""
@@ -48,9 +51,8 @@ class Command(BaseCommand):
             raise CommandError(f"unknown timeframe {timeframe!r}; known: {known}", returncode=2)
         start = moment(options["start"], "--start") or services.default_history_start()
         end = moment(options["end"], "--end") or clock.now()
-        if start >= end:
-            raise CommandError("--start must be before --end", returncode=2)
-        result = self._backfill(instrument, timeframe, start, min(end, clock.now()))
+        start, end = self._span(instrument, timeframe, start, min(end, clock.now()))
+        result = self._backfill(instrument, timeframe, start, end)
         if options["json"]:
             self.stdout.write(json.dumps(msgspec.to_builtins(result)))
         else:
@@ -63,6 +65,34 @@ class Command(BaseCommand):
             raise CommandError("another process is collecting this series now: try again")
         if result.errors:
             raise CommandError(result.errors[0])
+
+    def _span(
+        self, instrument: Instrument, timeframe: str, start: datetime, end: datetime
+    ) -> tuple[datetime, datetime]:
+        """What of [start, end) any source can have. Raises CommandError for an absurd span."""
+        if start >= end:
+            raise CommandError("--start must be before --end and in the past", returncode=2)
+        if start < services.EARLIEST:
+            raise CommandError(
+                f"--start: no source has candles before {services.EARLIEST:%Y-%m-%d}", returncode=2
+            )
+        served = services.served_from(instrument)
+        if end <= served:
+            raise CommandError(
+                f"no source has candles of {instrument} before {served:%Y-%m-%d}", returncode=2
+            )
+        if start < served:
+            self.stderr.write(
+                f"no source has candles of {instrument} before {served:%Y-%m-%d}: begins there"
+            )
+            start = served
+        bars = (end - start) // TIMEFRAMES[timeframe]
+        if bars > MOST_BARS:
+            raise CommandError(
+                f"{bars:,} bars are too many at once, {MOST_BARS:,} at most: ask for a part",
+                returncode=2,
+            )
+        return start, end
 
     def _backfill(
         self, instrument: Instrument, timeframe: str, start: datetime, end: datetime
