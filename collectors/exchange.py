@@ -19,6 +19,7 @@ the one way to make a request.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import time
@@ -240,13 +241,18 @@ class Connection:
             failed = False
         except RateLimited as error:
             if error.retry_after:
-                self._budget.block(self.provider, error.retry_after)
+                with contextlib.suppress(redis.RedisError):  # the next call would hear it again
+                    self._budget.block(self.provider, error.retry_after)
             raise
         finally:
             elapsed = (time.monotonic() - started) * 1000
-            self._budget.record(
-                self.provider, endpoint, weight=weight, failed=failed, response_ms=elapsed
-            )
+            try:
+                self._budget.record(
+                    self.provider, endpoint, weight=weight, failed=failed, response_ms=elapsed
+                )
+            except redis.RedisError as error:
+                # An answer that is not counted is still an answer.
+                log.warning("call_not_counted", provider=self.provider, problem=str(error))
         return answer
 
     def _exchange(self, path: str, params: Mapping[str, str | int], into: type[T]) -> T:
@@ -264,8 +270,9 @@ class Connection:
         except (requests.RequestException, OSError) as error:
             raise ConnectionFailed(f"{self.provider}{path}: {_cause(error)}") from error
         used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
-        if used.isdigit():
-            self._budget.reconcile(self.provider, int(used))
+        if used.isdecimal():
+            with contextlib.suppress(redis.RedisError):  # every answer says it anew
+                self._budget.reconcile(self.provider, int(used))
         refusal = self._read_error(response.status_code, response.headers, body)
         if refusal is not None:
             raise refusal

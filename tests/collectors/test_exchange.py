@@ -141,6 +141,31 @@ def test_the_providers_own_count_is_believed(
     assert int(redis_client.get(used)) == 777  # type: ignore[arg-type]
 
 
+def test_an_answer_counts_though_redis_is_lost_while_it_comes(
+    provider: Provider, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise redis.TimeoutError("no answer")
+
+    for name in ("record", "reconcile", "block"):
+        monkeypatch.setattr(CallBudget, name, lost)
+    answers = iter([json_answer({}, 429, Retry_After="0.01"), json_answer([1])])
+
+    def route(_: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        status, headers, body = next(answers)
+        return status, headers | {"X-MBX-USED-WEIGHT-1M": "7"}, body
+
+    provider.routes["/x"] = route
+    connection = Connection(
+        provider="binance",
+        base_url=provider.url,
+        budget=CallBudget(redis_client),
+        timeout_s=1,
+        read_error=binance_error,
+    )
+    assert connection.get("/x", {}, into=list[int]) == [1]
+
+
 @pytest.mark.parametrize(
     ("read", "status", "body", "expected"),
     [
