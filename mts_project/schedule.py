@@ -27,7 +27,11 @@ class PeriodicSeed:
 
 
 def periodic_seeds() -> tuple[PeriodicSeed, ...]:
-    """The table. A collection runs a minute after the close, when the venues have the candle."""
+    """The table. A collection runs a minute after the close, when the venues have the candle.
+
+    Macro series are looked at on the hour, as their releases are; a series that was looked at
+    since its newest release costs no call.
+    """
     env = settings.ENV
     return (
         PeriodicSeed(
@@ -46,7 +50,6 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
             name="collect macro",
             task="collectors.tasks.collect_macro_series",
             minute="0",
-            hour="2,14",
         ),
         PeriodicSeed(
             name="repair candles",

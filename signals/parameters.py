@@ -73,10 +73,12 @@ def build_with(strategy_type: type[T], values: Mapping[str, Any]) -> T:
 
 
 def _checked(rule: ParameterRule, value: Any) -> float | int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{value!r} is not a finite number")
+    if not rule.low <= value <= rule.high:
+        words = f"{value!r}"[:24]  # a whole number may have any number of digits
+        raise ValueError(f"{words} is outside {rule.low:g} to {rule.high:g} {rule.unit}")
     if isinstance(rule.default, int) and value != int(value):
         raise ValueError(f"{value!r} is not a whole number of {rule.unit}")
-    if not rule.low <= value <= rule.high:
-        raise ValueError(f"{value:g} is outside {rule.low:g} to {rule.high:g} {rule.unit}")
     return int(value) if isinstance(rule.default, int) else float(value)

@@ -13,7 +13,13 @@ from django.db.models import Max, Min, OuterRef, QuerySet, Subquery
 from collectors import clock
 from collectors.marketdata import candle_key, duration, floor_time, last_closed, macro_key
 from collectors.models import Instrument
-from collectors.selectors import candle_matrix, macro_known_at, missing_at, revisions
+from collectors.selectors import (
+    candle_matrix,
+    macro_is_current,
+    macro_known_at,
+    missing_at,
+    revisions,
+)
 from signals.aggregation import aggregate
 from signals.certificate import code_hash
 from signals.forecasts import Forecast, forecasts_of_row
@@ -248,25 +254,25 @@ def waiting_for(
     timeframe: str,
     bar: datetime,
 ) -> list[str]:
-    """The inputs still to come: coin ids that lack the closed candle, or all history before it.
+    """The inputs still to come: coin ids that lack the closed candle, or all history before it,
+    and macro series that nobody has looked at since their newest release.
 
-    The far end of the lookback, and that each macro series has any value, is looked at unless
-    the bar before was complete: at a first start the stream may bring the newest candle before
-    the backfill has brought the history that it means nothing without.
+    The far end of the lookback is looked at unless the bar before was complete: at a first start
+    the stream may bring the newest candle before the backfill has brought the history that it
+    means nothing without.
     """
-    late = missing_at(instruments=instruments, timeframe=timeframe, open_time=bar)
     step = duration(timeframe)
+    strategies = [member.strategy for member in members.values()]
+    series = sorted({name for strategy in strategies for name in strategy.macro_series})
+    late = macro_is_current(series_ids=series, moment=bar + step)
+    late += missing_at(instruments=instruments, timeframe=timeframe, open_time=bar)
     before = BarRun.objects.filter(
         timeframe=timeframe, bar_open_time=bar - step, state=RunState.DONE, is_complete=True
     )
     if late or before.exists():
         return late
-    strategies = [member.strategy for member in members.values()]
-    series = {name for strategy in strategies for name in strategy.macro_series}
-    stored = revisions(keys=[macro_key(name) for name in series])
-    never = sorted(name for name in series if not stored[macro_key(name)])
     far = bar - max((strategy.lookback for strategy in strategies), default=0) * step
-    return never + missing_at(instruments=instruments, timeframe=timeframe, open_time=far)
+    return missing_at(instruments=instruments, timeframe=timeframe, open_time=far)
 
 
 def latest_signals() -> QuerySet[Signal]:

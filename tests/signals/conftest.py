@@ -114,7 +114,7 @@ def stored_crash(db: None) -> list[Instrument]:
         _store_candles(instrument, crashes=coin_id == "bitcoin")
         instruments.append(instrument)
     series = MacroSeries.objects.create(
-        series_id="VIXCLS", name="VIX", units="index", frequency="daily"
+        series_id="VIXCLS", name="VIX", units="index", frequency="daily", last_success_at=END
     )
     Series.objects.create(key=macro_key("VIXCLS"), revision=2)
     for released_at, value in ((HISTORY, 18.0), (START - 240 * HOUR, 30.0)):

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connection
 
 from collectors import clock
-from collectors.models import Ohlcv, Series
+from collectors.models import MacroSeries, Ohlcv
 from signals import services
 from signals.events import bar_run_finished
 from signals.models import BarRun, RunState, Signal, StrategyConfig
@@ -273,12 +273,25 @@ def test_a_bar_waits_for_the_history_before_it(seeded, clock_at):
 
 
 @pytest.mark.django_db
-def test_a_bar_waits_for_the_first_macro_value(seeded, clock_at):
-    Series.objects.filter(key="macro:VIXCLS").delete()
+def test_a_bar_waits_until_somebody_looked_for_the_newest_release(seeded, clock_at):
+    """A value that is out at the bar's close decides the bar, however late it is fetched."""
+    newest_release = START - 43 * HOUR  # Saturday, midnight in Chicago
+    MacroSeries.objects.update(last_success_at=newest_release - HOUR)
     clock_at(START)
     assert services.run_due_bars(timeframe="1h") == []
-    Series.objects.create(key="macro:VIXCLS", revision=1)
-    assert len(services.run_due_bars(timeframe="1h")) == 1
+    MacroSeries.objects.update(last_success_at=newest_release)
+    (run,) = services.run_due_bars(timeframe="1h")
+    assert run.is_complete
+
+
+@pytest.mark.django_db
+def test_nobody_waits_for_a_release_longer_than_for_a_candle(seeded, clock_at):
+    MacroSeries.objects.update(last_success_at=None)
+    clock_at(START)
+    assert services.run_due_bars(timeframe="1h") == []
+    clock_at(START + timedelta(minutes=1))
+    (run,) = services.run_due_bars(timeframe="1h")
+    assert not run.is_complete
 
 
 # -- Strategies that fail ----------------------------------------------------------------------

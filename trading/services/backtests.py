@@ -262,7 +262,7 @@ def _lease_end() -> Any:
 def _claim(backtest_id: int) -> int | None:
     """Take the backtest if it is free; the number of our attempt, or None."""
     free = Q(state=BacktestState.QUEUED) | Q(state=BacktestState.RUNNING, leased_until__lt=Now())
-    owner = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"[:64]
+    owner = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"[-64:]
     taken = Backtest.objects.filter(free, pk=backtest_id).update(
         state=BacktestState.RUNNING,
         owner=owner,
