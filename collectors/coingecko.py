@@ -69,7 +69,7 @@ class CoinGecko:
         headers = {KEY_HEADERS[plan]: api_key} if plan in KEY_HEADERS and api_key else {}
         self._connection = Connection(
             provider=NAME,
-            base_url=PRO_URL if plan == "pro" and base_url.rstrip("/") == PUBLIC_URL else base_url,
+            base_url=plan_url(base_url, plan),
             budget=budget,
             timeout_s=timeout_s,
             read_error=read_error,
@@ -98,6 +98,11 @@ class CoinGecko:
             samples += chart.prices
         candles = sampled_candles(samples, timeframe)
         return [candle for candle in candles if start <= candle.open_time < end]
+
+
+def plan_url(base_url: str, plan: str) -> str:
+    """The address that a plan is served at: the pro plan has a host of its own."""
+    return PRO_URL if plan == "pro" and base_url.rstrip("/") == PUBLIC_URL else base_url
 
 
 def windows(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -17,6 +17,7 @@ from django.db.migrations.executor import MigrationExecutor
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
+from collectors.coingecko import plan_url
 from mts_project.environment import ConfigurationError, is_writable
 from mts_project.launch import check_strategies
 from mts_project.processes import redis_answers, redis_binary
@@ -54,8 +55,9 @@ def provider_checks() -> list[Callable[[], Finding]]:
     urls, env = settings.PROVIDER_URLS, settings.ENV
     header = {"pro": "x-cg-pro-api-key", "demo": "x-cg-demo-api-key"}.get(env.coingecko_plan)
     headers = {header: env.coingecko_api_key} if header else {}
+    coingecko = plan_url(urls["COINGECKO_BASE_URL"], env.coingecko_plan)
     checks: list[Callable[[], Finding]] = [
-        partial(_http, "coingecko", f"{urls['COINGECKO_BASE_URL']}/ping", headers=headers),
+        partial(_http, "coingecko", f"{coingecko}/ping", headers=headers),
         partial(_http, "binance", f"{urls['BINANCE_REST_URL']}/fapi/v1/ping"),
         partial(_websocket, "binance", f"{urls['BINANCE_WS_URL']}/ws"),
         partial(_http, "bybit", f"{urls['BYBIT_REST_URL']}/v5/market/time"),

@@ -60,9 +60,9 @@ def preview_assessment(
         direction=DIRECTIONS[asked.signal_type],
         confidence=asked.confidence,
         price=asked.price,
-        stop_loss=_or_nan(asked.stop_loss),
-        take_profit=_or_nan(asked.take_profit),
-        proposed_size=_or_nan(asked.position_size),
+        stop_loss=or_nan(asked.stop_loss),
+        take_profit=or_nan(asked.take_profit),
+        proposed_size=or_nan(asked.position_size),
         # Not yet an order: sized to the cent, not to the venue's steps.
         step_notional=0.0,
         min_notional=venue.min_notional if venue else 0.0,
@@ -172,5 +172,6 @@ def _stated_portfolio(state: Mapping[str, float]) -> Portfolio:
     )
 
 
-def _or_nan(value: float | None) -> float:
+def or_nan(value: float | None) -> float:
+    """A price or size as the scalar functions take it: NaN for none."""
     return math.nan if value is None else value

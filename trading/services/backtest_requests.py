@@ -106,7 +106,7 @@ def _require_runnable(strategy_name: str, timeframe: str, parameters: Mapping[st
         raise BacktestError(str(error), field="timeframe") from None
     except NothingEnabled as error:
         raise BacktestError(str(error), field="strategy_name") from None
-    except (ParameterError, OverflowError) as error:
+    except ParameterError as error:
         raise BacktestError(str(error), field="parameters") from None
     except UnknownStrategy as error:
         # The consensus itself is known: what is not is a name among its parameters.

@@ -10,7 +10,6 @@ for a quote has a row that says so, its `PendingSignal`.
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 from functools import partial
 
@@ -30,6 +29,7 @@ from trading.models import Account, Fill, Order, OrderLeg, PendingSignal, Positi
 from trading.orders import OrderError, transition
 from trading.selectors import account_portfolio
 from trading.services.accounts import locked_account
+from trading.services.assessment import or_nan
 from trading.services.fills import (
     Occasion,
     Venue,
@@ -162,9 +162,9 @@ def _open_at_quote(
         direction=signal.direction,
         confidence=signal.confidence,
         price=grid.price(ticks),
-        stop_loss=_or_nan(signal.stop_loss),
-        take_profit=_or_nan(signal.take_profit),
-        proposed_size=_or_nan(signal.position_size),
+        stop_loss=or_nan(signal.stop_loss),
+        take_profit=or_nan(signal.take_profit),
+        proposed_size=or_nan(signal.position_size),
         step_notional=grid.step_notional(ticks),
         min_notional=venue.min_notional,
     )
@@ -258,7 +258,3 @@ def _announce_decision(decision: RiskDecision) -> None:
         partial(decisions_recorded.send_robust, sender=RiskDecision, decision_ids=[decision.pk]),
         robust=True,
     )
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
