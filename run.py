@@ -127,6 +127,7 @@ def prepare(lock: str) -> None:
         else:
             make_environment()
         install(lock)
+        compile_project()
         write_stamp(wanted)
     except InstallerError as error:
         discard(unless=complete)
@@ -175,6 +176,17 @@ def install(lock: str) -> None:
     if not failures:
         raise SetupError("there is no pip for this Python: install python3-venv, or uv")
     raise SetupError(diagnosis(failures))
+
+
+def compile_project() -> None:
+    """Compile our own modules, too; where that cannot be written, it is done at every start."""
+    packages = [
+        entry.path
+        for entry in os.scandir(PROJECT)
+        if os.path.isfile(os.path.join(entry.path, "__init__.py"))
+    ]
+    with contextlib.suppress(InstallerError):
+        run([PYTHON, "-m", "compileall", "-q", *sorted(packages)])
 
 
 def find_pip() -> "list[str] | None":
@@ -326,13 +338,14 @@ def only_setup() -> "Iterator[None]":
 
 
 def say(text: str) -> None:
-    """Tell the person what happens; on stderr, so that output stays the command's own."""
-    print(text, file=sys.stderr, flush=True)
+    """Tell the person what happens. Stderr is for the one line of a failure, unless a program
+    reads what the command prints."""
+    print(text, file=sys.stderr if "--json" in sys.argv else sys.stdout, flush=True)
 
 
 def fail(text: str, status: int = 2) -> int:
     """Print one line and return the exit code."""
-    say(f"run.py: {text}")
+    print(f"run.py: {text}", file=sys.stderr, flush=True)
     return status
 
 

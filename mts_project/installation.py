@@ -44,11 +44,11 @@ from mts_project.watchdog import Watchdog
 TEND_EVERY_S = 0.1
 READY_TIMEOUT_S = 20.0
 SANDBOX_TIMEOUT_S = 30.0
-# The processes of a demo come up, and fetch their history, before market time reaches its start.
-# How long that takes on this machine follows from how long this process took to come so far,
-# without the reading of a replayed history.
-WARM_UP_RATIO = 2.5
-SHORTEST_WARM_UP = timedelta(seconds=8)
+# The processes of a demo come up before market time reaches its start; the first bar waits for
+# what is left of their history. How long that takes on this machine follows from how long this
+# process took to come so far, without the reading of a replayed history.
+WARM_UP_RATIO = 1.5
+SHORTEST_WARM_UP = timedelta(seconds=5)
 LONGEST_WARM_UP = timedelta(seconds=30)
 COLLECTING = {"worker:io", "worker:collect"}
 DEMO_USER = "demo"

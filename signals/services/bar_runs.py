@@ -34,6 +34,8 @@ from signals.strategy import Analysis, Market, run_pinned
 log = structlog.get_logger(__name__)
 
 PATIENCE = timedelta(seconds=30)  # of market time, after the close
+# Of wall time, on top, at an installation's first bar: its whole history is being fetched.
+FIRST_PATIENCE = timedelta(seconds=60)
 BARS_PER_CALL = 96
 
 
@@ -96,6 +98,8 @@ def _ready_bars(
     """The leading bars that may run now, each with whether all its candles are there."""
     ready: list[tuple[datetime, bool]] = []
     patience = clock.current().widen(PATIENCE)
+    if not BarRun.objects.filter(timeframe=timeframe, state=RunState.DONE).exists():
+        patience += FIRST_PATIENCE * clock.current().speed
     for bar in bars:
         late = selectors.waiting_for(
             instruments=instruments, members=members, timeframe=timeframe, bar=bar

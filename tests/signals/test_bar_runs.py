@@ -268,6 +268,8 @@ def test_a_bar_waits_for_the_history_before_it(seeded, clock_at):
     clock_at(START)
     assert services.run_due_bars(timeframe="1h") == []
     clock_at(START + timedelta(seconds=40))
+    assert services.run_due_bars(timeframe="1h") == []
+    clock_at(START + timedelta(seconds=100))
     [run] = services.run_due_bars(timeframe="1h")
     assert not run.is_complete
 
@@ -289,7 +291,7 @@ def test_nobody_waits_for_a_release_longer_than_for_a_candle(seeded, clock_at):
     MacroSeries.objects.update(last_success_at=None)
     clock_at(START)
     assert services.run_due_bars(timeframe="1h") == []
-    clock_at(START + timedelta(minutes=1))
+    clock_at(START + timedelta(minutes=2))
     (run,) = services.run_due_bars(timeframe="1h")
     assert not run.is_complete
 
