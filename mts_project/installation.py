@@ -47,8 +47,8 @@ SANDBOX_TIMEOUT_S = 30.0
 # The processes of a demo come up before market time reaches its start; the first bar waits for
 # what is left of their history. How long that takes on this machine follows from how long this
 # process took to come so far, without the reading of a replayed history.
-WARM_UP_RATIO = 1.5
-SHORTEST_WARM_UP = timedelta(seconds=5)
+WARM_UP_RATIO = 5.0
+SHORTEST_WARM_UP = timedelta(seconds=7)
 LONGEST_WARM_UP = timedelta(seconds=30)
 COLLECTING = {"worker:io", "worker:collect"}
 DEMO_USER = "demo"
@@ -80,6 +80,8 @@ class Installation:
         demo = self._asked.demo
         try:
             with self._breakable():
+                if demo is not None:
+                    self._begin_demo(demo)
                 self._prepare_stores()
                 password = "" if demo is None else _demo_login()
             self._start_processes()
@@ -95,6 +97,35 @@ class Installation:
         if demo is None or summary is None:
             return 0
         return self._conclude(summary, demo)
+
+    def _begin_demo(self, demo: DemoWorld) -> None:
+        """The clock, the world, and the processes that can come up while tables are made.
+
+        Only a demo's Redis is sure to hold no task of an earlier start that would miss them.
+        """
+        self._start_private_redis()
+        anchor = start_clock(demo, began_at=self._asked.checked_at)
+        self._start(
+            sandbox_spec(
+                port=self._asked.ports.sandbox,
+                seed=demo.seed,
+                speed=demo.speed,
+                start=demo.start,
+                anchor=anchor,
+                replay=demo.replay,
+            )
+        )
+        for spec in self._specs():
+            if spec.name == "web" or spec.name.startswith("worker:"):
+                self._start(spec)
+
+    def _specs(self) -> list[ProcessSpec]:
+        return product_specs(
+            self._asked.names,
+            bind=settings.ENV.bind,
+            ports=self._asked.ports,
+            data_dir=settings.DATA_DIR,
+        )
 
     def _prepare_stores(self) -> None:
         try:
@@ -114,26 +145,11 @@ class Installation:
             self._start(spec, ready_within_s=READY_TIMEOUT_S)
 
     def _start_processes(self) -> None:
-        demo, ports = self._asked.demo, self._asked.ports
-        if demo is not None:
-            anchor = start_clock(demo, began_at=self._asked.checked_at)
-            self._start(
-                sandbox_spec(
-                    port=ports.sandbox,
-                    seed=demo.seed,
-                    speed=demo.speed,
-                    start=demo.start,
-                    anchor=anchor,
-                    replay=demo.replay,
-                )
-            )
         if COLLECTING.intersection(self._asked.names):
             # What is missing since the last time; the message waits for its worker.
             app.send_task("collectors.tasks.backfill_all")
-        specs = product_specs(
-            self._asked.names, bind=settings.ENV.bind, ports=ports, data_dir=settings.DATA_DIR
-        )
-        for spec in specs:
+        running = {state.name for state in self._supervisor.states()}
+        for spec in (each for each in self._specs() if each.name not in running):
             if spec.name == "flower":
                 # It only watches: the others have the machine to themselves until they are up.
                 self._wait_for_others()
