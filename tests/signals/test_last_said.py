@@ -11,6 +11,7 @@ from signals.forecasts import Stance, forecasts_of_row, stance_at
 from signals.models import BarRun, RunState, Signal, StrategyConfig
 from signals.registry import STRATEGIES
 from signals.selectors import analyse_history, last_said
+from signals.services.bar_runs import FIRST_PATIENCE
 from signals.strategy import Analysis
 from trading.backtest import changed_rows
 
@@ -128,7 +129,7 @@ def test_history_that_comes_late_is_no_entry(seeded, run_through, clock_at):
     middle = entry_of_bitcoin() + 2 * HOUR
     history = list(Ohlcv.objects.filter(open_time__lt=middle))
     Ohlcv.objects.filter(open_time__lt=middle).delete()
-    clock_at(middle + HOUR + LATE, start=middle + HOUR)
+    clock_at(middle + HOUR + LATE + FIRST_PATIENCE, start=middle + HOUR)
     [run] = services.run_due_bars(timeframe="1h")
     assert not run.is_complete
     Ohlcv.objects.bulk_create(history)

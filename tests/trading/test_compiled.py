@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -131,8 +130,3 @@ def test_a_loop_over_bars_compiles() -> None:
         return quantity, cost, total
 
     assert trade(500) == trade.py_func(500)
-
-
-@pytest.mark.parametrize("name", ["decide", "apply_fill", "protective_exit"])
-def test_nothing_fell_back_to_objects(name: str) -> None:
-    assert COMPILED[name].nopython_signatures
