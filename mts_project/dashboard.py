@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Count, OuterRef, Subquery, Sum
 from django.http import HttpRequest
+from django.template.defaultfilters import pluralize
 from django.urls import reverse
 
 from alerts.models import Alert
@@ -86,7 +87,7 @@ def account_cards(*, account: Account, points: list[dict[str, Any]]) -> list[dic
         {
             "title": "Exposure",
             "value": f"{exposure:,.2f}",
-            "detail": f"{open_positions} open positions",
+            "detail": f"{open_positions} open position{pluralize(open_positions)}",
         },
         {
             "title": "Risk",
