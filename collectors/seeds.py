@@ -46,6 +46,7 @@ class Seed:
     sector: str
     symbols: tuple[Symbol, ...]
     tier: Tier = Tier.HOURLY
+    exchanges_only: bool = False
 
 
 INSTRUMENTS = (
@@ -94,11 +95,46 @@ INSTRUMENTS = (
         "ai",
         (Symbol("OCEANUSDT", "0.00001", "1", valid_to=ASI_MERGER),),
     ),
-    Seed("binancecoin", "BNB", "BNB", "exchange", (Symbol("BNBUSDT", "0.01", "0.01"),)),
-    Seed("cardano", "ADA", "Cardano", "layer 1", (Symbol("ADAUSDT", "0.00001", "1"),)),
-    Seed("polkadot", "DOT", "Polkadot", "layer 0", (Symbol("DOTUSDT", "0.001", "0.1"),)),
-    Seed("dogecoin", "DOGE", "Dogecoin", "meme", (Symbol("DOGEUSDT", "0.00001", "1"),)),
-    Seed("chainlink", "LINK", "Chainlink", "oracle", (Symbol("LINKUSDT", "0.001", "0.01"),)),
+    Seed(
+        "binancecoin",
+        "BNB",
+        "BNB",
+        "exchange",
+        (Symbol("BNBUSDT", "0.01", "0.01"),),
+        exchanges_only=True,
+    ),
+    Seed(
+        "cardano",
+        "ADA",
+        "Cardano",
+        "layer 1",
+        (Symbol("ADAUSDT", "0.00001", "1"),),
+        exchanges_only=True,
+    ),
+    Seed(
+        "polkadot",
+        "DOT",
+        "Polkadot",
+        "layer 0",
+        (Symbol("DOTUSDT", "0.001", "0.1"),),
+        exchanges_only=True,
+    ),
+    Seed(
+        "dogecoin",
+        "DOGE",
+        "Dogecoin",
+        "meme",
+        (Symbol("DOGEUSDT", "0.00001", "1"),),
+        exchanges_only=True,
+    ),
+    Seed(
+        "chainlink",
+        "LINK",
+        "Chainlink",
+        "oracle",
+        (Symbol("LINKUSDT", "0.001", "0.01"),),
+        exchanges_only=True,
+    ),
 )
 
 MACRO_SERIES = (("VIXCLS", "CBOE Volatility Index: VIX", "index", "daily"),)
@@ -116,7 +152,8 @@ def seed_instruments() -> int:
                 "name": seed.name,
                 "sector": seed.sector,
                 "tier": seed.tier,
-                "source_chain": _sources_in_order() if seed.symbols else ["coingecko"],
+                "timeframes": ["15m", "1h"] if seed.tier == Tier.HIGH_FREQUENCY else ["1h"],
+                "source_chain": _chain(seed),
                 "is_strategy_enabled": bool(seed.symbols),
             },
         )
@@ -139,10 +176,13 @@ def seed_instruments() -> int:
     return made
 
 
-def _sources_in_order() -> list[str]:
-    """All sources, those of CANDLE_SOURCES first and in its order. The others are not asked, but
-    have their place when the setting comes to name them."""
-    return list(dict.fromkeys([*settings.CANDLE_SOURCES, *default_source_chain()]))
+def _chain(seed: Seed) -> list[str]:
+    """All sources that the seed allows, those of CANDLE_SOURCES first and in its order. The others
+    are not asked, but have their place when the setting comes to name them."""
+    if not seed.symbols:
+        return ["coingecko"]
+    chain = dict.fromkeys([*settings.CANDLE_SOURCES, *default_source_chain()])
+    return [name for name in chain if name in EXCHANGES or not seed.exchanges_only]
 
 
 def seed_macro_series() -> int:

@@ -114,7 +114,12 @@ def test_instruments_are_listed_and_changed_by_operators(
     assert len(listed) == 15
     address = f"/api/v1/instruments/{bitcoin.pk}/"
     assert viewer.patch(address, {"is_enabled": False}, format="json").status_code == 403
-    change = {"tier": "hourly", "source_chain": ["bybit"], "coin_id": "other"}
+    change = {
+        "tier": "hourly",
+        "timeframes": ["1h"],
+        "source_chain": ["bybit"],
+        "coin_id": "other",
+    }
     answer = operator.patch(address, change, format="json").json()
     assert (answer["coin_id"], answer["timeframes"]) == ("bitcoin", ["1h"])
     refused = operator.patch(address, {"source_chain": ["nowhere"]}, format="json")

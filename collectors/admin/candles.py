@@ -1,0 +1,48 @@
+"""The pages of the stored candles."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from collectors.admin.records import RecordAdmin
+from collectors.models import (
+    CandleHole,
+    CandleReplacement,
+    Ohlcv,
+    Series,
+)
+
+
+@admin.register(Series)
+class SeriesAdmin(RecordAdmin):
+    list_display = ["key", "revision"]
+    search_fields = ["key"]
+
+
+@admin.register(Ohlcv)
+class OhlcvAdmin(RecordAdmin):
+    list_display = [
+        "open_time", "instrument", "timeframe", "open", "high", "low", "close", "volume", "source",
+        "is_sampled",
+    ]  # fmt: skip
+    list_filter = ["timeframe", "source", "is_sampled", "instrument"]
+    search_fields = ["instrument__coin_id", "instrument__symbol"]
+    list_select_related = ["instrument"]
+    ordering = ["-id"]
+    show_full_result_count = False
+
+
+@admin.register(CandleReplacement)
+class CandleReplacementAdmin(RecordAdmin):
+    list_display = ["replaced_at", "candle", "old_source", "new_source", "reason"]
+    list_filter = ["reason", "old_source", "new_source"]
+    search_fields = ["candle__instrument__coin_id"]
+    list_select_related = ["candle"]
+
+
+@admin.register(CandleHole)
+class CandleHoleAdmin(RecordAdmin):
+    list_display = ["instrument", "timeframe", "start", "end", "label", "detail", "seen_at"]
+    list_filter = ["label", "timeframe", "instrument"]
+    search_fields = ["instrument__coin_id", "detail"]
+    list_select_related = ["instrument"]

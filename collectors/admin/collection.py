@@ -1,0 +1,31 @@
+"""The pages of how collection stands."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from collectors.admin.records import RecordAdmin
+from collectors.models import (
+    CollectionState,
+    ProviderCallMinute,
+)
+
+
+@admin.register(ProviderCallMinute)
+class ProviderCallMinuteAdmin(RecordAdmin):
+    list_display = [
+        "minute", "provider", "endpoint", "calls", "weight", "errors", "response_ms_total",
+    ]  # fmt: skip
+    list_filter = ["provider", "endpoint"]
+    search_fields = ["provider", "endpoint"]
+
+
+@admin.register(CollectionState)
+class CollectionStateAdmin(RecordAdmin):
+    list_display = [
+        "instrument", "timeframe", "last_success_at", "consecutive_failures", "last_error",
+        "attempts", "successes", "history_from",
+    ]  # fmt: skip
+    list_filter = ["timeframe", "instrument"]
+    search_fields = ["instrument__coin_id", "last_error"]
+    list_select_related = ["instrument"]

@@ -1,0 +1,30 @@
+"""The pages of the macro series."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from unfold.admin import ModelAdmin
+
+from collectors.admin.records import RecordAdmin
+from collectors.models import (
+    MacroObservation,
+    MacroSeries,
+)
+
+
+@admin.register(MacroSeries)
+class MacroSeriesAdmin(ModelAdmin):  # type: ignore[misc]
+    list_display = ["series_id", "name", "units", "frequency", "is_enabled"]
+    list_filter = ["frequency", "is_enabled"]
+    search_fields = ["series_id", "name"]
+
+
+@admin.register(MacroObservation)
+class MacroObservationAdmin(RecordAdmin):
+    list_display = [
+        "series", "date", "value", "realtime_start", "released_at", "is_release_assumed",
+    ]  # fmt: skip
+    list_filter = ["series", "is_release_assumed"]
+    search_fields = ["series__series_id"]
+    list_select_related = ["series"]
+    date_hierarchy = "date"

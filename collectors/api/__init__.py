@@ -1,0 +1,17 @@
+"""HTTP: the collected data. The other modules are its parts."""
+
+from django.urls import path
+
+from collectors.api.budget import BudgetView
+from collectors.api.candles import CandleList, CoverageList
+from collectors.api.instruments import InstrumentDetail, InstrumentList
+from collectors.api.macro import MacroList
+
+urlpatterns = [
+    path("instruments/", InstrumentList.as_view()),
+    path("instruments/<int:pk>/", InstrumentDetail.as_view()),
+    path("candles/", CandleList.as_view()),
+    path("coverage/", CoverageList.as_view()),
+    path("macro/", MacroList.as_view()),
+    path("budget/", BudgetView.as_view()),
+]

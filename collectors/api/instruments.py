@@ -1,0 +1,61 @@
+"""HTTP: what is collected, and how."""
+
+from __future__ import annotations
+
+from rest_framework import generics, serializers
+
+from collectors.models import (
+    NATIVE_TIMEFRAMES,
+    Instrument,
+    Listing,
+)
+from collectors.models.instruments import check_timeframes
+from collectors.sources import EXCHANGES
+
+CANDLE_SOURCES = (*EXCHANGES, "coingecko")
+
+
+class ListingSerializer(serializers.ModelSerializer[Listing]):
+    """A symbol at an exchange while it is valid."""
+
+    class Meta:
+        model = Listing
+        fields = [
+            "exchange", "symbol", "valid_from", "valid_to", "tick_size", "quantity_step",
+            "min_notional",
+        ]  # fmt: skip
+
+
+class InstrumentSerializer(serializers.ModelSerializer[Instrument]):
+    """An instrument; how it is collected may be changed, what it is may not."""
+
+    source_chain = serializers.ListField(
+        child=serializers.ChoiceField(choices=CANDLE_SOURCES), allow_empty=False
+    )
+    timeframes = serializers.ListField(
+        child=serializers.ChoiceField(choices=NATIVE_TIMEFRAMES), validators=[check_timeframes]
+    )
+    listings = ListingSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = Instrument
+        fields = [
+            "id", "coin_id", "symbol", "name", "sector", "tier", "source_chain", "is_enabled",
+            "is_strategy_enabled", "timeframes", "listings",
+        ]  # fmt: skip
+        read_only_fields = ["coin_id", "symbol", "name", "sector"]
+
+
+class InstrumentList(generics.ListAPIView[Instrument]):
+    """All instruments with their listings."""
+
+    serializer_class = InstrumentSerializer
+    queryset = Instrument.objects.prefetch_related("listings")
+
+
+class InstrumentDetail(generics.RetrieveUpdateAPIView[Instrument]):
+    """One instrument; PATCH changes tier, source chain and what it is enabled for."""
+
+    serializer_class = InstrumentSerializer
+    queryset = Instrument.objects.prefetch_related("listings")
+    http_method_names = ["get", "patch", "head", "options"]

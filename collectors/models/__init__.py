@@ -1,0 +1,52 @@
+"""What was collected, and how collection stands. The other modules are its parts."""
+
+from collectors.models.candles import (
+    CandleHole,
+    CandleReplacement,
+    HoleLabel,
+    Ohlcv,
+    PriceSample,
+    Series,
+)
+from collectors.models.collection import (
+    Backfill,
+    BackfillState,
+    CollectionState,
+    FindingVerdict,
+    ProviderCallMinute,
+    QualityFinding,
+    RetentionPolicy,
+)
+from collectors.models.funding import FundingRate
+from collectors.models.instruments import (
+    NATIVE_TIMEFRAMES,
+    Instrument,
+    Listing,
+    Tier,
+    default_source_chain,
+)
+from collectors.models.macro import MacroObservation, MacroSeries
+
+__all__ = [
+    "NATIVE_TIMEFRAMES",
+    "Backfill",
+    "BackfillState",
+    "CandleHole",
+    "CandleReplacement",
+    "CollectionState",
+    "FindingVerdict",
+    "FundingRate",
+    "HoleLabel",
+    "Instrument",
+    "Listing",
+    "MacroObservation",
+    "MacroSeries",
+    "Ohlcv",
+    "PriceSample",
+    "ProviderCallMinute",
+    "QualityFinding",
+    "RetentionPolicy",
+    "Series",
+    "Tier",
+    "default_source_chain",
+]
