@@ -22,7 +22,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 class Candle(msgspec.Struct, frozen=True, kw_only=True):
     """One closed bar. Prices in quote units; `volume` in base units over the bar, or None where
-    the source has no true interval volume. `open_time` labels it, it is known at the close."""
+    the source has no true interval volume. `open_time` labels it, it is known at the close.
+    `received_at` is wall time, and None for what is received now."""
 
     open_time: datetime
     open: float
@@ -32,6 +33,7 @@ class Candle(msgspec.Struct, frozen=True, kw_only=True):
     volume: float | None
     source: str
     is_sampled: bool = False
+    received_at: datetime | None = None
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):

@@ -200,8 +200,15 @@ def _reason_to_replace(row: Ohlcv, candle: Candle, chain: Sequence[str]) -> str:
     """Why the candle replaces the row; empty when it does not."""
     if _rank(candle.source, chain) < _rank(row.source, chain):
         return "better source"
+    if candle.source != row.source or _is_older(candle, row):
+        return ""
     differs = any(getattr(row, name) != getattr(candle, name) for name in VALUES)
-    return "correction" if candle.source == row.source and differs else ""
+    return "correction" if differs else ""
+
+
+def _is_older(candle: Candle, row: Ohlcv) -> bool:
+    """Whether the candle was received, long ago, before the row was: no correction of it."""
+    return candle.received_at is not None and candle.received_at < row.received_at
 
 
 def _rank(source: str, chain: Sequence[str]) -> int:
@@ -220,7 +227,7 @@ def _row(instrument: Instrument, timeframe: str, candle: Candle, received_at: da
         volume=candle.volume,
         source=candle.source,
         is_sampled=candle.is_sampled,
-        received_at=received_at,
+        received_at=candle.received_at or received_at,
     )
 
 
@@ -241,6 +248,6 @@ def _replace(better: Sequence[tuple[Ohlcv, Candle, str]], received_at: datetime)
     for row, candle, _ in better:
         for name in (*VALUES, "source", "is_sampled"):
             setattr(row, name, getattr(candle, name))
-        row.received_at = received_at
+        row.received_at = candle.received_at or received_at
     fields = [*VALUES, "source", "is_sampled", "received_at"]
     Ohlcv.objects.bulk_update([row for row, _, _ in better], fields, batch_size=500)
