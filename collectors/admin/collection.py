@@ -8,6 +8,7 @@ from collectors.admin.records import RecordAdmin
 from collectors.models import (
     CollectionState,
     ProviderCallMinute,
+    QualityFinding,
 )
 
 
@@ -29,3 +30,15 @@ class CollectionStateAdmin(RecordAdmin):
     list_filter = ["timeframe", "instrument"]
     search_fields = ["instrument__coin_id", "last_error"]
     list_select_related = ["instrument"]
+
+
+@admin.register(QualityFinding)
+class QualityFindingAdmin(RecordAdmin):
+    list_display = [
+        "last_seen_at", "verdict", "reason", "subject", "source", "at", "times", "first_seen_at",
+    ]  # fmt: skip
+    list_filter = ["verdict", "reason", "source", "instrument", "macro_series", "subject"]
+    search_fields = ["subject", "reason", "source"]
+    list_select_related = ["instrument", "macro_series"]
+    date_hierarchy = "last_seen_at"
+    show_full_result_count = False

@@ -14,7 +14,8 @@ from collectors import clock, selectors, spans
 from collectors.exchange import OutsidePlan, ProviderError, UnknownSymbol
 from collectors.marketdata import Candle, duration, from_ms, to_ms
 from collectors.models import Instrument
-from collectors.services.candles import possible_candles, source_chain
+from collectors.services.candles import source_chain
+from collectors.services.findings import keep_possible
 from collectors.services.providers import candle_source
 from collectors.sources import EXCHANGES
 
@@ -163,7 +164,9 @@ def _ask(
             search.unanswered.pop(bar, None)
         if source in EXCHANGES:
             search.answered_by_venue.update(inside)
-        possible, rejected = possible_candles(instrument, timeframe, candles)
+        possible, rejected = keep_possible(
+            instrument=instrument, timeframe=timeframe, candles=candles
+        )
         result.rejected += rejected
         for candle in possible:
             at = to_ms(candle.open_time)

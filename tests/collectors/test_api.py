@@ -178,6 +178,7 @@ def test_the_budget_counts_what_is_stored_and_what_waits(viewer: APIClient) -> N
     [
         "instrument", "listing", "series", "ohlcv", "candlereplacement", "candlehole",
         "macroseries", "macroobservation", "providercallminute", "collectionstate",
+        "qualityfinding",
     ],
 )  # fmt: skip
 def test_every_model_has_an_admin_page(client: Client, bitcoin: Instrument, model: str) -> None:

@@ -1,0 +1,98 @@
+"""Findings are kept, counted and bounded, and never stand in the way."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from django.db import transaction
+
+from collectors import services
+from collectors.marketdata import Candle
+from collectors.models import CandleHole, Instrument, Ohlcv, QualityFinding
+from collectors.quality import Finding
+from tests.collectors.providers import NOW, Venues
+
+HOUR = timedelta(hours=1)
+AT = datetime(2025, 3, 3, 9, tzinfo=UTC)
+SUBJECT = "candles:bitcoin:1h"
+GOOD = Candle(open_time=AT, open=10.0, high=12.0, low=9.0, close=11.0, volume=3.0, source="bybit")
+
+
+def finding(at: datetime = AT, **changes: Any) -> Finding:
+    values: dict[str, Any] = {
+        "verdict": "rejected",
+        "reason": "high below low",
+        "at": at,
+        "source": "binance",
+        "values": {"high": 1.0},
+    }
+    return Finding(**values | changes)
+
+
+def test_the_same_finding_is_counted_and_not_repeated(
+    bitcoin: Instrument, market_now: datetime
+) -> None:
+    found = [finding(), finding(), finding(source="bybit")]
+    assert services.record_findings(subject=SUBJECT, findings=found, instrument=bitcoin) == 2
+    row = QualityFinding.objects.get(source="binance")
+    assert (row.verdict, row.times, row.values, row.instrument) == (
+        "rejected", 2, {"high": 1.0}, bitcoin,
+    )  # fmt: skip
+    with transaction.atomic():
+        assert services.record_findings(subject=SUBJECT, findings=found[:1]) == 0
+    row.refresh_from_db()
+    assert row.times == 3
+    assert row.first_seen_at < row.last_seen_at
+
+
+def test_of_many_findings_the_rest_is_counted_in_one_row(bitcoin: Instrument) -> None:
+    found = [finding(AT + number * HOUR) for number in range(50)]
+    assert services.record_findings(subject=SUBJECT, findings=found) == 21
+    summary = QualityFinding.objects.get(at=AT + 20 * HOUR)
+    assert (summary.times, summary.values["more"]) == (30, 30)
+    assert services.record_findings(subject=SUBJECT, findings=found) == 0
+    assert sum(QualityFinding.objects.values_list("times", flat=True)) == 100
+
+
+def test_a_finding_that_cannot_be_kept_does_not_fail_the_store(bitcoin: Instrument) -> None:
+    unfit = finding(values={"text": "a\x00b"})  # PostgreSQL's JSON has no such character
+    with transaction.atomic():
+        assert services.record_findings(subject=SUBJECT, findings=[unfit]) == 0
+        assert services.record_findings(subject=SUBJECT, findings=[finding()]) == 1
+    assert QualityFinding.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"high": 8.0}, "high below low"),
+        ({"close": float("nan")}, "a price is not finite"),
+        ({"open_time": NOW}, "still forming"),
+        ({"open_time": AT - HOUR / 2}, "open time is not on the grid"),
+    ],
+)
+def test_every_rejected_candle_is_found_with_what_it_said(
+    bitcoin: Instrument, market_now: datetime, change: dict[str, Any], reason: str
+) -> None:
+    bad = msgspec.structs.replace(GOOD, **change)
+    kept, rejected = services.keep_possible(instrument=bitcoin, timeframe="1h", candles=[GOOD, bad])
+    assert (kept, rejected) == ([GOOD], 1)
+    row = QualityFinding.objects.get()
+    assert (row.verdict, row.reason, row.subject) == ("rejected", reason, SUBJECT)
+    assert (row.at, row.source, row.instrument) == (bad.open_time, "bybit", bitcoin)
+    assert set(row.values) == {"open", "high", "low", "close", "volume"}
+
+
+def test_an_impossible_candle_of_a_source_is_found(
+    bitcoin: Instrument, venues: Venues, history_start: datetime
+) -> None:
+    last = AT - HOUR
+    venues.add("binance", "BTCUSDT", history_start, AT + HOUR, 100.0)
+    venues.bars["binance", "BTCUSDT"][last] = -1.0
+    result = services.ensure_coverage(instrument=bitcoin, timeframe="1h", until=NOW)
+    assert result.rejected == 1
+    row = QualityFinding.objects.get()
+    assert (row.reason, row.at, row.source) == ("a price is not positive", last, "binance")
+    assert not Ohlcv.objects.filter(open_time=last).exists()
+    assert CandleHole.objects.get().start == last
