@@ -13,6 +13,7 @@ the one way to make a request.
         |-- UnknownSymbol        the provider does not have this symbol, coin or series
         |-- GeographicBlock      451: not served from here
         |-- KeyMissing           the provider needs an API key and none is set
+        |-- KeyRefused           the provider refuses the API key
         |-- OutsidePlan          the key's plan does not cover the request
         `-- RequestRefused       any other refusal
 """
@@ -103,6 +104,10 @@ class GeographicBlock(PermanentError):
 
 class KeyMissing(PermanentError):
     """The provider needs an API key and none is set. Set the named variable."""
+
+
+class KeyRefused(PermanentError):
+    """The provider refuses the API key. Check it, and that its plan is the configured one."""
 
 
 class OutsidePlan(PermanentError):

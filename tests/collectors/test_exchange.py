@@ -267,7 +267,7 @@ def test_the_coingecko_key_goes_into_the_plans_header(
         api_key="secret",
     )
     with pytest.raises(ProviderError):
-        source._connection.get("/ping", {}, into=list[int])
+        source.fetch_top(1)
     sent = {name.lower(): text for name, text in provider.headers[0].items()}
     assert ("secret" in sent.values()) is bool(header)
     assert sent.get(header, "secret") == "secret"
