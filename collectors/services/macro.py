@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from functools import partial
 
@@ -57,32 +58,50 @@ def _known_values(series: MacroSeries, since: date) -> dict[date, float]:
 
 @transaction.atomic
 def _store(series: MacroSeries, vintages: list[Vintage], looked_at: datetime) -> int:
-    row = lock_series(macro_key(series.series_id))
-    before = series.observations.count()
-    MacroObservation.objects.bulk_create(
-        [
+    received_at = clock.wall_now()
+    was_current = not selectors.macro_is_current(series_ids=[series.series_id], moment=looked_at)
+    stored = store_observations(
+        series=series,
+        observations=[
             MacroObservation(
-                series=series,
                 date=vintage.date,
                 value=vintage.value,
                 realtime_start=vintage.realtime_start,
                 released_at=vintage.released_at,
                 is_release_assumed=vintage.is_release_assumed,
-                received_at=clock.wall_now(),
+                received_at=received_at,
             )
             for vintage in vintages
         ],
-        ignore_conflicts=True,
     )
+    MacroSeries.objects.filter(pk=series.pk).update(last_success_at=looked_at)
+    # Who waits for a release must hear of the look that found none, too.
+    if not stored and not was_current:
+        _announce(series)
+    return stored
+
+
+@transaction.atomic
+def store_observations(*, series: MacroSeries, observations: Sequence[MacroObservation]) -> int:
+    """Store the vintages that are not there yet, whoever they come from; gives how many were new.
+
+    `observations` are new rows, of which only the series is not set. One that exists stays as it
+    is. The series' revision is raised in the transaction, and `macro_stored` follows it.
+    """
+    row = lock_series(macro_key(series.series_id))
+    before = series.observations.count()
+    for observation in observations:
+        observation.series = series
+    MacroObservation.objects.bulk_create(observations, ignore_conflicts=True)
     stored = series.observations.count() - before
     if stored:
         Series.objects.filter(pk=row.pk).update(revision=F("revision") + 1)
-    was_current = not selectors.macro_is_current(series_ids=[series.series_id], moment=looked_at)
-    MacroSeries.objects.filter(pk=series.pk).update(last_success_at=looked_at)
-    # Who waits for a release must hear of the look that found none, too.
-    if stored or not was_current:
-        announcement = partial(
-            events.macro_stored.send_robust, sender=MacroObservation, series_ids=[series.series_id]
-        )
-        transaction.on_commit(announcement, robust=True)
+        _announce(series)
     return stored
+
+
+def _announce(series: MacroSeries) -> None:
+    announcement = partial(
+        events.macro_stored.send_robust, sender=MacroObservation, series_ids=[series.series_id]
+    )
+    transaction.on_commit(announcement, robust=True)
