@@ -40,6 +40,9 @@ EXCHANGES: Mapping[str, Exchange] = {
     )
 }
 
+# Every candle source there is, by the names that source chains use.
+CANDLE_SOURCES = (*EXCHANGES, CoinGecko.name)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderAccess:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import structlog
 from celery import shared_task
 
 from collectors import clock, services
 from collectors.exchange import PermanentError, ProviderError
-from collectors.models import Instrument, MacroSeries
+from collectors.models import MacroSeries
 from collectors.selectors import enabled_instruments, macro_is_current, redis_client
 
 log = structlog.get_logger(__name__)
@@ -28,12 +28,22 @@ def collect_tier(tier: str) -> int:
     with _alone(tier) as is_alone:
         if not is_alone:
             return 0
-        series = [
-            (instrument, timeframe)
-            for instrument in enabled_instruments(tier=tier)
-            for timeframe in instrument.timeframes
-        ]
-        return sum(coverage.stored for coverage in _cover_all(series))
+        return sum(coverage.stored for coverage in services.cover_tier(tier=tier))
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def poll_samples() -> int:
+    """Take one sample of every coin that CoinGecko serves first; gives how many were new."""
+    with _alone("samples") as is_alone:
+        return _unless_refused(services.poll_samples) if is_alone else 0
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def refine_samples() -> int:
+    """Take the last day's samples of every coin that CoinGecko serves first; gives how many were
+    new."""
+    with _alone("refinement") as is_alone:
+        return _unless_refused(services.refine_samples) if is_alone else 0
 
 
 @shared_task  # type: ignore[untyped-decorator]
@@ -52,7 +62,7 @@ def backfill_all() -> int:
         for timeframe in instrument.timeframes
     ]
     series.sort(key=lambda item: (not item[0].is_strategy_enabled, item[1] != "1h"))
-    results = _cover_all(series)
+    results = services.cover_all(series)
     log.info(
         "backfill_done",
         series=len(series),
@@ -115,16 +125,12 @@ def _collect_macro(series_id: str) -> int:
         return 0
 
 
-def _cover_all(series: Sequence[tuple[Instrument, str]]) -> list[services.Coverage]:
-    """Cover one series after the other; a failure is logged and does not stop the others."""
-    results: list[services.Coverage] = []
-    for instrument, timeframe in series:
-        try:
-            results.append(
-                services.ensure_coverage(
-                    instrument=instrument, timeframe=timeframe, until=clock.now()
-                )
-            )
-        except Exception:
-            log.exception("coverage_failed", instrument=instrument.coin_id, timeframe=timeframe)
-    return results
+def _unless_refused(work: Callable[[], int]) -> int:
+    """What the work gives; a provider's failure is logged, and the next tick does the rest."""
+    try:
+        return work()
+    except ProviderError as error:
+        log.warning(
+            "samples_not_taken", permanent=isinstance(error, PermanentError), problem=str(error)
+        )
+        return 0

@@ -27,7 +27,8 @@ class PeriodicSeed:
 
 
 def periodic_seeds() -> tuple[PeriodicSeed, ...]:
-    """The table. A collection runs a minute after the close, when the venues have the candle.
+    """The table. A collection runs a minute after the close, when the venues have the candle; a
+    sample is taken a minute before it.
 
     Macro series are looked at on the hour, as their releases are; a series that was looked at
     since its newest release costs no call.
@@ -45,6 +46,17 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
             task="collectors.tasks.collect_tier",
             args=("hourly",),
             minute="1",
+        ),
+        PeriodicSeed(
+            name="sample prices",
+            task="collectors.tasks.poll_samples",
+            minute="14,29,44,59",
+        ),
+        PeriodicSeed(
+            name="refine samples",
+            task="collectors.tasks.refine_samples",
+            minute="20",
+            hour="0",
         ),
         PeriodicSeed(
             name="collect macro",

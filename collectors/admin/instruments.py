@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django import forms
 from django.contrib import admin
 from unfold.admin import ModelAdmin, TabularInline
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
-from collectors.models import (
-    Instrument,
-    Listing,
-)
+from collectors.models import NATIVE_TIMEFRAMES, Instrument, Listing
+from collectors.models.instruments import check_timeframes
+from collectors.sources import CANDLE_SOURCES
 
 
 class ListingInline(TabularInline):  # type: ignore[misc]
@@ -18,10 +21,45 @@ class ListingInline(TabularInline):  # type: ignore[misc]
     extra = 0
 
 
+class InstrumentForm(forms.ModelForm):  # type: ignore[type-arg]
+    """The chain as names in their order, the timeframes as boxes."""
+
+    timeframes = forms.MultipleChoiceField(
+        choices=[(name, name) for name in NATIVE_TIMEFRAMES],
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+        validators=[check_timeframes],
+        help_text="what is asked for; 4h and 1d are derived from 1h",
+    )
+    source_chain = forms.CharField(
+        widget=UnfoldAdminTextInputWidget,
+        help_text=f"candle sources, best first, comma separated: {', '.join(CANDLE_SOURCES)}",
+    )
+
+    class Meta:
+        model = Instrument
+        fields = "__all__"  # noqa: DJ007 (everything is the operator's)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["source_chain"] = ", ".join(self.initial.get("source_chain") or [])
+
+    def clean_source_chain(self) -> list[str]:
+        """The names, each known and named once. Raises ValidationError."""
+        names = [name.strip() for name in self.cleaned_data["source_chain"].split(",")]
+        wrong = [name for name in names if name not in CANDLE_SOURCES]
+        if wrong:
+            raise forms.ValidationError(f"{wrong[0]!r} is not one of {', '.join(CANDLE_SOURCES)}")
+        if len(set(names)) != len(names):
+            raise forms.ValidationError("a source is named twice")
+        return names
+
+
 @admin.register(Instrument)
 class InstrumentAdmin(ModelAdmin):  # type: ignore[misc]
+    form = InstrumentForm
     list_display = [
-        "coin_id", "symbol", "name", "sector", "tier", "is_enabled", "is_strategy_enabled",
+        "coin_id", "symbol", "name", "sector", "tier", "timeframes", "source_chain", "is_enabled",
+        "is_strategy_enabled",
     ]  # fmt: skip
     list_filter = ["tier", "sector", "is_enabled", "is_strategy_enabled"]
     search_fields = ["coin_id", "symbol", "name"]

@@ -10,9 +10,7 @@ from collectors.models import (
     Listing,
 )
 from collectors.models.instruments import check_timeframes
-from collectors.sources import EXCHANGES
-
-CANDLE_SOURCES = (*EXCHANGES, "coingecko")
+from collectors.sources import CANDLE_SOURCES
 
 
 class ListingSerializer(serializers.ModelSerializer[Listing]):

@@ -11,6 +11,7 @@ from collectors.selectors.instruments import (
 )
 from collectors.selectors.live import budget_today, latest_quote, quote_key, redis_client
 from collectors.selectors.macro import macro_is_current, macro_known_at
+from collectors.selectors.ticks import series_that_lack
 
 __all__ = [
     "budget_today",
@@ -28,5 +29,6 @@ __all__ = [
     "quote_key",
     "redis_client",
     "revisions",
+    "series_that_lack",
     "strategy_instruments",
 ]

@@ -6,18 +6,25 @@ from collectors.services.candles import StoreResult, store_candles, store_market
 from collectors.services.coverage import default_history_start, ensure_coverage
 from collectors.services.findings import keep_possible, record_findings
 from collectors.services.macro import collect_macro
+from collectors.services.samples import poll_samples, refine_samples, sampled_instruments
 from collectors.services.search import EARLIEST, Coverage, served_from
+from collectors.services.ticks import cover_all, cover_tier
 
 __all__ = [
     "EARLIEST",
     "Coverage",
     "StoreResult",
     "collect_macro",
+    "cover_all",
+    "cover_tier",
     "default_history_start",
     "ensure_coverage",
     "flush_provider_calls",
     "keep_possible",
+    "poll_samples",
     "record_findings",
+    "refine_samples",
+    "sampled_instruments",
     "seed_instruments",
     "seed_macro_series",
     "served_from",

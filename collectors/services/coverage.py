@@ -40,6 +40,11 @@ def default_history_start() -> datetime:
     return floor_time(begin - HISTORY_DEPTH, "1d")
 
 
+def settling() -> timedelta:
+    """For how long after its close (market time) a bar is nobody's lack yet."""
+    return SETTLING + STREAM_SETTLING * clock.current().speed
+
+
 def ensure_coverage(
     *,
     instrument: Instrument,
@@ -59,8 +64,7 @@ def ensure_coverage(
     """
     result = Coverage(coin_id=instrument.coin_id, timeframe=timeframe)
     state, _ = CollectionState.objects.get_or_create(instrument=instrument, timeframe=timeframe)
-    settling = SETTLING + STREAM_SETTLING * clock.current().speed
-    end = floor_time(until - settling, timeframe)
+    end = floor_time(until - settling(), timeframe)
     begin = _begin(state, timeframe, start)
     bars = selectors.lacking_bars(
         instrument=instrument,
@@ -86,7 +90,7 @@ def ensure_coverage(
     except BaseException as error:
         lease.release([*result.errors, f"{type(error).__name__}: {error}"])
         raise
-    lease.release(result.errors)
+    lease.release(result.errors, result.response_ms)
     return result
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -50,8 +50,11 @@ class Lease:
             over.set()
             thread.join()
 
-    def release(self, errors: list[str]) -> None:
-        """Give the series back and record how it went: a failure when there were `errors`."""
+    def release(self, errors: list[str], response_ms: Sequence[float] = ()) -> None:
+        """Give the series back and record how it went: a failure when there were `errors`.
+        `response_ms` are the times that the sources took to answer."""
+        if response_ms:
+            self.mine().update(response_ms=sum(response_ms) / len(response_ms))
         if errors:
             self.mine().update(
                 leased_until=None,

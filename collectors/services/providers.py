@@ -8,6 +8,7 @@ import threading
 from django.conf import settings
 
 from collectors.budget import CallBudget
+from collectors.coingecko import CoinGecko
 from collectors.exchange import CandleSource
 from collectors.fred import Fred
 from collectors.selectors import redis_client
@@ -42,6 +43,14 @@ def candle_source(name: str) -> CandleSource:
     if key not in opened:
         opened[key] = open_candle_source(name, access=access, budget=call_budget())
     return opened[key]
+
+
+def coingecko() -> CoinGecko:
+    """This thread's client of CoinGecko."""
+    source = candle_source(CoinGecko.name)
+    if not isinstance(source, CoinGecko):
+        raise TypeError(f"{CoinGecko.name} is served by {type(source).__name__}")
+    return source
 
 
 def fred() -> Fred:

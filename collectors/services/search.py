@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,13 +11,14 @@ import numpy as np
 import structlog
 from django.conf import settings
 
-from collectors import clock, selectors, spans
+from collectors import clock, coingecko, selectors, spans
 from collectors.exchange import OutsidePlan, ProviderError, UnknownSymbol
 from collectors.marketdata import Candle, duration, from_ms, to_ms
 from collectors.models import Instrument
 from collectors.services.candles import source_chain
 from collectors.services.findings import keep_possible
 from collectors.services.providers import candle_source
+from collectors.services.samples import sample_bars
 from collectors.sources import EXCHANGES
 
 log = structlog.get_logger(__name__)
@@ -38,6 +40,7 @@ class Coverage:
 
     `stored` were new, `awaited` may still appear at a source, the other three are the labels of
     holes. `is_busy`: somebody else is asking the providers for this series right now.
+    `response_ms` are the wall times of the answers, in order.
     """
 
     coin_id: str
@@ -51,6 +54,7 @@ class Coverage:
     rejected: int = 0
     is_busy: bool = False
     errors: list[str] = field(default_factory=list)
+    response_ms: list[float] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
@@ -144,11 +148,18 @@ def _ask(
     wanted = set(bars.tolist())
     for span in spans.spans_of(bars, step=step, longest=JOIN_BARS):
         inside = [bar for bar in bars.tolist() if span.start <= bar < span.end]
-        result.requests += 1
+        started = time.monotonic()
         try:
-            candles = candle_source(source).fetch_candles(
-                symbol, timeframe, from_ms(span.start), from_ms(span.end)
-            )
+            if source == coingecko.NAME:
+                sampling = sample_bars(instrument=instrument, timeframe=timeframe, bars=inside)
+                candles = sampling.candles
+                result.requests += sampling.requests
+            else:
+                result.requests += 1
+                candles = candle_source(source).fetch_candles(
+                    symbol, timeframe, from_ms(span.start), from_ms(span.end)
+                )
+            result.response_ms.append((time.monotonic() - started) * 1000)
         except UnknownSymbol:
             return
         except OutsidePlan:

@@ -67,9 +67,11 @@ def test_the_backfill_covers_everything_once_and_the_most_wanted_first(
         ("/fred/series/observations", ""),
         ("BTCUSDT", "1h"),
         ("BTCUSDT", "15m"),
+        ("/coingecko/coins/bitcoin/market_chart/range", ""),  # what the exchange lacks
         ("ETHUSDT", "1h"),
         ("/coingecko/coins/tether/market_chart/range", ""),
         ("ETHUSDT", "15m"),
+        ("/coingecko/coins/ethereum/market_chart/range", ""),
     ]
     CollectionState.objects.update(leased_until=None)
     venues.provider.requests.clear()

@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from collectors import clock, services
+from collectors import services
 from collectors.models import Tier
-from collectors.selectors import enabled_instruments
 
 
 class Command(BaseCommand):
@@ -36,17 +35,11 @@ class Command(BaseCommand):
         if tier not in Tier.values:
             known = ", ".join(Tier.values)
             raise CommandError(f"unknown tier {tier!r}; known: {known}", returncode=2)
-        pairs = [
-            (item, frame) for item in enabled_instruments(tier=tier) for frame in item.timeframes
-        ]
-        results = []
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            for instrument, timeframe in progress.track(pairs, description=f"collect {tier}"):
-                results.append(
-                    services.ensure_coverage(
-                        instrument=instrument, timeframe=timeframe, until=clock.now()
-                    )
-                )
+            task = progress.add_task(f"collect {tier}", total=None)
+            results = services.cover_tier(
+                tier=tier, on_series=lambda coverage: progress.advance(task)
+            )
         if options["json"]:
             self.stdout.write(json.dumps([msgspec.to_builtins(item) for item in results]))
         else:
