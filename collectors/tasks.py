@@ -52,7 +52,8 @@ def backfill_all() -> int:
 
     What strategies read comes first, and of that the hourly candles. It may run at any time, also
     beside itself and beside the tiers' ticks: a series that somebody else is asking for is left
-    to them, and one that lacks nothing costs no call.
+    to them, and one that lacks nothing costs no call. Recent candles of a worse source are asked
+    for at the better ones.
     """
     started = time.monotonic()
     vintages = collect_macro_series()
@@ -62,11 +63,12 @@ def backfill_all() -> int:
         for timeframe in instrument.timeframes
     ]
     series.sort(key=lambda item: (not item[0].is_strategy_enabled, item[1] != "1h"))
-    results = services.cover_all(series)
+    results = services.cover_all(series, retry_worse=True)
     log.info(
         "backfill_done",
         series=len(series),
         candles=sum(item.stored for item in results),
+        replaced=sum(item.replaced for item in results),
         vintages=vintages,
         requests=sum(item.requests for item in results),
         complete=sum(item.is_complete for item in results),

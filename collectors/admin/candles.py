@@ -10,6 +10,7 @@ from collectors.models import (
     CandleReplacement,
     Ohlcv,
     Series,
+    SourceGap,
 )
 
 
@@ -45,4 +46,12 @@ class CandleHoleAdmin(RecordAdmin):
     list_display = ["instrument", "timeframe", "start", "end", "label", "detail", "seen_at"]
     list_filter = ["label", "timeframe", "instrument"]
     search_fields = ["instrument__coin_id", "detail"]
+    list_select_related = ["instrument"]
+
+
+@admin.register(SourceGap)
+class SourceGapAdmin(RecordAdmin):
+    list_display = ["instrument", "timeframe", "source", "start", "end", "seen_at"]
+    list_filter = ["source", "timeframe", "instrument"]
+    search_fields = ["instrument__coin_id"]
     list_select_related = ["instrument"]

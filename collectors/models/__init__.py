@@ -7,6 +7,7 @@ from collectors.models.candles import (
     Ohlcv,
     PriceSample,
     Series,
+    SourceGap,
 )
 from collectors.models.collection import (
     Backfill,
@@ -47,6 +48,7 @@ __all__ = [
     "QualityFinding",
     "RetentionPolicy",
     "Series",
+    "SourceGap",
     "Tier",
     "default_source_chain",
 ]

@@ -118,6 +118,29 @@ class CandleHole(models.Model):
         return f"{self.instrument_id} {self.timeframe} {self.start} {self.label}"
 
 
+class SourceGap(models.Model):
+    """A run of bars [start, end] that a source answered it does not have, though a worse one did:
+    it is not asked for them again."""
+
+    instrument = models.ForeignKey(Instrument, on_delete=models.CASCADE, related_name="source_gaps")
+    timeframe = models.CharField(max_length=4)
+    source = models.CharField(max_length=16)
+    start = models.DateTimeField(help_text="open time of the first bar")
+    end = models.DateTimeField(help_text="open time of the last bar")
+    seen_at = models.DateTimeField(help_text="market time")
+
+    class Meta:
+        ordering = ["instrument", "timeframe", "source", "start"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["instrument", "timeframe", "source", "start"], name="source_gap_unique"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.instrument_id} {self.timeframe} {self.start}"
+
+
 class PriceSample(models.Model):
     """A price that a source without candles gave for one moment; sampled candles are made of
     these, and made again from them."""

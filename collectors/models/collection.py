@@ -140,6 +140,7 @@ class Backfill(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL
     )
     idempotency_key = models.CharField(max_length=120, null=True, blank=True, unique=True)
+    asked = models.JSONField(default=dict, blank=True, help_text="the request as it was made")
     attempt = models.PositiveIntegerField(default=0, help_text="fences the lease")
     leased_until = models.DateTimeField(null=True, blank=True, help_text="database time")
     created_at = models.DateTimeField(help_text="wall time")
@@ -150,6 +151,13 @@ class Backfill(models.Model):
 
     def __str__(self) -> str:
         return f"{self.instrument_id} {self.timeframe} {self.start:%Y-%m-%d} {self.state}"
+
+    @property
+    def progress_pct(self) -> float:
+        """How much of the span has been asked for."""
+        if self.state == BackfillState.DONE or self.end <= self.start:
+            return 100.0
+        return round(100 * ((self.position - self.start) / (self.end - self.start)), 1)
 
 
 class RetentionPolicy(models.Model):

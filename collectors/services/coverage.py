@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import numpy as np
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Min
 
-from collectors import clock, selectors
+from collectors import clock, selectors, spans
+from collectors.exchange import ProviderError
 from collectors.marketdata import candle_key, duration, floor_time, from_ms, to_ms
 from collectors.models import CollectionState, HoleLabel, Instrument, Ohlcv
 from collectors.services.candles import lock_series, store_candles
@@ -23,6 +26,7 @@ from collectors.services.search import (
     fresh_from,
     step_ms,
 )
+from collectors.services.upgrades import recent_from, upgrade_bars, worse_bars
 
 HISTORY_DEPTH = timedelta(days=75)
 # A venue may still be closing the bar that our clock says is closed (market time), and the stream
@@ -31,6 +35,8 @@ SETTLING, STREAM_SETTLING = timedelta(seconds=2), timedelta(seconds=0.5)
 # How long a bar may be missing at its source before that says something about the bar.
 FINAL_AFTER = timedelta(minutes=15)
 DORMANT_FOR = timedelta(days=1)
+# Bars asked for, stored and labelled before the next: four pages of the best source.
+CHUNK_BARS = 6_000
 
 
 def default_history_start() -> datetime:
@@ -52,6 +58,7 @@ def ensure_coverage(
     until: datetime,
     start: datetime | None = None,
     retry_labelled: bool = False,
+    retry_worse: bool = False,
     on_progress: Callable[[int], None] | None = None,
 ) -> Coverage:
     """Fetch what the table lacks in [start, last bar closed at `until`], from the first source
@@ -59,12 +66,15 @@ def ensure_coverage(
 
     Costs no call when nothing is lacking. Without `start`, from `default_history_start` or the
     first bar that any source has. With `retry_labelled` finally labelled holes are asked for
-    again. `on_progress` is told the number of bars found after every request. Provider errors
+    again; with `retry_worse`, so are bars that a worse source gave while a better one was away,
+    all of them from an explicit `start`, else those of `upgrades.RECENT`. Works in chunks, oldest
+    first: what an interruption leaves is stored, and the next call goes on from there.
+    `on_progress` is told, after each chunk, how many bars have been asked for. Provider errors
     are reported in the result, never raised.
     """
     result = Coverage(coin_id=instrument.coin_id, timeframe=timeframe)
     state, _ = CollectionState.objects.get_or_create(instrument=instrument, timeframe=timeframe)
-    end = floor_time(until - settling(), timeframe)
+    end = closed_until(until, timeframe)
     begin = _begin(state, timeframe, start)
     bars = selectors.lacking_bars(
         instrument=instrument,
@@ -73,7 +83,9 @@ def ensure_coverage(
         end=end,
         retry_labelled=retry_labelled,
     )
-    if len(bars) == 0:
+    worse_from = begin if start is not None else max(begin, recent_from(timeframe))
+    worse = worse_bars(instrument, timeframe, worse_from, end) if retry_worse else None
+    if len(bars) == 0 and not worse:
         return result
     if start is None and _is_dormant(state):
         result.awaited = len(bars)
@@ -82,16 +94,27 @@ def ensure_coverage(
     if lease is None:
         result.is_busy = True
         return result
+    repair = _Repair(instrument, timeframe, lease, result, lead=_leads_from(state, begin))
     try:
         with lease.renewed():
-            search = ask_sources(instrument, timeframe, bars, result, on_progress)
-            _store(instrument, timeframe, search, result)
-            _label(instrument, timeframe, search, begin, result, lease)
+            for first in range(0, len(bars), CHUNK_BARS):
+                repair.work_off(bars[first : first + CHUNK_BARS])
+                if result.is_busy:
+                    break
+                if on_progress is not None:
+                    on_progress(min(first + CHUNK_BARS, len(bars)))
+            if worse and not result.is_busy:
+                upgrade_bars(instrument, timeframe, worse, result, repair.down)
     except BaseException as error:
         lease.release([*result.errors, f"{type(error).__name__}: {error}"])
         raise
     lease.release(result.errors, result.response_ms)
     return result
+
+
+def closed_until(until: datetime, timeframe: str) -> datetime:
+    """The end of the bars that are closed at `until`, and that venues have closed by now."""
+    return floor_time(min(until, clock.now() - settling()), timeframe)
 
 
 def _begin(state: CollectionState, timeframe: str, start: datetime | None) -> datetime:
@@ -111,62 +134,115 @@ def _is_dormant(state: CollectionState) -> bool:
     return not candles.exists()
 
 
-# -- Keeping -----------------------------------------------------------------------------------
+def _leads_from(state: CollectionState, begin: datetime) -> int | None:
+    """The bar at which the search for the begin of the history starts, if this is that search:
+    nothing that may be asked for lies before it."""
+    is_first = begin <= (state.history_from or default_history_start())
+    return to_ms(begin) if is_first else None
 
 
-def _store(instrument: Instrument, timeframe: str, search: Search, result: Coverage) -> None:
-    if not search.found:
-        return
-    candles = [search.found[bar] for bar in sorted(search.found)]
-    stored = store_candles(instrument=instrument, timeframe=timeframe, candles=candles)
-    result.stored = stored.inserted
+@dataclass
+class _Repair:
+    """The work on the lacking bars of one series, a chunk at a time, oldest first.
 
+    `lead` is the open time (ms) up to which all sources answered and have nothing: the history
+    cannot begin before. None once it has begun, or when that is not known.
+    """
 
-def _label(
-    instrument: Instrument,
-    timeframe: str,
-    search: Search,
-    begin: datetime,
-    result: Coverage,
-    lease: Lease,
-) -> None:
-    """Give every bar that was not found its label, and learn where the history begins."""
-    missing = [bar for bar in search.bars.tolist() if bar not in search.found]
-    if not missing:
-        return
-    recorded_before = fresh_from(timeframe, clock.current().widen(BAR_RUN_PATIENCE) / 2)
-    final_before = fresh_from(timeframe, clock.current().widen(FINAL_AFTER))
-    with transaction.atomic():
-        lock_series(candle_key(instrument.coin_id, timeframe))
-        if not lease.mine().exists():
-            return  # who came after us knows better
-        # The stream may have brought some while the sources were asked.
-        lacking = selectors.lacking_bars(
-            instrument=instrument,
-            timeframe=timeframe,
-            start=from_ms(missing[0]),
-            end=from_ms(missing[-1]) + duration(timeframe),
-            retry_labelled=True,
+    instrument: Instrument
+    timeframe: str
+    lease: Lease
+    result: Coverage
+    lead: int | None
+    down: dict[str, ProviderError] = field(default_factory=dict)
+
+    def work_off(self, bars: spans.Bars) -> None:
+        """Ask for the bars, store what was found and label what was not. The result is busy when
+        somebody else has taken the series over."""
+        if not self.lease.mine().exists():
+            self.result.is_busy = True
+            return
+        search = ask_sources(self.instrument, self.timeframe, bars, self.result, self.down)
+        if search.found:
+            candles = [search.found[bar] for bar in sorted(search.found)]
+            stored = store_candles(
+                instrument=self.instrument, timeframe=self.timeframe, candles=candles
+            )
+            self.result.stored += stored.inserted
+            self.result.replaced += stored.replaced
+            self._begin_no_later(candles[0].open_time)
+        missing = search.without_found(bars)
+        if len(missing):
+            self._label(search, missing)
+        if len(missing) < len(bars):
+            self.lead = None
+
+    def _begin_no_later(self, open_time: datetime) -> None:
+        """A candle from before the history's begin: it begins earlier."""
+        CollectionState.objects.filter(
+            instrument=self.instrument, timeframe=self.timeframe, history_from__gt=open_time
+        ).update(history_from=open_time)
+
+    def _label(self, search: Search, bars: spans.Bars) -> None:
+        """Give every bar that was not found its label, and learn where the history begins."""
+        recorded_before = fresh_from(self.timeframe, clock.current().widen(BAR_RUN_PATIENCE) / 2)
+        final_before = fresh_from(self.timeframe, clock.current().widen(FINAL_AFTER))
+        with transaction.atomic():
+            lock_series(candle_key(self.instrument.coin_id, self.timeframe))
+            if not self.lease.mine().exists():
+                return  # who came after us knows better
+            # The stream may have brought some while the sources were asked.
+            lacking = selectors.lacking_bars(
+                instrument=self.instrument,
+                timeframe=self.timeframe,
+                start=from_ms(int(bars[0])),
+                end=from_ms(int(bars[-1])) + duration(self.timeframe),
+                retry_labelled=True,
+            )
+            missing = np.intersect1d(bars, lacking, assume_unique=True).tolist()
+            first_bar = self._history_begin(search, missing, final_before)
+            labels: dict[datetime, Label] = {}
+            for bar in missing:
+                if bar < first_bar:
+                    continue
+                if bar >= recorded_before:
+                    self.result.awaited += 1
+                    continue
+                label = _label_of(bar, search, final_before)
+                labels[from_ms(bar)] = label
+                self._count(label.label)
+            relabel_holes(
+                instrument=self.instrument,
+                timeframe=self.timeframe,
+                filled=[from_ms(bar) for bar in missing if bar < first_bar],
+                labels=labels,
+            )
+
+    def _count(self, label: str) -> None:
+        self.result.pending += label == HoleLabel.PENDING
+        self.result.no_trade += label == HoleLabel.NO_TRADE
+        self.result.unrepairable += label == HoleLabel.UNREPAIRABLE
+
+    def _history_begin(self, search: Search, missing: list[int], final_before: int) -> int:
+        """The open time (ms) before which nothing is required, stored when it moved.
+
+        When all sources answered for the bars before the first stored candle and have none, the
+        history begins with that candle; without any candle, with the first bar that may still
+        come.
+        """
+        candles = Ohlcv.objects.filter(instrument=self.instrument, timeframe=self.timeframe)
+        oldest = candles.aggregate(oldest=Min("open_time"))["oldest"]
+        lead_end = to_ms(oldest) if oldest is not None else final_before
+        lead = [bar for bar in missing if bar < lead_end]
+        if not lead or lead[0] != self.lead or any(bar in search.unanswered for bar in lead):
+            self.lead = None
+            return 0
+        step = step_ms(self.timeframe)
+        self.lead = lead[-1] + step
+        CollectionState.objects.filter(instrument=self.instrument, timeframe=self.timeframe).update(
+            history_from=from_ms(self.lead)
         )
-        missing = sorted(set(missing).intersection(lacking.tolist()))
-        first_bar = _history_begin(instrument, timeframe, search, begin, missing, final_before)
-        labels: dict[datetime, Label] = {}
-        for bar in missing:
-            if bar < first_bar:
-                continue
-            if bar >= recorded_before:
-                result.awaited += 1
-                continue
-            label = _label_of(bar, search, final_before)
-            labels[from_ms(bar)] = label
-            name = label.label
-            result.pending += name == HoleLabel.PENDING
-            result.no_trade += name == HoleLabel.NO_TRADE
-            result.unrepairable += name == HoleLabel.UNREPAIRABLE
-        before_history = [from_ms(bar) for bar in missing if bar < first_bar]
-        relabel_holes(
-            instrument=instrument, timeframe=timeframe, filled=before_history, labels=labels
-        )
+        return self.lead
 
 
 def _label_of(bar: int, search: Search, final_before: int) -> Label:
@@ -177,30 +253,3 @@ def _label_of(bar: int, search: Search, final_before: int) -> Label:
     if bar in search.answered_by_venue:
         return Label(HoleLabel.NO_TRADE, "an exchange answered and has no bar")
     return Label(HoleLabel.UNREPAIRABLE, "no source has it")
-
-
-def _history_begin(
-    instrument: Instrument,
-    timeframe: str,
-    search: Search,
-    begin: datetime,
-    missing: list[int],
-    final_before: int,
-) -> int:
-    """The open time (ms) before which nothing is required, stored when it moved.
-
-    When all sources answered for the bars before the first stored candle and have none, the
-    history begins with that candle; without any candle, with the first bar that may still come.
-    """
-    candles = Ohlcv.objects.filter(instrument=instrument, timeframe=timeframe)
-    oldest = candles.aggregate(oldest=Min("open_time"))["oldest"]
-    lead_end = to_ms(oldest) if oldest is not None else final_before
-    lead = [bar for bar in missing if bar < lead_end]
-    if not lead or lead[0] != to_ms(begin) or any(bar in search.unanswered for bar in lead):
-        return 0
-    step = step_ms(timeframe)
-    first_bar = to_ms(oldest) if oldest is not None else lead[-1] + step
-    CollectionState.objects.filter(instrument=instrument, timeframe=timeframe).update(
-        history_from=from_ms(first_bar)
-    )
-    return first_bar

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,14 @@ import structlog
 from django.conf import settings
 
 from collectors import clock, coingecko, selectors, spans
-from collectors.exchange import OutsidePlan, ProviderError, UnknownSymbol
+from collectors.exchange import (
+    MalformedPayload,
+    OutsidePlan,
+    ProviderError,
+    RequestRefused,
+    RetryableError,
+    UnknownSymbol,
+)
 from collectors.marketdata import Candle, duration, from_ms, to_ms
 from collectors.models import Instrument
 from collectors.services.candles import source_chain
@@ -39,13 +46,15 @@ class Coverage:
     """How one series stands after `ensure_coverage`, in bars.
 
     `stored` were new, `awaited` may still appear at a source, the other three are the labels of
-    holes. `is_busy`: somebody else is asking the providers for this series right now.
-    `response_ms` are the wall times of the answers, in order.
+    holes. `replaced` came from a better source than what was stored. `is_busy`: somebody else is
+    asking the providers for this series right now. `response_ms` are the wall times of the
+    answers, in order.
     """
 
     coin_id: str
     timeframe: str
     stored: int = 0
+    replaced: int = 0
     awaited: int = 0
     pending: int = 0
     no_trade: int = 0
@@ -67,13 +76,29 @@ class Search:
     """What the sources said about the lacking `bars` (open times in ms).
 
     `unanswered` names the problem of each bar that a source could not be asked about;
-    `answered_by_venue` are the bars about which an exchange gave an answer.
+    `answered_by_venue` are the bars about which an exchange gave an answer. `down` are the sources
+    that would fail again: they are not asked any more. `may_recover`: a source failed that may
+    have what the others do not.
     """
 
     bars: spans.Bars
     found: dict[int, Candle] = field(default_factory=dict)
     unanswered: dict[int, str] = field(default_factory=dict)
     answered_by_venue: set[int] = field(default_factory=set)
+    down: dict[str, ProviderError] = field(default_factory=dict)
+    may_recover: bool = False
+
+    def fail(self, source: str, bars: spans.Bars, error: ProviderError) -> None:
+        """Record that the source could not be asked about the bars."""
+        self.unanswered.update(dict.fromkeys(bars.tolist(), str(error)))
+        self.may_recover = self.may_recover or isinstance(error, RetryableError)
+        # One page that does not parse and one symbol that is refused say nothing of the rest.
+        if not isinstance(error, MalformedPayload | RequestRefused):
+            self.down[source] = error
+
+    def without_found(self, bars: spans.Bars) -> spans.Bars:
+        """The bars that were not found."""
+        return np.array([bar for bar in bars.tolist() if bar not in self.found], dtype=np.int64)
 
 
 def ask_sources(
@@ -81,27 +106,26 @@ def ask_sources(
     timeframe: str,
     bars: spans.Bars,
     result: Coverage,
-    on_progress: Callable[[int], None] | None,
+    down: dict[str, ProviderError],
 ) -> Search:
     """Ask the instrument's sources in their order until every bar is found or all were asked.
 
     What each said is in the answer; requests, errors and impossible candles are counted in
-    `result`. Raises nothing that a provider does.
+    `result`. Sources that are `down` are left out, and those that turn out to be are added. Raises
+    nothing that a provider does.
     """
-    search = Search(bars)
+    search = Search(bars, down=down)
     fresh = fresh_from(timeframe, clock.current().widen(BAR_RUN_PATIENCE) / 2)
     remaining = bars
     asked: set[int] = set()
-    for source, symbol, valid in _servable(instrument):
+    for source, symbol, valid in servable_sources(instrument):
         todo = remaining[(remaining >= valid.start) & (remaining < valid.end)]
         # A fresh bar is the best source's alone for a while: a worse source that is a moment
         # faster must not decide what a strategy sees.
         todo = todo[[bar < fresh or bar not in asked for bar in todo.tolist()]]
         asked.update(todo.tolist())
-        _ask(source, symbol, instrument, timeframe, todo, search, result, on_progress)
-        remaining = np.array(
-            [bar for bar in remaining.tolist() if bar not in search.found], dtype=np.int64
-        )
+        ask_source(source, symbol, instrument, timeframe, todo, search, result)
+        remaining = search.without_found(remaining)
         if len(remaining) == 0:
             break
     return search
@@ -109,11 +133,11 @@ def ask_sources(
 
 def served_from(instrument: Instrument) -> datetime:
     """The moment before which no source of the instrument can have candles."""
-    starts = [valid.start for _, _, valid in _servable(instrument)]
+    starts = [valid.start for _, _, valid in servable_sources(instrument)]
     return from_ms(min(starts)) if starts else EARLIEST
 
 
-def _servable(instrument: Instrument) -> Iterator[tuple[str, str, spans.Span]]:
+def servable_sources(instrument: Instrument) -> Iterator[tuple[str, str, spans.Span]]:
     """(source, symbol, when that symbol is valid) in the order of the chain."""
     always = spans.Span(to_ms(EARLIEST), 2**62)
     for source in source_chain(instrument):
@@ -133,7 +157,7 @@ def _servable(instrument: Instrument) -> Iterator[tuple[str, str, spans.Span]]:
             )
 
 
-def _ask(
+def ask_source(
     source: str,
     symbol: str,
     instrument: Instrument,
@@ -141,13 +165,16 @@ def _ask(
     bars: spans.Bars,
     search: Search,
     result: Coverage,
-    on_progress: Callable[[int], None] | None,
 ) -> None:
     """Ask one source for the bars; what it said goes into `search`."""
+    if source in search.down and len(bars):
+        search.fail(source, bars, search.down[source])
+        return
     step = step_ms(timeframe)
     wanted = set(bars.tolist())
     for span in spans.spans_of(bars, step=step, longest=JOIN_BARS):
-        inside = [bar for bar in bars.tolist() if span.start <= bar < span.end]
+        first, last = np.searchsorted(bars, (span.start, span.end))
+        inside = bars[first:last].tolist()
         started = time.monotonic()
         try:
             if source == coingecko.NAME:
@@ -169,9 +196,9 @@ def _ask(
             problem = f"{source} {symbol} {timeframe}: {error}"
             log.warning("source_failed", instrument=result.coin_id, problem=problem)
             result.errors.append(problem)
-            search.unanswered.update((bar, str(error)) for bar in bars.tolist())
+            search.fail(source, bars, error)
             return
-        for bar in inside:
+        for bar in inside if not search.may_recover else ():
             search.unanswered.pop(bar, None)
         if source in EXCHANGES:
             search.answered_by_venue.update(inside)
@@ -183,8 +210,6 @@ def _ask(
             at = to_ms(candle.open_time)
             if at in wanted:
                 search.found[at] = candle
-        if on_progress is not None:
-            on_progress(len(search.found))
 
 
 def step_ms(timeframe: str) -> int:

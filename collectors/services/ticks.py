@@ -50,14 +50,23 @@ def cover_tier(
 
 
 def cover_all(
-    series: SeriesList, on_series: Callable[[Coverage], None] = lambda coverage: None
+    series: SeriesList,
+    on_series: Callable[[Coverage], None] = lambda coverage: None,
+    *,
+    retry_worse: bool = False,
 ) -> list[Coverage]:
-    """Cover one series after the other; a failure is logged and does not stop the others."""
+    """Cover one series after the other; a failure is logged and does not stop the others.
+
+    With `retry_worse` better sources are asked for recent candles of worse ones.
+    """
     results: list[Coverage] = []
     for instrument, timeframe in series:
         try:
             coverage = ensure_coverage(
-                instrument=instrument, timeframe=timeframe, until=clock.now()
+                instrument=instrument,
+                timeframe=timeframe,
+                until=clock.now(),
+                retry_worse=retry_worse,
             )
         except Exception:
             log.exception("coverage_failed", instrument=instrument.coin_id, timeframe=timeframe)
