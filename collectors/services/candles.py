@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
-import structlog
+import numpy as np
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, OuterRef, Subquery
 
 from collectors import clock, events
+from collectors.columns import (
+    CandleBatch,
+    Flags,
+    Integers,
+    batch_of,
+    from_us,
+    in_order,
+    possible,
+    to_us,
+)
 from collectors.marketdata import Candle, candle_key
-from collectors.models import CandleHole, CandleReplacement, Instrument, Ohlcv, Series
-from collectors.quality import sift_candles
+from collectors.models import CandleHole, Instrument, Ohlcv, Series
+from collectors.quality import check_candle, reject_candle, sift_candles
+from collectors.replacement import Plan, StoredRows, plan
+from collectors.services.findings import record_findings
 from collectors.services.holes import relabel_holes
+from collectors.services.upsert import read_stored, write_changes
 
-log = structlog.get_logger(__name__)
-
-VALUES = ("open", "high", "low", "close", "volume")
 # A write that is known to change nothing should not even open a transaction; for long batches
 # looking twice would cost more than it saves.
 LOOK_FIRST_LIMIT = 50
@@ -36,13 +46,16 @@ class StoreResult:
     rejected: int = 0
 
 
-@dataclass
-class _Plan:
-    """What one series' batch changes."""
+@dataclass(frozen=True)
+class _Group:
+    """Candles of series that span the same bars: what is read and written at once."""
 
-    new: list[Candle]
-    better: list[tuple[Ohlcv, Candle, str]]
-    unchanged: int
+    instruments: list[Instrument]
+    batch: CandleBatch  # in order
+
+    @property
+    def span(self) -> tuple[datetime, datetime]:
+        return from_us(int(self.batch.open_time.min())), from_us(int(self.batch.open_time.max()))
 
 
 def source_chain(instrument: Instrument) -> list[str]:
@@ -66,32 +79,38 @@ def store_market(
     """Store closed candles of several instruments in one transaction.
 
     A candle that exists is replaced by a better source of the instrument's chain, or by a later
-    correction of its own source, and the replacement is recorded; never by a worse source.
-    Impossible candles are counted, logged with a sample, and not stored. The revision of every
-    changed series is raised in the transaction, and `candles_stored` follows it. A caller that
-    does not `expect_new` candles saves the transaction when nothing changes.
+    correction of its own source, and the replacement is recorded; never by a worse source. Of
+    several candles of one bar the last counts. Impossible candles are counted, recorded as
+    findings, and not stored. The revision of every changed series is raised in the transaction,
+    and `candles_stored` follows it. A caller that does not `expect_new` candles saves the
+    transaction when nothing changes.
     """
     result = StoreResult()
-    batches: dict[Instrument, list[Candle]] = {}
-    for instrument in sorted(candles, key=lambda item: item.coin_id):
-        possible, rejected = possible_candles(instrument, timeframe, candles[instrument])
-        result.rejected += rejected
-        if possible and (expect_new or _may_change(instrument, timeframe, possible, result)):
-            batches[instrument] = possible
-    if not batches:
+    instruments = sorted(candles, key=lambda item: item.coin_id)
+    given = [candles[instrument] for instrument in instruments]
+    batch = batch_of(given)
+    is_possible = possible(batch, timeframe=timeframe, now=clock.now())
+    if not is_possible.all():
+        result.rejected = int(np.count_nonzero(~is_possible))
+        _record_rejected(instruments, timeframe, given, is_possible)
+        batch = batch.take(is_possible)
+    if len(batch) == 0:
+        return result
+    groups = list(_groups(instruments, in_order(batch)))
+    is_short = max(np.bincount(batch.series)) <= LOOK_FIRST_LIMIT
+    if is_short and not expect_new and not any(_look(group, timeframe)[1] for group in groups):
+        result.unchanged = sum(len(group.batch) for group in groups)
         return result
     with transaction.atomic():
-        changed = [
-            instrument.coin_id
-            for instrument, batch in batches.items()
-            if _store_series(instrument, timeframe, batch, result)
-        ]
-        _close_holes(timeframe, batches)
+        changed: list[Instrument] = []
+        for group in groups:
+            changed += _store_group(group, timeframe, result)
+            _close_holes(group, timeframe)
         if changed:
             announcement = partial(
                 events.candles_stored.send_robust,
                 sender=Ohlcv,
-                coin_ids=changed,
+                coin_ids=sorted(instrument.coin_id for instrument in changed),
                 timeframe=timeframe,
             )
             transaction.on_commit(announcement, robust=True)
@@ -101,153 +120,158 @@ def store_market(
 def possible_candles(
     instrument: Instrument, timeframe: str, candles: Iterable[Candle]
 ) -> tuple[list[Candle], int]:
-    """The candles that can be true, and how many cannot; those are logged with a sample."""
-    possible, impossible = sift_candles(candles, timeframe=timeframe, now=clock.now())
-    if impossible:
-        candle, reason = impossible[0]
-        log.warning(
-            "candles_rejected",
-            instrument=instrument.coin_id,
-            timeframe=timeframe,
-            count=len(impossible),
-            reason=reason,
-            sample=str(candle),
-        )
-    return possible, len(impossible)
-
-
-def _may_change(
-    instrument: Instrument, timeframe: str, batch: Sequence[Candle], result: StoreResult
-) -> bool:
-    if len(batch) > LOOK_FIRST_LIMIT:
-        return True
-    plan = _plan(instrument, timeframe, batch)
-    if plan.new or plan.better:
-        return True
-    result.unchanged += plan.unchanged
-    return False
-
-
-def _store_series(
-    instrument: Instrument, timeframe: str, batch: Sequence[Candle], result: StoreResult
-) -> bool:
-    """Store one series' candles; True when a row changed. The series' row is the lock."""
-    series = lock_series(candle_key(instrument.coin_id, timeframe))
-    plan = _plan(instrument, timeframe, batch)
-    result.inserted += len(plan.new)
-    result.replaced += len(plan.better)
-    result.unchanged += plan.unchanged
-    if not plan.new and not plan.better:
-        return False
-    received_at = clock.wall_now()
-    Ohlcv.objects.bulk_create(
-        [_row(instrument, timeframe, candle, received_at) for candle in plan.new],
-        batch_size=2000,
+    """The candles that can be true, and how many cannot; those are recorded as findings."""
+    kept, impossible = sift_candles(candles, timeframe=timeframe, now=clock.now())
+    record_findings(
+        subject=candle_key(instrument.coin_id, timeframe),
+        findings=[reject_candle(candle, reason) for candle, reason in impossible],
+        instrument=instrument,
     )
-    _replace(plan.better, received_at)
-    Series.objects.filter(pk=series.pk).update(revision=F("revision") + 1)
-    return True
-
-
-def _close_holes(timeframe: str, batches: Mapping[Instrument, Sequence[Candle]]) -> None:
-    """Take the stored bars out of the holes they were in."""
-    times = [candle.open_time for batch in batches.values() for candle in batch]
-    holes = CandleHole.objects.filter(
-        instrument__in=batches, timeframe=timeframe, start__lte=max(times), end__gte=min(times)
-    )
-    affected = set(holes.order_by().values_list("instrument_id", flat=True))
-    for instrument, batch in batches.items():
-        if instrument.pk in affected:
-            filled = [candle.open_time for candle in batch]
-            relabel_holes(instrument=instrument, timeframe=timeframe, filled=filled, labels={})
+    return kept, len(impossible)
 
 
 def lock_series(key: str) -> Series:
     """The series' row, locked until the end of the transaction."""
-    locked = Series.objects.select_for_update()
-    series = locked.filter(key=key).first()
-    if series is None:
-        Series.objects.get_or_create(key=key)
-        series = locked.get(key=key)
-    return series
+    return lock_all_series([key])[key]
 
 
-def _plan(instrument: Instrument, timeframe: str, batch: Sequence[Candle]) -> _Plan:
-    unique = {candle.open_time: candle for candle in batch}
-    rows = Ohlcv.objects.filter(
-        instrument=instrument,
-        timeframe=timeframe,
-        open_time__gte=min(unique),
-        open_time__lte=max(unique),
-    ).order_by()
-    existing = {row.open_time: row for row in rows}
-    plan = _Plan([], [], 0)
-    chain = source_chain(instrument)
-    for open_time, candle in unique.items():
-        row = existing.get(open_time)
-        if row is None:
-            plan.new.append(candle)
-            continue
-        reason = _reason_to_replace(row, candle, chain)
-        if reason:
-            plan.better.append((row, candle, reason))
-        else:
-            plan.unchanged += 1
-    return plan
+def lock_all_series(keys: Collection[str]) -> dict[str, Series]:
+    """The series' rows, locked in the order of their keys until the end of the transaction."""
+    locked = Series.objects.select_for_update().filter(key__in=keys).order_by("key")
+    found = {series.key: series for series in locked}
+    if len(found) < len(set(keys)):
+        absent = sorted(set(keys) - set(found))
+        Series.objects.bulk_create([Series(key=key) for key in absent], ignore_conflicts=True)
+        found = {series.key: series for series in locked.all()}
+    return found
 
 
-def _reason_to_replace(row: Ohlcv, candle: Candle, chain: Sequence[str]) -> str:
-    """Why the candle replaces the row; empty when it does not."""
-    if _rank(candle.source, chain) < _rank(row.source, chain):
-        return "better source"
-    if candle.source != row.source or _is_older(candle, row):
-        return ""
-    differs = any(getattr(row, name) != getattr(candle, name) for name in VALUES)
-    return "correction" if differs else ""
-
-
-def _is_older(candle: Candle, row: Ohlcv) -> bool:
-    """Whether the candle was received, long ago, before the row was: no correction of it."""
-    return candle.received_at is not None and candle.received_at < row.received_at
-
-
-def _rank(source: str, chain: Sequence[str]) -> int:
-    return chain.index(source) if source in chain else len(chain)
-
-
-def _row(instrument: Instrument, timeframe: str, candle: Candle, received_at: datetime) -> Ohlcv:
-    return Ohlcv(
-        instrument=instrument,
-        timeframe=timeframe,
-        open_time=candle.open_time,
-        open=candle.open,
-        high=candle.high,
-        low=candle.low,
-        close=candle.close,
-        volume=candle.volume,
-        source=candle.source,
-        is_sampled=candle.is_sampled,
-        received_at=candle.received_at or received_at,
-    )
-
-
-def _replace(better: Sequence[tuple[Ohlcv, Candle, str]], received_at: datetime) -> None:
-    if not better:
-        return
-    CandleReplacement.objects.bulk_create(
-        CandleReplacement(
-            candle=row,
-            old_values={name: getattr(row, name) for name in VALUES},
-            old_source=row.source,
-            new_source=candle.source,
-            reason=reason,
-            replaced_at=received_at,
+def raise_revisions(*, changed: Collection[str], rewritten: Collection[str]) -> None:
+    """Raise the revision of every changed series (keys), under their locks. `rewritten` are those
+    that were not only appended to: rows changed, went, or came before the newest."""
+    appended = set(changed) - set(rewritten)
+    if appended:
+        Series.objects.filter(key__in=appended).update(revision=F("revision") + 1)
+    if rewritten:
+        Series.objects.filter(key__in=rewritten).update(
+            revision=F("revision") + 1, rewritten_revision=F("revision") + 1
         )
-        for row, candle, reason in better
+
+
+def _record_rejected(
+    instruments: Sequence[Instrument],
+    timeframe: str,
+    given: Sequence[Sequence[Candle]],
+    is_possible: Flags,
+) -> None:
+    now, first = clock.now(), 0
+    for instrument, group in zip(instruments, given, strict=True):
+        bad = np.flatnonzero(~is_possible[first : first + len(group)]).tolist()
+        first += len(group)
+        findings = []
+        for candle in (group[at] for at in bad):
+            # Market time has moved on since the batch was judged.
+            reason = check_candle(candle, timeframe=timeframe, now=now) or "still forming"
+            findings.append(reject_candle(candle, reason))
+        key = candle_key(instrument.coin_id, timeframe)
+        record_findings(subject=key, findings=findings, instrument=instrument)
+
+
+def _groups(instruments: Sequence[Instrument], batch: CandleBatch) -> Iterator[_Group]:
+    """The batch by the span of its series: ticks are one group, and a long repair is its own."""
+    present, first = np.unique(batch.series, return_index=True)
+    last = np.append(first[1:], len(batch)) - 1
+    spans: dict[tuple[int, int], list[int]] = {}
+    begins, ends = batch.open_time[first].tolist(), batch.open_time[last].tolist()
+    for series, span in zip(present.tolist(), zip(begins, ends, strict=True), strict=True):
+        spans.setdefault(span, []).append(series)
+    for members in spans.values():
+        if len(spans) == 1 and len(members) == len(instruments):
+            yield _Group(list(instruments), batch)
+            return
+        part = batch.take(np.isin(batch.series, members))
+        renumbered = np.searchsorted(np.array(members), part.series)
+        yield _Group([instruments[series] for series in members], part.numbered(renumbered))
+
+
+def _look(group: _Group, timeframe: str) -> tuple[StoredRows, Plan]:
+    """The stored candles of the group's bars, and what of the group changes them."""
+    chains = [source_chain(instrument) for instrument in group.instruments]
+    names = list(dict.fromkeys([*group.batch.sources, *(name for each in chains for name in each)]))
+    first, last = group.span
+    stored = read_stored(
+        instruments=[instrument.pk for instrument in group.instruments],
+        timeframe=timeframe,
+        first=first,
+        last=last,
+        names=names,
+        expected=len(group.batch),
     )
-    for row, candle, _ in better:
-        for name in (*VALUES, "source", "is_sampled"):
-            setattr(row, name, getattr(candle, name))
-        row.received_at = candle.received_at or received_at
-    fields = [*VALUES, "source", "is_sampled", "received_at"]
-    Ohlcv.objects.bulk_update([row for row, _, _ in better], fields, batch_size=500)
+    return stored, plan(group.batch, stored, names=names, chains=chains)
+
+
+def _store_group(group: _Group, timeframe: str, result: StoreResult) -> list[Instrument]:
+    """Store the group's candles; gives the instruments of which a row changed. The rows of the
+    series are the lock."""
+    keys = [candle_key(instrument.coin_id, timeframe) for instrument in group.instruments]
+    lock_all_series(keys)
+    stored, changes = _look(group, timeframe)
+    result.inserted += len(changes.new)
+    result.replaced += len(changes.better)
+    result.unchanged += len(group.batch) - len(changes.new) - len(changes.better)
+    if not changes:
+        return []
+    newest = _newest_stored(group.instruments, timeframe)
+    write_changes(
+        batch=group.batch,
+        instruments=[instrument.pk for instrument in group.instruments],
+        timeframe=timeframe,
+        plan=changes,
+        stored=stored,
+        now=clock.wall_now(),
+    )
+    series = group.batch.series
+    inserted = np.full(len(keys), np.iinfo(np.int64).max)
+    np.minimum.at(inserted, series[changes.new], group.batch.open_time[changes.new])
+    is_rewritten = inserted < newest
+    is_rewritten[series[changes.better]] = True
+    changed = np.unique(series[np.concatenate([changes.new, changes.better])]).tolist()
+    raise_revisions(
+        changed=[keys[at] for at in changed],
+        rewritten=[keys[at] for at in changed if is_rewritten[at]],
+    )
+    return [group.instruments[at] for at in changed]
+
+
+def _newest_stored(instruments: Sequence[Instrument], timeframe: str) -> Integers:
+    """The newest stored open time of each instrument, in epoch microseconds; far in the past
+    without any."""
+    candles = Ohlcv.objects.filter(instrument=OuterRef("pk"), timeframe=timeframe)
+    newest = Subquery(candles.order_by("-open_time").values("open_time")[:1])
+    found = dict(
+        Instrument.objects.filter(pk__in=[instrument.pk for instrument in instruments])
+        .order_by()
+        .annotate(newest=newest)
+        .values_list("pk", "newest")
+    )
+    moments = [found.get(instrument.pk) for instrument in instruments]
+    never = np.iinfo(np.int64).min
+    return np.array([never if at is None else to_us(at) for at in moments], dtype=np.int64)
+
+
+def _close_holes(group: _Group, timeframe: str) -> None:
+    """Take the stored bars out of the holes they were in."""
+    first, last = group.span
+    holes = CandleHole.objects.filter(
+        instrument__in=group.instruments, timeframe=timeframe, start__lte=last, end__gte=first
+    )
+    affected = set(holes.order_by().values_list("instrument_id", flat=True))
+    for number, instrument in enumerate(group.instruments):
+        if instrument.pk in affected:
+            filled = group.batch.open_time[group.batch.series == number]
+            relabel_holes(
+                instrument=instrument,
+                timeframe=timeframe,
+                filled=[from_us(moment) for moment in filled.tolist()],
+                labels={},
+            )
