@@ -19,7 +19,7 @@ import structlog
 from django.db import transaction
 
 from collectors import clock, selectors
-from collectors.coingecko import NAME, Sample, sampled_candles
+from collectors.coingecko import NAME, Sample, sampled_candles, windows
 from collectors.marketdata import Candle, duration, floor_time, from_ms, to_ms
 from collectors.models import Instrument, PriceSample
 from collectors.quality import check_bar
@@ -126,7 +126,8 @@ def sample_bars(*, instrument: Instrument, timeframe: str, bars: Sequence[int]) 
     samples = coingecko().fetch_samples(instrument.coin_id, start, end)
     store_samples(instrument=instrument, samples=samples, apart_from=(timeframe, set(missing)))
     found = stored_sample_candles(instrument=instrument, timeframe=timeframe, bars=missing)
-    return Sampling(sorted(candles + found, key=lambda candle: candle.open_time), 1)
+    requests = len(list(windows(start, end)))
+    return Sampling(sorted(candles + found, key=lambda candle: candle.open_time), requests)
 
 
 # -- Keeping -----------------------------------------------------------------------------------
