@@ -4,7 +4,9 @@ from collectors.seeds import seed_instruments, seed_macro_series
 from collectors.services.calls import flush_provider_calls
 from collectors.services.candles import StoreResult, store_candles, store_market
 from collectors.services.coverage import default_history_start, ensure_coverage
+from collectors.services.exports import Exported, export_candles, export_macro
 from collectors.services.findings import keep_possible, record_findings
+from collectors.services.imports import Imported, Wanted, import_tables
 from collectors.services.macro import collect_macro
 from collectors.services.samples import poll_samples, refine_samples, sampled_instruments
 from collectors.services.search import EARLIEST, Coverage, served_from
@@ -13,13 +15,19 @@ from collectors.services.ticks import cover_all, cover_tier
 __all__ = [
     "EARLIEST",
     "Coverage",
+    "Exported",
+    "Imported",
     "StoreResult",
+    "Wanted",
     "collect_macro",
     "cover_all",
     "cover_tier",
     "default_history_start",
     "ensure_coverage",
+    "export_candles",
+    "export_macro",
     "flush_provider_calls",
+    "import_tables",
     "keep_possible",
     "poll_samples",
     "record_findings",
