@@ -64,6 +64,11 @@ class CallBudget:
         self._sleep = sleep
         self._longest_wait_s = longest_wait_s
 
+    @property
+    def client(self) -> redis.Redis:
+        """The Redis that the counters live in, for what else all processes share."""
+        return self._client  # type: ignore[no-any-return]
+
     def reserve(self, provider: str, weight: int) -> None:
         """Take `weight` from this market minute, waiting for a later one when it is used up.
 

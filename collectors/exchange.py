@@ -8,7 +8,8 @@ the one way to make a request.
     |   |-- ServerError          5xx: unknown, not failed
     |   |-- ConnectionFailed     no connection, or it broke
     |   |   `-- RequestTimedOut  no complete answer in time
-    |   `-- MalformedPayload     the answer does not parse; a sample is in the text
+    |   |-- MalformedPayload     the answer does not parse; a sample is in the text
+    |   `-- CircuitOpen          not sent: the provider keeps failing; `retry_after` wall seconds
     `-- PermanentError           the same request will fail again
         |-- UnknownSymbol        the provider does not have this symbol, coin or series
         |-- GeographicBlock      451: not served from here
@@ -16,6 +17,7 @@ the one way to make a request.
         |-- KeyRefused           the provider refuses the API key
         |-- OutsidePlan          the key's plan does not cover the request
         `-- RequestRefused       any other refusal
+            `-- Redirected       the provider points elsewhere, which is never followed
 """
 
 from __future__ import annotations
@@ -35,17 +37,20 @@ import requests
 import structlog
 import tenacity
 
+from collectors.breaker import Breaker, CircuitBroken
 from collectors.budget import BudgetExhausted, CallBudget
 from collectors.marketdata import Candle, from_ms
+from collectors.transport import Answer, AnswerTooLarge, BoundedSession
 
 log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 ATTEMPTS = 3
 LONGEST_RETRY_AFTER_S = 10.0
-BODY_LIMIT = 32 * 1024 * 1024
+BODY_LIMIT = 8 * 1024 * 1024
 SAMPLE_LENGTH = 200
 LONGEST_BLOCK_S = 86_400.0
+TRIAL_SLACK_S = 5.0
 # What reading an answer of another shape may raise: no JSON or other types (msgspec's errors are
 # ValueErrors), an unknown name, a number beyond its range, and arrays in arrays without end.
 UNREADABLE = (ValueError, KeyError, OverflowError, RecursionError)
@@ -90,6 +95,14 @@ class MalformedPayload(RetryableError):
     """The answer does not have the documented shape."""
 
 
+class CircuitOpen(RetryableError):
+    """Not sent, because the provider keeps failing. Try again after `retry_after` wall seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
 class PermanentError(ProviderError):
     """The same request will fail again."""
 
@@ -118,6 +131,10 @@ class RequestRefused(PermanentError):
     """The provider refuses the request; the text carries its reason."""
 
 
+class Redirected(RequestRefused):
+    """The provider points to another address. Check the URL setting."""
+
+
 class CandleSource(Protocol):
     """Where candles come from. One file and one line in `collectors.sources` each."""
 
@@ -131,6 +148,9 @@ class CandleSource(Protocol):
         forming bar is returned. Raises ProviderError.
         """
 
+
+# What speaks against a provider. A refusal or a rate limit shows that it works.
+FAILURES = (ServerError, ConnectionFailed, MalformedPayload)
 
 ErrorReader = Callable[[int, Mapping[str, str], bytes], ProviderError | None]
 
@@ -196,10 +216,20 @@ class Connection:
         self._budget = budget
         self._timeout_s = timeout_s
         self._read_error = read_error
-        self._session = requests.Session()
-        self._session.headers.update({"Accept": "application/json", **(headers or {})})
-        # A proxy of the environment must not see requests to this machine.
-        self._session.trust_env = urlsplit(base_url).hostname not in {"127.0.0.1", "localhost"}
+        self._session = BoundedSession(
+            headers={"Accept": "application/json", **(headers or {})},
+            # A proxy of the environment must not see requests to this machine.
+            trust_env=urlsplit(base_url).hostname not in {"127.0.0.1", "localhost"},
+            connect_timeout_s=CONNECT_TIMEOUT_S,
+            timeout_s=timeout_s,
+            body_limit=BODY_LIMIT,
+        )
+        self._breaker = Breaker(
+            provider,
+            budget.client,
+            is_failure=lambda error: isinstance(error, FAILURES),
+            trial_s=timeout_s + TRIAL_SLACK_S,
+        )
 
     def get(
         self,
@@ -214,7 +244,8 @@ class Connection:
 
         `endpoint` is what the call is counted under, where the path itself names a coin.
         Retryable failures are tried up to three times with jitter, and Retry-After is obeyed
-        when it is short; a longer one is left to the next tick.
+        when it is short; a longer one is left to the next tick. While the provider's circuit is
+        open nothing is sent and CircuitOpen is raised.
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_worth_another_try),
@@ -222,8 +253,22 @@ class Connection:
             wait=_wait_before_retry,
             reraise=True,
         )
-        answer: T = retrying(self._get_once, path, params, into, weight, endpoint or path)
+        answer: T = retrying(self._get_guarded, path, params, into, weight, endpoint or path)
         return answer
+
+    def _get_guarded(
+        self,
+        path: str,
+        params: Mapping[str, str | int],
+        into: type[T],
+        weight: int,
+        endpoint: str,
+    ) -> T:
+        try:
+            with self._breaker.passage():
+                return self._get_once(path, params, into, weight, endpoint)
+        except CircuitBroken as broken:
+            raise CircuitOpen(str(broken), broken.retry_after) from None
 
     def _get_once(
         self,
@@ -242,7 +287,7 @@ class Connection:
         started = time.monotonic()
         failed = True
         try:
-            answer = self._exchange(path, params, into)
+            answer = self._breaker.judge(lambda: self._exchange(path, params, into))
             failed = False
         except RateLimited as error:
             if error.retry_after:
@@ -262,44 +307,38 @@ class Connection:
 
     def _exchange(self, path: str, params: Mapping[str, str | int], into: type[T]) -> T:
         try:
-            with self._session.get(
-                f"{self._base_url}{path}",
-                params=params,
-                timeout=(min(CONNECT_TIMEOUT_S, self._timeout_s), self._timeout_s),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                body = self._read_body(response)
+            answer = self._session.get(f"{self._base_url}{path}", params)
+        except AnswerTooLarge as error:
+            raise MalformedPayload(f"{self.provider}{path}: {error}") from error
         except requests.Timeout as error:
             raise RequestTimedOut(f"{self.provider}{path}: {_cause(error)}") from error
         except (requests.RequestException, OSError) as error:
             raise ConnectionFailed(f"{self.provider}{path}: {_cause(error)}") from error
-        used = response.headers.get("X-MBX-USED-WEIGHT-1M", "")
+        used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if used.isdecimal():
             with contextlib.suppress(redis.RedisError):  # every answer says it anew
                 self._budget.reconcile(self.provider, int(used))
-        refusal = self._read_error(response.status_code, response.headers, body)
+        if 300 <= answer.status < 400:
+            raise Redirected(f"{self.provider}{path}: {answer.status} to {_target(answer)}")
+        refusal = self._read_error(answer.status, answer.headers, answer.body)
         if refusal is not None:
             raise refusal
         try:
-            return msgspec.json.decode(body, type=into, strict=False)
+            return msgspec.json.decode(answer.body, type=into, strict=False)
         except UNREADABLE as problem:
-            log.warning("payload_malformed", provider=self.provider, path=path, sample=sample(body))
+            log.warning(
+                "payload_malformed", provider=self.provider, path=path, sample=sample(answer.body)
+            )
             raise MalformedPayload(f"{self.provider}{path}: {problem}") from problem
 
-    def _read_body(self, response: requests.Response) -> bytes:
-        """The whole body within the total timeout and the size cap."""
-        deadline = time.monotonic() + self._timeout_s
-        chunks: list[bytes] = []
-        size = 0
-        for chunk in response.iter_content(256 * 1024):
-            size += len(chunk)
-            chunks.append(chunk)
-            if size > BODY_LIMIT:
-                raise MalformedPayload(f"{self.provider}: an answer of over {BODY_LIMIT} bytes")
-            if time.monotonic() > deadline:
-                raise RequestTimedOut(f"{self.provider}: no whole answer in {self._timeout_s} s")
-        return b"".join(chunks)
+
+def _target(answer: Answer) -> str:
+    """The host that a redirect names; the rest of its address may carry a key."""
+    try:
+        host = urlsplit(answer.headers.get("Location", "")).hostname
+    except ValueError:
+        host = None
+    return host or "nowhere else"
 
 
 def _cause(error: Exception) -> str:
@@ -311,6 +350,8 @@ def _cause(error: Exception) -> str:
 
 
 def _worth_another_try(error: BaseException) -> bool:
+    if isinstance(error, CircuitOpen):
+        return False
     if isinstance(error, RateLimited):
         return error.retry_after is None or error.retry_after <= LONGEST_RETRY_AFTER_S
     return isinstance(error, RetryableError)

@@ -76,18 +76,30 @@ def test_a_market_row_keeps_what_is_known(provider: Provider, gecko: Open) -> No
     assert row.last_updated == NOW - timedelta(seconds=49.5)
 
 
-def test_a_price_may_be_null_but_not_impossible(provider: Provider, gecko: Open) -> None:
+def test_a_price_may_be_null(provider: Provider, gecko: Open) -> None:
     provider.routes["/coins/markets"] = lambda _: json_answer(
         [market_row("a", current_price=None, market_cap_rank=None, last_updated=None)]
     )
     (row,) = gecko().fetch_markets(["a"])
     assert (row.current_price, row.market_cap_rank, row.last_updated) == (None, None, None)
-    for price in (-1, 0, "nan", "inf"):
-        provider.routes["/coins/markets"] = lambda _, price=price: json_answer(
-            [market_row("a", current_price=price)]
-        )
-        with pytest.raises(MalformedPayload):
-            gecko().fetch_markets(["a"])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({"current_price": price} for price in (-1, 0, "nan", "inf", [], "dear")),
+        {"last_updated": "yesterday"},
+        {"last_updated": "2025-03-03T10:29:10"},
+        {"market_cap_rank": 1.5},
+        {"id": None},
+    ],
+)
+def test_a_market_row_that_cannot_be_is_malformed(
+    provider: Provider, gecko: Open, changed: dict[str, object]
+) -> None:
+    provider.routes["/coins/markets"] = lambda _: json_answer([market_row("a") | changed])
+    with pytest.raises(MalformedPayload):
+        gecko().fetch_markets(["a"])
 
 
 def test_ids_are_asked_for_without_spaces_in_pages(provider: Provider, gecko: Open) -> None:

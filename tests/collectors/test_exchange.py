@@ -21,6 +21,7 @@ from collectors.exchange import (
     OutsidePlan,
     ProviderError,
     RateLimited,
+    Redirected,
     RequestRefused,
     RequestTimedOut,
     ServerError,
@@ -112,17 +113,21 @@ def test_a_payload_of_another_shape_is_malformed(
         connect().get("/x", {}, into=list[int])
 
 
-def test_redirects_are_refused(provider: Provider, connect: Connect) -> None:
-    provider.routes["/x"] = lambda _: json_answer({}, 302, Location=f"{provider.url}/y")
-    with pytest.raises(RequestRefused):
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_refused(provider: Provider, connect: Connect, status: int) -> None:
+    target = "https://elsewhere.example/y?key=secret"
+    provider.routes["/x"] = lambda _: json_answer({}, status, Location=target)
+    with pytest.raises(Redirected, match=r"to elsewhere\.example$"):
         connect().get("/x", {}, into=list[int])
     assert provider.paths() == ["/x"]
 
 
-def test_nobody_there_and_no_answer_in_time(provider: Provider, connect: Connect) -> None:
+def test_nobody_there(connect: Connect) -> None:
     with pytest.raises(ConnectionFailed):
         connect("http://127.0.0.1:9").get("/x", {}, into=list[int])
 
+
+def test_no_answer_in_time(provider: Provider, connect: Connect) -> None:
     def slow(_: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         time.sleep(0.3)
         return json_answer([])
