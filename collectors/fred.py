@@ -12,8 +12,7 @@ import datetime as dt
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import date, datetime, timedelta
 
 import msgspec
 
@@ -29,15 +28,13 @@ from collectors.exchange import (
     sample,
     status_error,
 )
+from collectors.releases import release_moment
 
 NAME = "fred"
-CHICAGO = ZoneInfo("America/Chicago")
-PAGE = 100_000
+# A row takes about a hundred bytes, so that no page comes near the bound on answers.
+PAGE = 10_000
 WINDOW = timedelta(days=3 * 365)
 OPEN_END = date(9999, 12, 31)
-# A daily series is published within days. A first vintage that begins later than this after its
-# date only tells when the archive begins.
-LATEST_FIRST_RELEASE = timedelta(days=45)
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -125,6 +122,7 @@ class Fred:
         self, series_id: str, observed_from: date, start: date, end: date
     ) -> list[Row]:
         rows: list[Row] = []
+        count: int | None = None
         while True:
             answer = self._connection.get(
                 "/series/observations",
@@ -136,11 +134,17 @@ class Fred:
                     "observation_start": observed_from.isoformat(),
                     "realtime_start": start.isoformat(),
                     "realtime_end": end.isoformat(),
+                    "order_by": "observation_date",
+                    "sort_order": "asc",
                     "limit": PAGE,
                     "offset": len(rows),
                 },
                 into=ObservationsAnswer,
             )
+            if count not in {None, answer.count}:
+                # A row may have moved over the edge of a page, and would be missing for ever.
+                raise MalformedPayload(f"fred: {series_id} has changed while it was read")
+            count = answer.count
             rows += answer.observations
             if not answer.observations or len(rows) >= answer.count:
                 return rows
@@ -149,21 +153,23 @@ class Fred:
 def as_vintages(rows: list[Row], *, known: Mapping[date, float]) -> list[Vintage]:
     """Rows as vintages without missing values and without repetitions, in order of publication.
 
-    A row that says what the vintage before it said is only the window's edge, not a new vintage.
+    A row that says what the vintage before it said is only the window's edge, not a new vintage. A
+    date whose value was missing first has been watched since: its later release is a true one.
     Raises MalformedPayload for a value that is no number and a day that no calendar has.
     """
     vintages: list[Vintage] = []
     newest = dict(known)
+    watched = set(known)
     for row in sorted(rows, key=lambda row: (row.realtime_start, row.date)):
+        is_first = row.date not in watched
+        watched.add(row.date)
         if row.value in {".", ""}:
             continue
         try:
             value = _finite(row.value)
             if newest.get(row.date) == value:
                 continue
-            released_at, assumed = release_moment(
-                row.date, row.realtime_start, is_first=row.date not in newest
-            )
+            released_at, assumed = release_moment(row.date, row.realtime_start, is_first=is_first)
         except (ValueError, OverflowError) as problem:
             raise MalformedPayload(f"fred: {row}: {problem}") from None
         newest[row.date] = value
@@ -184,45 +190,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text!r} is no finite number")
     return value
-
-
-def release_moment(
-    observed: date, realtime_start: date, *, is_first: bool
-) -> tuple[datetime, bool]:
-    """When a vintage may be used first, and whether that is assumed.
-
-    The day after `realtime_start`, 00:00 in Chicago. Where the archive begins long after the
-    observation, the next business day after the observation, by the same rule, assumed.
-    """
-    if is_first and realtime_start - observed > LATEST_FIRST_RELEASE:
-        return midnight_in_chicago(next_business_day(observed)), True
-    return midnight_in_chicago(realtime_start + timedelta(days=1)), False
-
-
-def newest_release(moment: datetime) -> datetime:
-    """The newest moment up to `moment` at which published values may have become usable.
-
-    Vintages are published on weekdays and usable from the midnight that ends their day; a holiday
-    counts as a weekday. What is usable at `moment` has been published by then, so whoever has
-    asked at or after it knows everything.
-    """
-    day = moment.astimezone(CHICAGO).date()
-    while (day - timedelta(days=1)).weekday() >= 5:
-        day -= timedelta(days=1)
-    return midnight_in_chicago(day)
-
-
-def next_business_day(day: date) -> date:
-    """The first weekday after `day`."""
-    following = day + timedelta(days=1)
-    while following.weekday() >= 5:
-        following += timedelta(days=1)
-    return following
-
-
-def midnight_in_chicago(day: date) -> datetime:
-    """00:00 of `day` in America/Chicago, in UTC."""
-    return datetime.combine(day, time(), tzinfo=CHICAGO).astimezone(UTC)
 
 
 def read_error(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError | None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from django.conf import settings
 from django.db import transaction
 
+from collectors.macro_registry import MACRO_SERIES
 from collectors.models import Instrument, Listing, MacroSeries, Tier, default_source_chain
 from collectors.sources import EXCHANGES
 
@@ -137,8 +138,6 @@ INSTRUMENTS = (
     ),
 )
 
-MACRO_SERIES = (("VIXCLS", "CBOE Volatility Index: VIX", "index", "daily"),)
-
 
 @transaction.atomic
 def seed_instruments() -> int:
@@ -188,10 +187,10 @@ def _chain(seed: Seed) -> list[str]:
 def seed_macro_series() -> int:
     """Make the macro series that are missing; gives how many were made."""
     made = 0
-    for series_id, name, units, frequency in MACRO_SERIES:
+    for series_id, facts in MACRO_SERIES.items():
         _, is_new = MacroSeries.objects.get_or_create(
             series_id=series_id,
-            defaults={"name": name, "units": units, "frequency": frequency},
+            defaults={"name": facts.name, "units": facts.units, "frequency": facts.frequency},
         )
         made += is_new
     return made

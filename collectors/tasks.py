@@ -11,8 +11,7 @@ from celery import shared_task
 
 from collectors import clock, services
 from collectors.exchange import PermanentError, ProviderError
-from collectors.models import MacroSeries
-from collectors.selectors import enabled_instruments, macro_is_current, redis_client
+from collectors.selectors import due_macro_series, enabled_instruments, redis_client
 
 log = structlog.get_logger(__name__)
 
@@ -84,14 +83,15 @@ def collect_macro_series() -> int:
     """Collect the enabled macro series that are not current; gives the number of new vintages.
 
     Values become usable once a day, so that however often this runs, a series is asked for once a
-    day, and again only after a failure.
+    day, and again only after a failure. What has no new values for too long is flagged.
     """
     with _alone("macro") as is_alone:
         if not is_alone:
             return 0
-        enabled = MacroSeries.objects.filter(is_enabled=True).values_list("series_id", flat=True)
-        due = macro_is_current(series_ids=list(enabled), moment=clock.now())
-        return sum(_collect_macro(series_id) for series_id in due)
+        due = due_macro_series(moment=clock.now())
+        stored = sum(_collect_macro(series_id) for series_id in due)
+        services.flag_stale_series()
+        return stored
 
 
 @shared_task  # type: ignore[untyped-decorator]

@@ -14,7 +14,11 @@ from collectors.models import (
 
 @admin.register(MacroSeries)
 class MacroSeriesAdmin(ModelAdmin):  # type: ignore[misc]
-    list_display = ["series_id", "name", "units", "frequency", "is_enabled"]
+    list_display = [
+        "series_id", "name", "units", "frequency", "is_enabled", "last_success_at",
+        "consecutive_failures", "last_error",
+    ]  # fmt: skip
+    readonly_fields = ["last_success_at", "consecutive_failures", "last_error", "retry_at"]
     list_filter = ["frequency", "is_enabled"]
     search_fields = ["series_id", "name"]
 

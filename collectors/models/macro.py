@@ -18,6 +18,11 @@ class MacroSeries(models.Model):
     last_success_at = models.DateTimeField(
         null=True, blank=True, editable=False, help_text="market time of the last answered look"
     )
+    last_error = models.CharField(max_length=300, blank=True, editable=False)
+    consecutive_failures = models.PositiveIntegerField(default=0, editable=False)
+    retry_at = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="market time; not asked for before"
+    )
 
     class Meta:
         ordering = ["series_id"]

@@ -10,21 +10,34 @@ from collectors.selectors.instruments import (
     strategy_instruments,
 )
 from collectors.selectors.live import budget_today, latest_quote, quote_key, redis_client
-from collectors.selectors.macro import macro_is_current, macro_known_at
+from collectors.selectors.macro import (
+    due_macro_series,
+    macro_as_of,
+    macro_as_of_many,
+    macro_history,
+    macro_is_current,
+    macro_known_at,
+    macro_on_days,
+)
 from collectors.selectors.ticks import series_that_lack
 
 __all__ = [
     "budget_today",
     "candle_at",
     "candle_matrix",
+    "due_macro_series",
     "enabled_instruments",
     "instrument_by_coin_id",
     "lacking_bars",
     "latest_quote",
     "listing_for",
     "listings_at",
+    "macro_as_of",
+    "macro_as_of_many",
+    "macro_history",
     "macro_is_current",
     "macro_known_at",
+    "macro_on_days",
     "missing_at",
     "quote_key",
     "redis_client",

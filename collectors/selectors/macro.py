@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors.fred import newest_release
+from collectors.macro_registry import place_of
+from collectors.marketdata import to_ms
 from collectors.models import MacroObservation, MacroSeries
+from collectors.releases import newest_release
 from collectors.selectors.expressions import EpochSeconds
+from collectors.vintages import KnownValues, MacroValue, Row, VintageHistory
 
 
 def macro_known_at(
@@ -24,8 +27,8 @@ def macro_known_at(
     values: dict[str, NDArray[np.float64]] = {}
     known: dict[str, NDArray[np.bool_]] = {}
     for series_id in series_ids:
-        moments, steps = _release_steps(series_id)
-        at = np.searchsorted(moments, moments_ms, side="right") - 1
+        history = VintageHistory(_rows(series_id))
+        steps, at = history.step_values(), history.indexes(moments_ms)
         known[series_id] = at >= 0
         values[series_id] = (
             steps[np.maximum(at, 0)] if len(steps) else np.zeros(len(moments_ms), dtype=np.float64)
@@ -49,20 +52,68 @@ def macro_is_current(*, series_ids: Sequence[str], moment: datetime) -> list[str
     return [series_id for series_id in series_ids if series_id not in current]
 
 
-def _release_steps(series_id: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """When the known value of a series changed (epoch ms, ascending), and to what."""
+def due_macro_series(*, moment: datetime) -> list[str]:
+    """The enabled series that are to be asked for at `moment` (market time), in the registry's
+    order: those that are not current and do not wait after a failure."""
+    enabled = MacroSeries.objects.filter(is_enabled=True)
+    waiting = enabled.filter(retry_at__gt=moment)
+    due = enabled.exclude(pk__in=waiting).values_list("series_id", flat=True)
+    return macro_is_current(series_ids=sorted(due, key=place_of), moment=moment)
+
+
+def macro_as_of(
+    *, series_id: str, at: datetime, on: date | None = None, interpolate: bool = False
+) -> MacroValue | None:
+    """What was known at `at` (market time) of the series; None before the first release.
+
+    Without `on` the newest value: flagged as forward-filled from the end of the day in Chicago
+    that its first release began, until a newer observation is released. With `on` the value of
+    that day: its own observation, else the one before, flagged as forward-filled, or with
+    `interpolate` the line between its neighbours, flagged as that, where both were known at `at`.
+    The newest value has no neighbour after it, so it is never interpolated. Nothing released
+    after `at` is ever looked at. Raises MacroSeries.DoesNotExist.
+    """
+    history = macro_history(series_id=series_id)
+    if on is None:
+        return history.at(at)
+    (value,) = history.on_days([on], as_of_ms=to_ms(at), interpolate=interpolate)
+    return value
+
+
+def macro_as_of_many(*, series_id: str, moments_ms: NDArray[np.int64]) -> KnownValues:
+    """What was known at each moment (epoch ms), as `macro_as_of` says it of one.
+
+    Raises MacroSeries.DoesNotExist.
+    """
+    return macro_history(series_id=series_id).at_many(moments_ms)
+
+
+def macro_on_days(
+    *, series_id: str, days: Sequence[date], as_of: datetime, interpolate: bool = False
+) -> list[MacroValue | None]:
+    """The values of the days as they were known at `as_of`, as `macro_as_of` with `on` says them.
+
+    Raises MacroSeries.DoesNotExist.
+    """
+    history = macro_history(series_id=series_id)
+    return history.on_days(days, as_of_ms=to_ms(as_of), interpolate=interpolate)
+
+
+def macro_history(*, series_id: str) -> VintageHistory:
+    """Every vintage of a series, to be asked about many moments. Raises
+    MacroSeries.DoesNotExist."""
+    return VintageHistory(_rows(MacroSeries.objects.get(series_id=series_id).series_id))
+
+
+def _rows(series_id: str) -> list[Row]:
+    """The vintages of a series; none for an unknown one."""
     rows = (
         MacroObservation.objects.filter(series__series_id=series_id)
-        .order_by("released_at", "date", "realtime_start")
+        .order_by()
         .annotate(seconds=EpochSeconds("released_at"))
-        .values_list("seconds", "date", "realtime_start", "value")
+        .values_list("seconds", "date", "realtime_start", "value", "is_release_assumed")
     )
-    moments: list[int] = []
-    steps: list[float] = []
-    newest = None
-    for seconds, date, realtime_start, value in rows:
-        if newest is None or (date, realtime_start) >= newest:
-            newest = (date, realtime_start)
-            moments.append(seconds * 1000)
-            steps.append(value)
-    return np.array(moments, dtype=np.int64), np.array(steps, dtype=np.float64)
+    return [
+        (seconds * 1000, observed, realtime_start, value, is_assumed)
+        for seconds, observed, realtime_start, value, is_assumed in rows
+    ]

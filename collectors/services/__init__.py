@@ -7,7 +7,7 @@ from collectors.services.coverage import default_history_start, ensure_coverage
 from collectors.services.exports import Exported, export_candles, export_macro
 from collectors.services.findings import keep_possible, record_findings
 from collectors.services.imports import Imported, Wanted, import_tables
-from collectors.services.macro import collect_macro
+from collectors.services.macro import collect_macro, flag_stale_series
 from collectors.services.samples import poll_samples, refine_samples, sampled_instruments
 from collectors.services.search import EARLIEST, Coverage, served_from
 from collectors.services.ticks import cover_all, cover_tier
@@ -26,6 +26,7 @@ __all__ = [
     "ensure_coverage",
     "export_candles",
     "export_macro",
+    "flag_stale_series",
     "flush_provider_calls",
     "import_tables",
     "keep_possible",

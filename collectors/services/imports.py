@@ -20,9 +20,9 @@ from collectors import clock
 from collectors.formats import SchemaError
 from collectors.formats.schema import CANDLE_COLUMNS, Row
 from collectors.formats.tables import TableFile
-from collectors.fred import CHICAGO, midnight_in_chicago, next_business_day
 from collectors.marketdata import TIMEFRAMES, Candle
 from collectors.models import Instrument, MacroObservation, MacroSeries
+from collectors.releases import CHICAGO, midnight_in_chicago, next_business_day
 from collectors.services.candles import store_candles
 from collectors.services.findings import keep_possible
 from collectors.services.macro import store_observations

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 
 from django.conf import settings
@@ -11,22 +12,31 @@ from django.db import transaction
 from django.db.models import F, Max
 
 from collectors import clock, events, selectors
-from collectors.fred import Vintage
+from collectors.exchange import KeyMissing, PermanentError, ProviderError, UnknownSymbol
+from collectors.fred import NAME, Vintage
+from collectors.macro_registry import check_value, is_stale
 from collectors.marketdata import macro_key
 from collectors.models import MacroObservation, MacroSeries, Series
+from collectors.quality import Finding
+from collectors.releases import day_in_chicago, midnight_in_chicago, next_release
 from collectors.services.candles import lock_series
+from collectors.services.findings import record_findings
 from collectors.services.providers import fred
 
 HISTORY_DEPTH = timedelta(days=400)
 # Revisions come within weeks; older observations are not asked for again.
 REVISION_SPAN = timedelta(days=90)
+# Market time between two questions while they fail: doubled each time, up to a bound. A series that
+# FRED does not have is asked for again when the next values are released.
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=30), timedelta(hours=6)
 
 
 def collect_macro(*, series_id: str) -> int:
     """Store the vintages that are new since the last collection; gives how many. The answered look
     is recorded, whatever it brought.
 
-    Raises MacroSeries.DoesNotExist, and ProviderError when FRED gives no answer.
+    A value that the series cannot have is rejected, and found. Raises MacroSeries.DoesNotExist, and
+    ProviderError when FRED gives no answer; the series then tells the error, and waits.
     """
     series = MacroSeries.objects.get(series_id=series_id)
     newest = series.observations.aggregate(newest=Max("realtime_start"))["newest"]
@@ -35,14 +45,82 @@ def collect_macro(*, series_id: str) -> int:
     else:
         observed_from, published_from = newest - REVISION_SPAN, newest
     looked_at = clock.now()
-    vintages = fred().fetch_vintages(
-        series_id,
-        observed_from=observed_from,
-        published_from=published_from,
-        today=looked_at.date(),
-        known=_known_values(series, observed_from),
+    try:
+        vintages = fred().fetch_vintages(
+            series_id,
+            observed_from=observed_from,
+            published_from=published_from,
+            today=day_in_chicago(looked_at),
+            known=_known_values(series, observed_from),
+        )
+    except ProviderError as error:
+        _note_failure(series, error, looked_at)
+        raise
+    doubts = {vintage: _doubt(series, vintage) for vintage in vintages}
+    record_findings(
+        subject=macro_key(series_id),
+        findings=[doubt for doubt in doubts.values() if doubt is not None],
+        macro_series=series,
     )
-    return _store(series, vintages, looked_at)
+    return _store(series, [each for each, doubt in doubts.items() if doubt is None], looked_at)
+
+
+def flag_stale_series() -> int:
+    """Flag every enabled series whose newest observation is older than its rhythm allows (market
+    time), once for each stretch without a new one; gives how many were flagged."""
+    now = clock.now()
+    flagged = 0
+    enabled = MacroSeries.objects.filter(is_enabled=True)
+    for series in enabled.annotate(newest=Max("observations__date")):
+        newest: date | None = series.newest
+        if newest is None or not is_stale(series.series_id, newest, day_in_chicago(now)):
+            continue
+        finding = Finding(
+            verdict="flagged",
+            reason="stale",
+            at=_midnight(newest),
+            source=NAME,
+            values={"newest": newest.isoformat(), "noticed_at": now.isoformat()},
+        )
+        known = series.findings.filter(reason=finding.reason, at=finding.at)
+        if not known.exists():
+            subject = macro_key(series.series_id)
+            flagged += record_findings(subject=subject, findings=[finding], macro_series=series)
+    return flagged
+
+
+def _doubt(series: MacroSeries, vintage: Vintage) -> Finding | None:
+    """Why the vintage is not stored, None when it is."""
+    reason = check_value(series.series_id, vintage.value)
+    if reason is None:
+        return None
+    return Finding(
+        verdict="rejected",
+        reason=reason,
+        at=_midnight(vintage.date),
+        source=NAME,
+        values={"value": vintage.value, "realtime_start": vintage.realtime_start.isoformat()},
+    )
+
+
+def _note_failure(series: MacroSeries, error: ProviderError, looked_at: datetime) -> None:
+    """Remember what went wrong, and until when nobody need ask again."""
+    failures = series.consecutive_failures + 1
+    MacroSeries.objects.filter(pk=series.pk).update(
+        last_error=str(error)[:300],
+        consecutive_failures=F("consecutive_failures") + 1,
+        retry_at=_retry_at(error, failures, looked_at),
+    )
+
+
+def _retry_at(error: ProviderError, failures: int, now: datetime) -> datetime | None:
+    if isinstance(error, KeyMissing):
+        return None  # costs no call, and ends as soon as there is a key
+    if isinstance(error, UnknownSymbol):
+        return next_release(now)
+    if isinstance(error, PermanentError):
+        return now + LONGEST_PAUSE
+    return now + min(FIRST_PAUSE * (1 << min(failures - 1, 10)), LONGEST_PAUSE)
 
 
 def _clock_start() -> datetime:
@@ -71,10 +149,12 @@ def _store(series: MacroSeries, vintages: list[Vintage], looked_at: datetime) ->
                 is_release_assumed=vintage.is_release_assumed,
                 received_at=received_at,
             )
-            for vintage in vintages
+            for vintage in _restated(series, vintages, looked_at)
         ],
     )
-    MacroSeries.objects.filter(pk=series.pk).update(last_success_at=looked_at)
+    MacroSeries.objects.filter(pk=series.pk).update(
+        last_success_at=looked_at, last_error="", consecutive_failures=0, retry_at=None
+    )
     # Who waits for a release must hear of the look that found none, too.
     if not stored and not was_current:
         _announce(series)
@@ -105,3 +185,24 @@ def _announce(series: MacroSeries) -> None:
         events.macro_stored.send_robust, sender=MacroObservation, series_ids=[series.series_id]
     )
     transaction.on_commit(announcement, robust=True)
+
+
+def _restated(series: MacroSeries, vintages: list[Vintage], looked_at: datetime) -> list[Vintage]:
+    """The vintages; what now says something else under a day that is stored already counts as
+    published today, as somebody may have acted on what was said before."""
+    known = series.observations.filter(date__in=[vintage.date for vintage in vintages])
+    stored = set(known.values_list("date", "realtime_start"))
+    today = day_in_chicago(looked_at)
+    released_at = midnight_in_chicago(today + timedelta(days=1))
+    return [
+        dataclasses.replace(
+            vintage, realtime_start=today, released_at=released_at, is_release_assumed=True
+        )
+        if (vintage.date, vintage.realtime_start) in stored
+        else vintage
+        for vintage in vintages
+    ]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), tzinfo=UTC)

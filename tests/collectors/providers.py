@@ -19,6 +19,22 @@ def json_answer(value: Any, status: int = 200, **headers: str) -> Answer:
     return status, named, json.dumps(value).encode()
 
 
+def observations(rows: list[tuple[str, str, str]], page: int) -> Route:
+    """A route that cuts windows and pages as FRED does."""
+
+    def route(params: dict[str, str]) -> Answer:
+        start, end = params["realtime_start"], params["realtime_end"]
+        shown = [
+            {"realtime_start": max(first, start), "date": day, "value": value}
+            for first, day, value in rows
+            if first <= end and day >= params["observation_start"]
+        ]
+        offset = int(params["offset"])
+        return json_answer({"count": len(shown), "observations": shown[offset : offset + page]})
+
+    return route
+
+
 @dataclass
 class Provider:
     """Routes by path, and every request that came."""

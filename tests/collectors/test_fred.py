@@ -1,29 +1,20 @@
 """Macro releases: every vintage once, and never known before its release."""
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import numpy as np
 import pytest
 import redis
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from collectors import clock, events, services, tasks
+from collectors import services
 from collectors.budget import CallBudget
-from collectors.exchange import KeyMissing, MalformedPayload, ProviderError
-from collectors.fred import (
-    Fred,
-    Row,
-    as_vintages,
-    newest_release,
-    next_business_day,
-    release_moment,
-)
+from collectors.exchange import KeyMissing, MalformedPayload
+from collectors.fred import Fred, Row, as_vintages
 from collectors.marketdata import macro_key, to_ms
-from collectors.models import Instrument, MacroObservation, MacroSeries
-from collectors.selectors import macro_is_current, macro_known_at, revisions
-from tests.collectors.providers import NOW, Answer, Provider, Venues, json_answer
+from collectors.models import Instrument, MacroObservation
+from collectors.releases import newest_release, next_business_day, release_moment
+from collectors.selectors import macro_known_at, revisions
+from tests.collectors.providers import Answer, Provider, Venues, json_answer, observations
 
 
 def row(realtime_start: str, observed: str, value: str) -> Row:
@@ -77,22 +68,6 @@ def test_without_a_key_the_variable_is_named(redis_client: redis.Redis) -> None:
         source.fetch_vintages("VIXCLS", observed_from=day, published_from=day, today=day, known={})
 
 
-def observations(rows: list[tuple[str, str, str]], page: int) -> Any:
-    """A route that cuts windows and pages as FRED does."""
-
-    def route(params: dict[str, str]) -> Answer:
-        start, end = params["realtime_start"], params["realtime_end"]
-        shown = [
-            {"realtime_start": max(first, start), "date": day, "value": value}
-            for first, day, value in rows
-            if first <= end and day >= params["observation_start"]
-        ]
-        offset = int(params["offset"])
-        return json_answer({"count": len(shown), "observations": shown[offset : offset + page]})
-
-    return route
-
-
 def test_collecting_twice_stores_each_vintage_once(
     bitcoin: Instrument, provider: Provider, venues: Venues
 ) -> None:
@@ -133,79 +108,26 @@ def test_values_become_usable_at_the_midnights_after_weekdays(moment: str, expec
     )
 
 
-@pytest.mark.django_db(transaction=True)
-def test_a_series_is_current_once_it_was_asked_for_after_its_release(
+def test_a_late_first_value_of_a_watched_date_has_a_true_release() -> None:
+    rows = [row("2025-01-02", "2025-01-01", "."), row("2025-03-03", "2025-01-01", "20.5")]
+    (late,) = as_vintages(rows, known={})
+    assert not late.is_release_assumed
+    assert late.released_at == datetime(2025, 3, 4, 6, tzinfo=UTC)
+
+
+def test_pages_that_change_while_they_are_read_are_not_believed(
     bitcoin: Instrument, provider: Provider, venues: Venues
 ) -> None:
-    def lacking(moment: datetime) -> list[str]:
-        return macro_is_current(series_ids=["VIXCLS", "DFF"], moment=moment)
+    def route(params: dict[str, str]) -> Answer:
+        offset = int(params["offset"])
+        shown = [{"realtime_start": "2025-02-28", "date": "2025-02-27", "value": "20.5"}]
+        return json_answer({"count": 3 + offset, "observations": shown})
 
-    heard: list[list[str]] = []
-
-    def listen(series_ids: list[str], **_: Any) -> None:
-        heard.append(series_ids)
-
-    address = "/fred/series/observations"
-    provider.routes[address] = lambda _: json_answer({}, 400)
-    with pytest.raises(ProviderError):
+    provider.routes["/fred/series/observations"] = route
+    with pytest.raises(MalformedPayload, match="changed"):
         services.collect_macro(series_id="VIXCLS")
-    assert lacking(NOW) == ["VIXCLS", "DFF"]
-    provider.routes[address] = observations([("2025-02-28", "2025-02-28", "20.5")], page=2)
-    assert tasks.collect_macro_series() == 1
-    assert lacking(NOW) == ["DFF"]
-    asked = len(provider.requests)
-    assert tasks.collect_macro_series() == 0
-    assert len(provider.requests) == asked  # nothing is due
-    release = datetime(2025, 3, 4, 6, tzinfo=UTC)
-    assert lacking(release - timedelta(seconds=1)) == ["DFF"]
-    assert lacking(release) == ["VIXCLS", "DFF"]
-    clock.configure(clock.MarketClock(start=release, anchor=clock.wall_now(), speed=1.0))
-    events.macro_stored.connect(listen)
-    try:
-        assert tasks.collect_macro_series() == 0
-    finally:
-        events.macro_stored.disconnect(listen)
-    assert lacking(release) == ["DFF"]
-    assert heard == [["VIXCLS"]]  # there was nothing new, which a waiting run must know
-
-
-@given(
-    published=st.lists(
-        st.tuples(st.integers(0, 20), st.integers(0, 15), st.floats(5, 90)),
-        min_size=1,
-        max_size=15,
-        unique_by=lambda item: item[:2],
-    ),
-    asked=st.lists(st.integers(0, 45 * 24), min_size=1, max_size=10),
-)
-@settings(max_examples=30, deadline=None)
-@pytest.mark.django_db
-def test_nothing_is_known_before_its_release(
-    published: list[tuple[int, int, float]], asked: list[int]
-) -> None:
-    MacroObservation.objects.all().delete()
-    series, _ = MacroSeries.objects.get_or_create(series_id="LAW")
-    first = date(2025, 1, 1)
-    for day, delay, value in published:
-        observed = first + timedelta(days=day)
-        start = observed + timedelta(days=delay)
-        moment, _ = release_moment(observed, start, is_first=True)
-        MacroObservation.objects.create(
-            series=series,
-            date=observed,
-            value=value,
-            realtime_start=start,
-            released_at=moment,
-            received_at=moment,
-        )
-    moments = [datetime(2025, 1, 1, tzinfo=UTC) + timedelta(hours=hours) for hours in asked]
-    values, known = macro_known_at(
-        series_ids=["LAW"],
-        moments_ms=np.array([to_ms(moment) for moment in moments], dtype=np.int64),
-    )
-    for position, moment in enumerate(moments):
-        visible = MacroObservation.objects.filter(released_at__lte=moment)
-        newest = visible.order_by("-date", "-realtime_start").first()
-        assert known["LAW"][position] == (newest is not None)
-        if newest is not None:
-            assert values["LAW"][position] == newest.value
+    assert not MacroObservation.objects.exists()
+    _, asked = provider.requests[0]
+    assert (asked["order_by"], asked["sort_order"], asked["limit"]) == (
+        "observation_date", "asc", "10000",
+    )  # fmt: skip
