@@ -4,8 +4,9 @@ from django.urls import path
 
 from collectors.api.budget import BudgetView
 from collectors.api.candles import CandleList, CoverageList
+from collectors.api.findings import FindingList
 from collectors.api.instruments import InstrumentDetail, InstrumentList
-from collectors.api.macro import MacroList
+from collectors.api.macro import MacroList, MacroSeriesList
 
 urlpatterns = [
     path("instruments/", InstrumentList.as_view()),
@@ -13,5 +14,7 @@ urlpatterns = [
     path("candles/", CandleList.as_view()),
     path("coverage/", CoverageList.as_view()),
     path("macro/", MacroList.as_view()),
+    path("macro/series/", MacroSeriesList.as_view()),
+    path("findings/", FindingList.as_view()),
     path("budget/", BudgetView.as_view()),
 ]

@@ -1,7 +1,7 @@
 """The collected data over HTTP."""
 
 from base64 import b64encode
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +20,7 @@ from collectors.models import (
     MacroObservation,
     MacroSeries,
 )
+from collectors.quality import Finding
 from collectors.services.providers import call_budget
 from tests.factories import make_user
 
@@ -157,6 +158,87 @@ def test_macro_is_as_it_was_known(viewer: APIClient) -> None:
     query["as_of"] = START.isoformat()
     assert viewer.get("/api/v1/macro/", query).json()["results"] == []
     assert viewer.get("/api/v1/macro/", {"series": "NOPE"}).status_code == 400
+
+
+def make_observation(day: date, value: float, *, released_at: datetime) -> None:
+    MacroObservation.objects.create(
+        series=MacroSeries.objects.get(series_id="VIXCLS"),
+        date=day,
+        value=value,
+        realtime_start=released_at.date(),
+        released_at=released_at,
+        received_at=released_at,
+    )
+
+
+def test_every_day_of_a_macro_series_says_how_it_came_by_its_value(viewer: APIClient) -> None:
+    friday, monday = date(2025, 2, 28), date(2025, 3, 3)
+    weekend = datetime(2025, 3, 1, 6, tzinfo=UTC)
+    make_observation(friday, 20.0, released_at=weekend)
+    make_observation(monday, 23.0, released_at=weekend + timedelta(days=3))
+    query = {"series": "VIXCLS", "fill": "daily", "as_of": "2025-03-04T05:59:00Z"}
+
+    def days() -> list[tuple[Any, ...]]:
+        rows = viewer.get("/api/v1/macro/", query).json()["results"]
+        return [
+            (row["date"][-2:], row["value"], row["is_forward_filled"], row["is_interpolated"])
+            for row in rows
+        ]
+
+    carried = [(f"0{day}", 20.0, True, False) for day in (4, 3, 2, 1)]
+    assert days() == [*carried, ("28", 20.0, False, False)]
+    query["interpolate"] = "true"
+    assert days() == [*carried, ("28", 20.0, False, False)]  # nothing after was known yet
+    query |= {"as_of": "2025-03-04T06:00:00Z", "end": "2025-03-04", "start": "2025-03-01"}
+    assert days() == [
+        ("03", 23.0, False, False), ("02", 22.0, False, True), ("01", 21.0, False, True),
+    ]  # fmt: skip
+    (first,) = viewer.get("/api/v1/macro/", query | {"end": "2025-03-02"}).json()["results"]
+    assert first["released_at"] == "2025-03-04T06:00:00Z"
+    query |= {"as_of": "2025-03-01T05:59:00Z"}
+    assert days() == []
+    refused = viewer.get("/api/v1/macro/", {"series": "VIXCLS", "interpolate": "true"})
+    assert "interpolate" in refused.json()["error"]["fields"]
+
+
+def test_the_days_of_a_macro_series_come_in_pages(viewer: APIClient) -> None:
+    first = date(2019, 1, 1)
+    make_observation(first, 20.0, released_at=datetime(2019, 1, 2, 6, tzinfo=UTC))
+    address, dates = "/api/v1/macro/?series=VIXCLS&fill=daily", []
+    while address:
+        page = viewer.get(address).json()
+        dates += [row["date"] for row in page["results"]]
+        address = page["next"]
+    days = (clock.now().date() - first).days + 1
+    assert dates == [(first + timedelta(days=days - 1 - n)).isoformat() for n in range(days)]
+    assert days > 2000
+
+
+def test_macro_series_tell_how_they_stand(viewer: APIClient) -> None:
+    series = MacroSeries.objects.get(series_id="VIXCLS")
+    MacroSeries.objects.filter(pk=series.pk).update(last_error="gone", consecutive_failures=3)
+    make_observation(date(2025, 2, 20), 20.0, released_at=datetime(2025, 2, 21, 6, tzinfo=UTC))
+    services.record_findings(
+        subject="macro:VIXCLS",
+        findings=[
+            Finding(
+                verdict="rejected", reason="out of range", at=START, source="fred", values={"v": 1}
+            )
+        ],
+        macro_series=series,
+    )
+    entries = {entry["series_id"]: entry for entry in viewer.get("/api/v1/macro/series/").json()}
+    assert len(entries) >= 9
+    vix, sofr = entries["VIXCLS"], entries["SOFR"]
+    assert (vix["newest_date"], vix["is_stale"], vix["findings"]) == ("2025-02-20", True, 1)
+    assert (vix["last_error"], vix["consecutive_failures"]) == ("gone", 3)
+    assert (sofr["newest_date"], sofr["is_stale"], sofr["findings"]) == (None, False, 0)
+    (found,) = viewer.get("/api/v1/findings/?series=VIXCLS&verdict=rejected").json()["results"]
+    assert (found["reason"], found["instrument"], found["series"], found["values"]) == (
+        "out of range", None, "VIXCLS", {"v": 1},
+    )  # fmt: skip
+    assert viewer.get("/api/v1/findings/?reason=stale").json()["results"] == []
+    assert viewer.get("/api/v1/findings/?verdict=maybe").status_code == 400
 
 
 def test_the_budget_counts_what_is_stored_and_what_waits(viewer: APIClient) -> None:
