@@ -79,6 +79,20 @@ def backfill_all() -> int:
 
 
 @shared_task  # type: ignore[untyped-decorator]
+def run_backfill(backfill_id: int) -> None:
+    """Work off one backfill unless somebody else does, then let the next begin."""
+    services.run_backfill(backfill_id=backfill_id)
+    sweep_backfills()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def sweep_backfills() -> None:
+    """Offer the backfills that nobody works on, a few at a time."""
+    for backfill_id in services.due_backfills():
+        run_backfill.delay(backfill_id)
+
+
+@shared_task  # type: ignore[untyped-decorator]
 def collect_macro_series() -> int:
     """Collect the enabled macro series that are not current; gives the number of new vintages.
 

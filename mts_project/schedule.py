@@ -91,6 +91,7 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
         ),
         _sweep("sweep bar runs", "signals.tasks.run_due_bars", "1h", is_enabled=env.enable_signals),
         _sweep("sweep accounts", "trading.tasks.advance_accounts"),
+        _sweep("sweep backfills", "collectors.tasks.sweep_backfills"),
         _sweep("sweep backtests", "trading.tasks.sweep_backtests"),
         _sweep("sweep events", "realtime.tasks.number_events"),
         _sweep("sweep alerts", "alerts.tasks.raise_due_alerts", is_enabled=env.enable_alerts),

@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from collectors.api.backfills import BackfillCancel, BackfillDetail, BackfillList
 from collectors.api.budget import BudgetView
 from collectors.api.candles import CandleList, CoverageList
 from collectors.api.findings import FindingList
@@ -13,6 +14,9 @@ urlpatterns = [
     path("instruments/<int:pk>/", InstrumentDetail.as_view()),
     path("candles/", CandleList.as_view()),
     path("coverage/", CoverageList.as_view()),
+    path("backfills/", BackfillList.as_view()),
+    path("backfills/<int:pk>/", BackfillDetail.as_view()),
+    path("backfills/<int:pk>/cancel/", BackfillCancel.as_view()),
     path("macro/", MacroList.as_view()),
     path("macro/series/", MacroSeriesList.as_view()),
     path("findings/", FindingList.as_view()),

@@ -20,6 +20,7 @@ from collectors.models.collection import (
 )
 from collectors.models.funding import FundingRate
 from collectors.models.instruments import (
+    DERIVED_TIMEFRAMES,
     NATIVE_TIMEFRAMES,
     Instrument,
     Listing,
@@ -29,6 +30,7 @@ from collectors.models.instruments import (
 from collectors.models.macro import MacroObservation, MacroSeries
 
 __all__ = [
+    "DERIVED_TIMEFRAMES",
     "NATIVE_TIMEFRAMES",
     "Backfill",
     "BackfillState",

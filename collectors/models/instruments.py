@@ -10,6 +10,7 @@ from django.db.models import F
 
 # Timeframes that are asked for; longer ones are made from them.
 NATIVE_TIMEFRAMES = ("15m", "1h")
+DERIVED_TIMEFRAMES = {"4h": "1h", "1d": "1h"}
 
 
 class Tier(models.TextChoices):

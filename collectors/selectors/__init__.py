@@ -1,7 +1,7 @@
 """What the other apps may read of the collected data. The other modules are its parts."""
 
 from collectors.selectors.candles import candle_at, candle_matrix, revisions
-from collectors.selectors.coverage import lacking_bars, missing_at
+from collectors.selectors.coverage import hole_counts, lacking_bars, missing_at
 from collectors.selectors.instruments import (
     enabled_instruments,
     instrument_by_coin_id,
@@ -27,6 +27,7 @@ __all__ = [
     "candle_matrix",
     "due_macro_series",
     "enabled_instruments",
+    "hole_counts",
     "instrument_by_coin_id",
     "lacking_bars",
     "latest_quote",

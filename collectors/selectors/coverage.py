@@ -92,6 +92,20 @@ def lacking_bars(
     return (first + np.flatnonzero(is_lacking) * step_s) * 1000
 
 
+def hole_counts(
+    *, instrument: Instrument, timeframe: str, start: datetime, end: datetime
+) -> dict[str, int]:
+    """How many bars of [start, end) are missing, by the label of their hole."""
+    step = duration(timeframe)
+    counts = {label.value: 0 for label in HoleLabel}
+    holes = CandleHole.objects.filter(
+        instrument=instrument, timeframe=timeframe, start__lt=end, end__gte=start
+    )
+    for label, first, last in holes.values_list("label", "start", "end"):
+        counts[label] += (min(last + step, end) - max(first, start)) // step
+    return counts
+
+
 def _labelled_spans(
     instrument: Instrument, timeframe: str, start: datetime, end: datetime
 ) -> list[spans.Span]:

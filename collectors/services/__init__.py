@@ -1,6 +1,15 @@
 """What changes the collected data. The other modules of this package are its parts."""
 
 from collectors.seeds import seed_instruments, seed_macro_series
+from collectors.services.backfill_requests import (
+    BackfillRefused,
+    KeyReused,
+    NotServed,
+    continue_backfill,
+    request_backfill,
+    restart_backfill,
+)
+from collectors.services.backfills import cancel_backfill, due_backfills, run_backfill
 from collectors.services.calls import flush_provider_calls
 from collectors.services.candles import StoreResult, store_candles, store_market
 from collectors.services.coverage import default_history_start, ensure_coverage
@@ -14,15 +23,21 @@ from collectors.services.ticks import cover_all, cover_tier
 
 __all__ = [
     "EARLIEST",
+    "BackfillRefused",
     "Coverage",
     "Exported",
     "Imported",
+    "KeyReused",
+    "NotServed",
     "StoreResult",
     "Wanted",
+    "cancel_backfill",
     "collect_macro",
+    "continue_backfill",
     "cover_all",
     "cover_tier",
     "default_history_start",
+    "due_backfills",
     "ensure_coverage",
     "export_candles",
     "export_macro",
@@ -33,6 +48,9 @@ __all__ = [
     "poll_samples",
     "record_findings",
     "refine_samples",
+    "request_backfill",
+    "restart_backfill",
+    "run_backfill",
     "sampled_instruments",
     "seed_instruments",
     "seed_macro_series",

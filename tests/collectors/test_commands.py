@@ -19,7 +19,7 @@ from tests.collectors.providers import NOW, Venues
         (["backfill_candles", "--instrument", "bitcoin", "--start", "soon"], "--start: 'soon'"),
         (
             ["backfill_candles", "--instrument", "bitcoin", "--start", "2030-01-01"],
-            "--start must be before --end",
+            "--start: the start must be before the end",
         ),
         (
             ["backfill_candles", "--instrument", "bitcoin", "--start", "0001-01-01"],
@@ -41,8 +41,10 @@ from tests.collectors.providers import NOW, Venues
         ),
         (
             ["backfill_candles", "--instrument=bitcoin", "--timeframe=1m", "--start=2017-01-01"],
-            "bars are too many at once, 400,000 at most",
+            "bars are too many at once, 2,000,000 at most",
         ),
+        (["backfill_candles", "--instrument", "bitcoin", "nocoin"], "unknown instrument 'nocoin'"),
+        (["backfill_candles", "--instrument", "bitcoin", "--timeframe", "4h"], "backfill these"),
         (["collect", "weekly"], "unknown tier 'weekly'"),
         (["stream_market_data", "--exchanges", "nasdaq"], "unknown exchange 'nasdaq'"),
     ],

@@ -1,0 +1,179 @@
+"""Backfills as they are asked for: what cannot be had is refused here, before it has a row.
+
+BackfillRefused             the request cannot be served; the message is for its author
+├── NotServed               no source of the instrument has candles of that time
+└── KeyReused               the idempotency key belongs to another request
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+
+from collectors import clock
+from collectors.marketdata import TIMEFRAMES, duration, floor_time
+from collectors.models import DERIVED_TIMEFRAMES, Backfill, BackfillState, Instrument
+from collectors.services.coverage import closed_until, default_history_start
+from collectors.services.search import EARLIEST, served_from
+
+# Two centuries of hours, four years of minutes. Memory does not bound it, only patience.
+MOST_BARS = 2_000_000
+KEY_LENGTH = 120
+
+
+class BackfillRefused(ValueError):
+    """The request cannot be served; `field` names the part of it that is wrong."""
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NotServed(BackfillRefused):
+    """No source of the instrument has candles of that time."""
+
+
+class KeyReused(BackfillRefused):
+    """The idempotency key belongs to another request."""
+
+
+def request_backfill(
+    *,
+    instrument: Instrument,
+    timeframe: str,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    requested_by: User | None = None,
+    idempotency_key: str | None = None,
+) -> Backfill:
+    """Queue a backfill of the bars that open in [start, end) and are closed.
+
+    Without `start` from the begin of the default history, without `end` to now; the span is cut
+    to what any source serves. A request that comes again with its key gets the row that it made.
+    Raises BackfillRefused.
+    """
+    asked = {
+        "instrument": instrument.coin_id,
+        "timeframe": timeframe,
+        "start": start.isoformat() if start else None,
+        "end": end.isoformat() if end else None,
+        "by": requested_by.pk if requested_by else None,
+    }
+    if idempotency_key:
+        if len(idempotency_key) > KEY_LENGTH:
+            raise BackfillRefused(f"longer than {KEY_LENGTH} characters", field="Idempotency-Key")
+        earlier = _earlier(idempotency_key, asked)
+        if earlier is not None:
+            return earlier
+    first, last = servable_span(instrument=instrument, timeframe=timeframe, start=start, end=end)
+    try:
+        with transaction.atomic():
+            return Backfill.objects.create(
+                instrument=instrument,
+                timeframe=timeframe,
+                start=first,
+                end=last,
+                position=first,
+                requested_by=requested_by,
+                idempotency_key=idempotency_key or None,
+                asked=asked,
+                created_at=clock.wall_now(),
+            )
+    except IntegrityError:
+        # The same request came twice at the same moment.
+        earlier = _earlier(idempotency_key, asked) if idempotency_key else None
+        if earlier is None:
+            raise
+        return earlier
+
+
+def continue_backfill(
+    *,
+    instrument: Instrument,
+    timeframe: str,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> Backfill:
+    """The unfinished backfill that nobody in particular asked for and that begins at `start`, made
+    to reach to `end` and queued again if it had stopped; else a new one. Raises BackfillRefused.
+    """
+    first, last = servable_span(instrument=instrument, timeframe=timeframe, start=start, end=end)
+    unfinished = (
+        Backfill.objects.filter(
+            instrument=instrument,
+            timeframe=timeframe,
+            start=first,
+            requested_by=None,
+            idempotency_key=None,
+        )
+        .exclude(state=BackfillState.DONE)
+        .first()
+    )
+    if unfinished is None or unfinished.position > last:
+        return request_backfill(instrument=instrument, timeframe=timeframe, start=start, end=end)
+    Backfill.objects.filter(pk=unfinished.pk).exclude(state=BackfillState.DONE).update(end=last)
+    restart_backfill(backfill_id=unfinished.pk)
+    unfinished.refresh_from_db()
+    return unfinished
+
+
+def restart_backfill(*, backfill_id: int) -> bool:
+    """Queue a failed or cancelled backfill again; it goes on where it stood."""
+    stopped = Backfill.objects.filter(
+        pk=backfill_id, state__in=(BackfillState.FAILED, BackfillState.CANCELLED)
+    )
+    return bool(
+        stopped.update(state=BackfillState.QUEUED, error="", finished_at=None, leased_until=None)
+    )
+
+
+def servable_span(
+    *, instrument: Instrument, timeframe: str, start: datetime | None, end: datetime | None
+) -> tuple[datetime, datetime]:
+    """The bars of [start, end) that are closed and that any source can have, as [first, last).
+
+    Raises BackfillRefused for a span that is empty, absurd or out of every source's reach.
+    """
+    if timeframe not in TIMEFRAMES:
+        known = ", ".join(TIMEFRAMES)
+        raise BackfillRefused(f"unknown timeframe {timeframe!r}; known: {known}", field="timeframe")
+    if timeframe in DERIVED_TIMEFRAMES:
+        raise BackfillRefused(
+            f"{timeframe} candles are made from those of {DERIVED_TIMEFRAMES[timeframe]}: "
+            "backfill these",
+            field="timeframe",
+        )
+    start = start or default_history_start()
+    last = closed_until(end or clock.now(), timeframe)
+    if start >= last:
+        raise BackfillRefused("the start must be before the end and in the past", field="start")
+    if start < EARLIEST:
+        raise BackfillRefused(f"no source has candles before {EARLIEST:%Y-%m-%d}", field="start")
+    served = served_from(instrument)
+    if last <= served:
+        raise NotServed(
+            f"no source has candles of {instrument} before {served:%Y-%m-%d}", field="end"
+        )
+    step = duration(timeframe)
+    first = max(start, served)
+    floored = floor_time(first, timeframe)
+    first = floored if floored == first else floored + step
+    bars = (last - first) // step
+    if bars < 1:
+        raise BackfillRefused("no closed bar between start and end", field="start")
+    if bars > MOST_BARS:
+        raise BackfillRefused(
+            f"{bars:,} bars are too many at once, {MOST_BARS:,} at most: ask for a part",
+            field="start",
+        )
+    return first, last
+
+
+def _earlier(key: str, asked: dict[str, Any]) -> Backfill | None:
+    row = Backfill.objects.filter(idempotency_key=key).first()
+    if row is not None and row.asked != asked:
+        raise KeyReused("the key belongs to another request", field="Idempotency-Key")
+    return row
