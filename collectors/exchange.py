@@ -38,7 +38,7 @@ import structlog
 import tenacity
 
 from collectors.breaker import Breaker, CircuitBroken
-from collectors.budget import BudgetExhausted, CallBudget
+from collectors.budget import BudgetExhausted, CallBudget, RecordsUnavailable, Reservation
 from collectors.marketdata import Candle, from_ms
 from collectors.transport import Answer, AnswerTooLarge, BoundedSession
 
@@ -279,15 +279,23 @@ class Connection:
         endpoint: str,
     ) -> T:
         try:
-            self._budget.reserve(self.provider, weight)
+            reservation = self._budget.reserve(self.provider, endpoint, weight)
         except BudgetExhausted as error:
             raise RateLimited(str(error), error.retry_after) from None
+        except RecordsUnavailable as error:
+            raise ConnectionFailed(str(error)) from error
         except redis.RedisError as error:
             raise ConnectionFailed(f"the call budget in Redis: {error}") from error
         started = time.monotonic()
-        failed = True
+        sent, failed = False, True
+
+        def ask() -> T:
+            nonlocal sent
+            sent = True
+            return self._exchange(path, params, into, reservation)
+
         try:
-            answer = self._breaker.judge(lambda: self._exchange(path, params, into))
+            answer = self._breaker.judge(ask)
             failed = False
         except RateLimited as error:
             if error.retry_after:
@@ -295,17 +303,20 @@ class Connection:
                     self._budget.block(self.provider, error.retry_after)
             raise
         finally:
-            elapsed = (time.monotonic() - started) * 1000
-            try:
-                self._budget.record(
-                    self.provider, endpoint, weight=weight, failed=failed, response_ms=elapsed
-                )
-            except redis.RedisError as error:
-                # An answer that is not counted is still an answer.
-                log.warning("call_not_counted", provider=self.provider, problem=str(error))
+            if sent:
+                elapsed = (time.monotonic() - started) * 1000
+                self._budget.settle(reservation, failed=failed, response_ms=elapsed)
+            else:
+                self._budget.cancel(reservation)
         return answer
 
-    def _exchange(self, path: str, params: Mapping[str, str | int], into: type[T]) -> T:
+    def _exchange(
+        self,
+        path: str,
+        params: Mapping[str, str | int],
+        into: type[T],
+        reservation: Reservation,
+    ) -> T:
         try:
             answer = self._session.get(f"{self._base_url}{path}", params)
         except AnswerTooLarge as error:
@@ -317,7 +328,7 @@ class Connection:
         used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if used.isdecimal():
             with contextlib.suppress(redis.RedisError):  # every answer says it anew
-                self._budget.reconcile(self.provider, int(used))
+                self._budget.reconcile(reservation, int(used))
         if 300 <= answer.status < 400:
             raise Redirected(f"{self.provider}{path}: {answer.status} to {_target(answer)}")
         refusal = self._read_error(answer.status, answer.headers, answer.body)

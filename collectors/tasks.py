@@ -108,12 +108,6 @@ def collect_macro_series() -> int:
         return stored
 
 
-@shared_task  # type: ignore[untyped-decorator]
-def flush_provider_calls() -> int:
-    """Move the counted provider calls to the table."""
-    return services.flush_provider_calls()
-
-
 @contextlib.contextmanager
 def _alone(work: str) -> Iterator[bool]:
     """Whether nobody else does this work now. It only saves calls, so that it may expire early."""

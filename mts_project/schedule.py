@@ -70,12 +70,6 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
             hour="3",
         ),
         PeriodicSeed(
-            name="flush provider calls",
-            task="collectors.tasks.flush_provider_calls",
-            every_s=10,
-            clock="wall",
-        ),
-        PeriodicSeed(
             name="reconcile accounts",
             task="trading.tasks.reconcile_accounts",
             minute="10",

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import structlog
 
 from collectors import clock
-from collectors.budget import CallBudget
+from collectors.budget import FREE_DOOR, CallBudget
 from collectors.coingecko.payloads import (
     MarketChart,
     MarketRow,
@@ -51,9 +51,9 @@ class CoinGecko:
     def __init__(
         self, *, base_url: str, budget: CallBudget, timeout_s: float, plan: str, api_key: str
     ) -> None:
-        def connect(door: Door) -> Connection:
+        def connect(door: Door, provider: str = NAME) -> Connection:
             return Connection(
-                provider=NAME,
+                provider=provider,
                 base_url=door.base_url,
                 budget=budget,
                 timeout_s=timeout_s,
@@ -63,7 +63,7 @@ class CoinGecko:
 
         door = plan_door(base_url, plan, api_key)
         self._connection = connect(door)
-        self._free = connect(free_door(door.base_url)) if plan == PRO else None
+        self._free = connect(free_door(door.base_url), FREE_DOOR) if plan == PRO else None
         self._pro_rests_until = 0.0
 
     def fetch_candles(

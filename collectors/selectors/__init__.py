@@ -1,5 +1,6 @@
 """What the other apps may read of the collected data. The other modules are its parts."""
 
+from collectors.selectors.budget import budget_today
 from collectors.selectors.candles import candle_at, candle_matrix, revisions
 from collectors.selectors.coverage import hole_counts, lacking_bars, missing_at
 from collectors.selectors.instruments import (
@@ -9,7 +10,7 @@ from collectors.selectors.instruments import (
     listings_at,
     strategy_instruments,
 )
-from collectors.selectors.live import budget_today, latest_quote, quote_key, redis_client
+from collectors.selectors.live import latest_quote, quote_key, redis_client
 from collectors.selectors.macro import (
     due_macro_series,
     macro_as_of,

@@ -10,7 +10,6 @@ from collectors.services.backfill_requests import (
     restart_backfill,
 )
 from collectors.services.backfills import cancel_backfill, due_backfills, run_backfill
-from collectors.services.calls import flush_provider_calls
 from collectors.services.candles import StoreResult, store_candles, store_market
 from collectors.services.coverage import default_history_start, ensure_coverage
 from collectors.services.exports import Exported, export_candles, export_macro
@@ -42,7 +41,6 @@ __all__ = [
     "export_candles",
     "export_macro",
     "flag_stale_series",
-    "flush_provider_calls",
     "import_tables",
     "keep_possible",
     "poll_samples",

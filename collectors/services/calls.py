@@ -1,41 +1,93 @@
-"""How counted provider calls reach the table that outlives Redis."""
+"""The table of provider calls, as the call budget writes and reads it.
+
+A row is one statement that adds to it, so that any number of processes count into the same minute
+without losing one (PostgreSQL and SQLite have the same upsert).
+"""
 
 from __future__ import annotations
 
-from django.db import transaction
-from django.db.models import F
+import contextlib
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 
-from collectors.budget import CallCount
+from django.db import Error as DatabaseFailure
+from django.db import connection
+from django.db.models import F, QuerySet, Sum
+
+from collectors.budget import RecordsUnavailable
+from collectors.call_window import Remembered
 from collectors.models import ProviderCallMinute
-from collectors.services.providers import call_budget
+
+_TABLE = ProviderCallMinute._meta.db_table
+_ADD = f"""
+INSERT INTO {_TABLE} (provider, endpoint, minute, calls, weight, errors, response_ms_total)
+VALUES (%s, %s, %s, 1, %s, 0, 0)
+ON CONFLICT (provider, endpoint, minute) DO UPDATE
+SET calls = {_TABLE}.calls + 1, weight = {_TABLE}.weight + excluded.weight
+"""
+ENDPOINT_LENGTH = 64
 
 
-def flush_provider_calls() -> int:
-    """Add what all processes have counted to the table; gives the number of calls.
+class ProviderCallRecords:
+    """See `collectors.budget.CallRecords`. Not to be used inside a transaction: what it writes
+    must be there for all before the call is sent."""
 
-    A count is taken out of Redis once. What cannot be stored is put back.
-    """
-    budget = call_budget()
-    counts = budget.drain()
-    if not counts:
-        return 0
+    def add(self, provider: str, endpoint: str, minute: datetime, weight: int) -> None:
+        """Count one call more."""
+        moment = connection.ops.adapt_datetimefield_value(minute)
+        with _available(), connection.cursor() as cursor:
+            cursor.execute(_ADD, [provider, endpoint[:ENDPOINT_LENGTH], moment, weight])
+
+    def remove(self, provider: str, endpoint: str, minute: datetime, weight: int) -> None:
+        """Take back what `add` counted."""
+        with _available():
+            _row(provider, endpoint, minute).filter(calls__gte=1, weight__gte=weight).update(
+                calls=F("calls") - 1, weight=F("weight") - weight
+            )
+
+    def settle(
+        self, provider: str, endpoint: str, minute: datetime, *, failed: bool, response_ms: float
+    ) -> None:
+        """Add how a counted call went."""
+        with _available():
+            _row(provider, endpoint, minute).update(
+                errors=F("errors") + int(failed),
+                response_ms_total=F("response_ms_total") + response_ms,
+            )
+
+    def remembered(
+        self, *, since: datetime, month: datetime, until: datetime
+    ) -> Mapping[str, Remembered]:
+        """The weights of the minutes from `since` on, and the weight from `month` on."""
+        rows = ProviderCallMinute.objects.filter(minute__lte=until, weight__gte=1)
+        with _available():
+            sums = dict(
+                rows.filter(minute__gte=month)
+                .order_by()
+                .values_list("provider")
+                .annotate(Sum("weight"))
+            )
+            minutes: dict[str, list[tuple[datetime, int]]] = {}
+            recent = rows.filter(minute__gte=since)
+            for provider, minute, weight in recent.values_list("provider", "minute", "weight"):
+                minutes.setdefault(provider, []).append((minute, weight))
+        return {
+            provider: Remembered(
+                minutes=tuple(minutes.get(provider, ())), month_weight=sums.get(provider, 0)
+            )
+            for provider in {*sums, *minutes}
+        }
+
+
+def _row(provider: str, endpoint: str, minute: datetime) -> QuerySet[ProviderCallMinute]:
+    return ProviderCallMinute.objects.filter(
+        provider=provider, endpoint=endpoint[:ENDPOINT_LENGTH], minute=minute
+    )
+
+
+@contextlib.contextmanager
+def _available() -> Iterator[None]:
     try:
-        with transaction.atomic():
-            for count in counts:
-                _add(count)
-    except Exception:
-        budget.add(counts)
-        raise
-    return sum(count.calls for count in counts)
-
-
-def _add(count: CallCount) -> None:
-    row, _ = ProviderCallMinute.objects.get_or_create(
-        provider=count.provider, endpoint=count.endpoint, minute=count.minute
-    )
-    ProviderCallMinute.objects.filter(pk=row.pk).update(
-        calls=F("calls") + count.calls,
-        weight=F("weight") + count.weight,
-        errors=F("errors") + count.errors,
-        response_ms_total=F("response_ms_total") + count.response_ms_total,
-    )
+        yield
+    except DatabaseFailure as error:
+        raise RecordsUnavailable(f"the table of provider calls: {error}") from error

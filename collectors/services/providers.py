@@ -7,21 +7,30 @@ import threading
 
 from django.conf import settings
 
-from collectors.budget import CallBudget
+from collectors.budget import CallBudget, provider_limits
 from collectors.coingecko import CoinGecko
 from collectors.exchange import CandleSource
 from collectors.fred import Fred
 from collectors.selectors import redis_client
+from collectors.services.calls import ProviderCallRecords
 from collectors.sources import ProviderAccess, open_candle_source
 
 # A session keeps connections open and must not be shared by threads.
 _clients = threading.local()
 
 
-@functools.cache
 def call_budget() -> CallBudget:
-    """The counters shared by all processes."""
-    return CallBudget(redis_client())
+    """The budget shared by all processes."""
+    return _call_budget(settings.ENV.coingecko_plan)
+
+
+@functools.cache
+def _call_budget(coingecko_plan: str) -> CallBudget:
+    return CallBudget(
+        redis_client(),
+        limits=provider_limits(coingecko_plan=coingecko_plan),
+        records=ProviderCallRecords(),
+    )
 
 
 def provider_access() -> ProviderAccess:

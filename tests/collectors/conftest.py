@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
+import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,6 +17,7 @@ from collectors import clock
 from collectors.models import Instrument
 from collectors.services import seed_instruments, seed_macro_series
 from tests.collectors.providers import NOW, Provider, Venues, json_answer
+from tests.collectors.redis_server import RestartableRedis
 
 
 @pytest.fixture
@@ -49,6 +52,18 @@ def provider() -> Iterator[Provider]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RestartableRedis]:
+    """A running Redis-protocol server of the test's own, with an append-only file."""
+    # A socket's path must be short, which a test's own folder is not.
+    with tempfile.TemporaryDirectory(prefix="mts-redis-") as folder:
+        server = RestartableRedis(Path(folder))
+        server.start()
+        yield server
+        server.client.close()
+        server.kill()
 
 
 @pytest.fixture

@@ -241,14 +241,12 @@ def test_macro_series_tell_how_they_stand(viewer: APIClient) -> None:
     assert viewer.get("/api/v1/findings/?verdict=maybe").status_code == 400
 
 
-def test_the_budget_counts_what_is_stored_and_what_waits(viewer: APIClient) -> None:
+def test_the_budget_counts_every_reserved_call(viewer: APIClient) -> None:
     budget = call_budget()
-    budget.record("binance", "/klines", weight=240, failed=False, response_ms=10)
-    services.flush_provider_calls()
-    budget.record("binance", "/klines", weight=240, failed=True, response_ms=30)
-    binance = next(
-        entry for entry in viewer.get("/api/v1/budget/").json() if entry["provider"] == "binance"
-    )
+    for failed, response_ms in ((False, 10), (True, 30)):
+        reservation = budget.reserve("binance", "/klines", 240)
+        budget.settle(reservation, failed=failed, response_ms=response_ms)
+    (binance,) = viewer.get("/api/v1/budget/", {"provider": "binance"}).json()["providers"]
     assert (binance["calls_today"], binance["errors_today"]) == (2, 1)
     assert binance["mean_response_ms"] == 20
     assert binance["utilization_pct"] in {10.0, 20.0}  # a minute may end between the two

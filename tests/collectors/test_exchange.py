@@ -9,7 +9,8 @@ import pytest
 import redis
 import requests
 
-from collectors.budget import CallBudget
+from collectors import clock
+from collectors.budget import BudgetExhausted, CallBudget
 from collectors.coingecko import CoinGecko
 from collectors.coingecko import read_error as coingecko_error
 from collectors.exchange import (
@@ -30,7 +31,10 @@ from collectors.exchange import (
 from collectors.exchanges.binance import read_error as binance_error
 from collectors.exchanges.bybit import read_error as bybit_error
 from collectors.fred import read_error as fred_error
+from collectors.models import ProviderCallMinute
+from collectors.services.calls import ProviderCallRecords
 from tests.collectors.providers import Provider, json_answer
+from tests.collectors.redis_server import RestartableRedis
 
 AT = datetime(2025, 3, 3, 9, tzinfo=UTC)
 Connect = Callable[..., Connection]
@@ -52,14 +56,25 @@ def connect(provider: Provider, redis_client: redis.Redis) -> Connect:
     return make
 
 
+@pytest.mark.django_db
 def test_a_failure_that_passes_is_retried_and_counted(
-    provider: Provider, connect: Connect, redis_client: redis.Redis
+    provider: Provider, redis_client: redis.Redis
 ) -> None:
+    connection = Connection(
+        provider="binance",
+        base_url=provider.url,
+        budget=CallBudget(redis_client, records=ProviderCallRecords()),
+        timeout_s=2,
+        read_error=binance_error,
+    )
     answers = iter([json_answer({}, 500), json_answer([1, 2])])
     provider.routes["/x"] = lambda _: next(answers)
-    assert connect().get("/x", {}, into=list[int], weight=3) == [1, 2]
-    (count,) = CallBudget(redis_client).waiting()
-    assert (count.calls, count.errors, count.weight) == (2, 1, 6)
+    assert connection.get("/x", {}, into=list[int], weight=3) == [1, 2]
+    rows = ProviderCallMinute.objects.filter(provider="binance", endpoint="/x")
+    assert sum(row.calls for row in rows) == 2
+    assert sum(row.errors for row in rows) == 1
+    assert sum(row.weight for row in rows) == 6
+    assert all(row.response_ms_total > 0 for row in rows)
 
 
 def test_a_permanent_failure_is_asked_once(provider: Provider, connect: Connect) -> None:
@@ -138,37 +153,38 @@ def test_no_answer_in_time(provider: Provider, connect: Connect) -> None:
 
 
 def test_the_providers_own_count_is_believed(
-    provider: Provider, connect: Connect, redis_client: redis.Redis
+    provider: Provider, connect: Connect, redis_client: redis.Redis, market_now: datetime
 ) -> None:
+    clock.configure(
+        clock.MarketClock(start=market_now + timedelta(seconds=30), anchor=clock.wall_now())
+    )
     provider.routes["/x"] = lambda _: json_answer([], X_MBX_USED_WEIGHT_1M="777")
     connect().get("/x", {}, into=list[int])
-    (used,) = redis_client.keys("provider_used:binance:*")
-    assert int(redis_client.get(used)) == 777  # type: ignore[arg-type]
+    budget = CallBudget(redis_client, longest_wait_s=0.0)
+    budget.reserve("binance", "/x", 2400 - 777)
+    with pytest.raises(BudgetExhausted):
+        budget.reserve("binance", "/x", 1)
 
 
 def test_an_answer_counts_though_redis_is_lost_while_it_comes(
-    provider: Provider, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    provider: Provider, own_redis: RestartableRedis
 ) -> None:
-    def lost(*_: object, **__: object) -> None:
-        raise redis.TimeoutError("no answer")
-
-    for name in ("record", "reconcile", "block"):
-        monkeypatch.setattr(CallBudget, name, lost)
-    answers = iter([json_answer({}, 429, Retry_After="0.01"), json_answer([1])])
-
     def route(_: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-        status, headers, body = next(answers)
-        return status, headers | {"X-MBX-USED-WEIGHT-1M": "7"}, body
+        own_redis.kill()
+        return json_answer([1], X_MBX_USED_WEIGHT_1M="7")
 
     provider.routes["/x"] = route
     connection = Connection(
         provider="binance",
         base_url=provider.url,
-        budget=CallBudget(redis_client),
+        budget=CallBudget(own_redis.client),
         timeout_s=1,
         read_error=binance_error,
     )
     assert connection.get("/x", {}, into=list[int]) == [1]
+    with pytest.raises(ConnectionFailed):
+        connection.get("/x", {}, into=list[int])
+    assert len(provider.requests) == 1  # without a budget nothing is sent
 
 
 @pytest.mark.parametrize(

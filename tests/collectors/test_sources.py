@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from collectors import exchanges
-from collectors.budget import MINUTE_LIMITS, CallBudget
+from collectors.budget import CallBudget, provider_limits
 from collectors.models import default_source_chain
 from collectors.sources import EXCHANGES, ProviderAccess, open_candle_source, open_channels
 
@@ -16,7 +16,7 @@ def test_every_exchange_file_is_registered() -> None:
     files = {path.stem for path in Path(folder).glob("*.py")} - {"__init__"}
     assert files == set(EXCHANGES)
     assert [*EXCHANGES, "coingecko"] == default_source_chain()
-    assert set(default_source_chain()) < set(MINUTE_LIMITS)
+    assert set(default_source_chain()) < set(provider_limits(coingecko_plan="none"))
 
 
 @pytest.mark.parametrize("name", default_source_chain())

