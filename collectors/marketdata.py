@@ -57,7 +57,7 @@ class CandleMatrix:
 
     A hole carries the last close with zero volume and `valid` false; before an instrument's first
     candle all prices are its first open, invalid too. A volume that its source does not have is
-    zero. NaN never occurs. An instrument without any candle carries ones.
+    zero, and `has_volume` false. NaN never occurs. An instrument without any candle carries ones.
     """
 
     timeframe: str
@@ -70,6 +70,7 @@ class CandleMatrix:
     volume: NDArray[np.float64]
     valid: NDArray[np.bool_]
     sampled: NDArray[np.bool_]
+    has_volume: NDArray[np.bool_]
 
 
 def candle_key(coin_id: str, timeframe: str) -> str:

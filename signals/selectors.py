@@ -14,7 +14,7 @@ from collectors import clock
 from collectors.marketdata import candle_key, duration, floor_time, last_closed, macro_key
 from collectors.models import Instrument
 from collectors.selectors import (
-    candle_matrix,
+    candle_history,
     macro_is_current,
     macro_known_at,
     missing_at,
@@ -122,7 +122,7 @@ def _read(
     series: Sequence[str],
     seen: Mapping[str, int],
 ) -> History:
-    candles = candle_matrix(coin_ids=list(coin_ids), timeframe=timeframe, start=start, end=end)
+    candles = candle_history(instruments=list(coin_ids), timeframe=timeframe, start=start, end=end)
     closes = candles.open_time + int(duration(timeframe).total_seconds() * 1000)
     macro, known = macro_known_at(series_ids=list(series), moments_ms=closes)
     market = Market(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import ClassVar
 
 from django.db import models
@@ -15,7 +16,8 @@ class Series(models.Model):
     """One stored series and its revision, raised in the transaction that changes its rows.
 
     `key` is `candles:{coin_id}:{timeframe}` or `macro:{series_id}`. Caches and recorded inputs
-    name a revision, so nothing is ever invalidated by message.
+    name a revision, so nothing is ever invalidated by message. `identity` tells the series from
+    that of another database, whose revisions say something else.
     """
 
     key = models.CharField(max_length=120, unique=True)
@@ -23,6 +25,7 @@ class Series(models.Model):
     rewritten_revision = models.BigIntegerField(
         default=0, help_text="the last revision that changed, took or inserted earlier rows"
     )
+    identity = models.UUIDField(default=uuid.uuid4, editable=False)
 
     class Meta:
         ordering = ["key"]

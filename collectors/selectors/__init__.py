@@ -1,7 +1,7 @@
 """What the other apps may read of the collected data. The other modules are its parts."""
 
 from collectors.selectors.budget import budget_today
-from collectors.selectors.candles import candle_at, candle_matrix, revisions
+from collectors.selectors.candles import candle_at, candle_history, revisions
 from collectors.selectors.coverage import hole_counts, lacking_bars, missing_at
 from collectors.selectors.instruments import (
     enabled_instruments,
@@ -25,7 +25,7 @@ from collectors.selectors.ticks import series_that_lack
 __all__ = [
     "budget_today",
     "candle_at",
-    "candle_matrix",
+    "candle_history",
     "due_macro_series",
     "enabled_instruments",
     "hole_counts",

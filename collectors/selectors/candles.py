@@ -2,50 +2,50 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
-from django.db import connection
-from django.db.models import Case, Value, When
-from django.db.models.functions import Coalesce
 from numpy.typing import NDArray
 
+from collectors.columns import CandleColumns
 from collectors.marketdata import CandleMatrix, duration, to_ms
 from collectors.models import Instrument, Ohlcv, Series
-from collectors.selectors.expressions import EpochSeconds
+from collectors.selectors.columns import series_columns
+
+MILLISECOND = timedelta(milliseconds=1)
 
 
-def candle_matrix(
-    *, coin_ids: Sequence[str], timeframe: str, start: datetime, end: datetime
+def candle_history(
+    *, instruments: Sequence[str], timeframe: str, start: datetime, end: datetime
 ) -> CandleMatrix:
-    """Every bar of [start, end) for the coins, in their order. `start` and `end` are on the grid.
+    """Every bar of [start, end) for the instruments (coin ids), in their order. `start` and `end`
+    are on the grid.
 
     Raises ValueError for an unknown timeframe, Instrument.DoesNotExist for an unknown coin.
     """
-    step = duration(timeframe) // duration("1m") * 60
-    first = to_ms(start) // 1000
-    seconds = np.arange(first, to_ms(end) // 1000, step, dtype=np.int64)
-    ids = _instrument_ids(coin_ids)
-    shape = (len(seconds), len(coin_ids))
-    columns = np.full((5, *shape), np.nan)
-    valid = np.zeros(shape, dtype=bool)
-    sampled = np.zeros(shape, dtype=bool)
-    rows = _candle_rows(ids, timeframe, start, end)
-    if len(rows):
-        bar = (rows[:, 1].astype(np.int64) - first) // step
-        order = np.argsort(ids)
-        column = order[np.searchsorted(ids, rows[:, 0].astype(np.int64), sorter=order)]
-        columns[:, bar, column] = rows[:, 2:7].T
-        valid[bar, column] = True
-        sampled[bar, column] = rows[:, 7] != 0.0
-    _fill_holes(columns, valid, _closes_before(ids, timeframe, start, valid))
+    step = duration(timeframe) // MILLISECOND
+    first, stop = to_ms(start), to_ms(end)
+    moments = np.arange(first, stop, step, dtype=np.int64)
+    ids = _instrument_ids(instruments)
+    series = series_columns(ids=ids, timeframe=timeframe)
+    shape = (len(moments), len(instruments))
+    columns = np.empty((5, *shape))
+    flags = np.zeros((3, *shape), dtype=np.bool_)
+    before = np.full(len(instruments), np.nan)
+    for number, coin_id in enumerate(instruments):
+        candles = series[coin_id]
+        since, until = np.searchsorted(candles.open_time, (first, stop)).tolist()
+        if since:
+            before[number] = candles.close[since - 1]
+        _place(candles.rows(since, until), moments, columns[:, :, number], flags[:, :, number])
+    valid, sampled, has_volume = flags
+    _fill_holes(columns, valid, before)
     opens, high, low, close, volume = columns
     return CandleMatrix(
         timeframe=timeframe,
-        coin_ids=tuple(coin_ids),
-        open_time=seconds * 1000,
+        coin_ids=tuple(instruments),
+        open_time=moments,
         open=opens,
         high=high,
         low=low,
@@ -53,62 +53,39 @@ def candle_matrix(
         volume=volume,
         valid=valid,
         sampled=sampled,
+        has_volume=has_volume,
     )
 
 
-def _instrument_ids(coin_ids: Sequence[str]) -> NDArray[np.int64]:
+def _instrument_ids(coin_ids: Sequence[str]) -> dict[str, int]:
     ids = dict(Instrument.objects.filter(coin_id__in=coin_ids).values_list("coin_id", "pk"))
     for coin_id in coin_ids:
         if coin_id not in ids:
             raise Instrument.DoesNotExist(f"unknown instrument {coin_id!r}")
-    return np.array([ids[coin_id] for coin_id in coin_ids], dtype=np.int64)
+    return ids
 
 
-def _candle_rows(
-    ids: NDArray[np.int64], timeframe: str, start: datetime, end: datetime
-) -> NDArray[np.float64]:
-    """(N, 8): instrument, open time in seconds, open, high, low, close, volume, sampled.
-
-    All as doubles, which hold the integers exactly; a volume that is null is zero.
-    """
-    rows = (
-        Ohlcv.objects.filter(
-            instrument_id__in=ids.tolist(),
-            timeframe=timeframe,
-            open_time__gte=start,
-            open_time__lt=end,
-        )
-        .order_by()
-        .annotate(
-            seconds=EpochSeconds("open_time"),
-            volume_or_zero=Coalesce("volume", 0.0),
-            sampled=Case(When(is_sampled=True, then=Value(1)), default=Value(0)),
-        )
-        .values_list(
-            "instrument_id", "seconds", "open", "high", "low", "close", "volume_or_zero", "sampled"
-        )
-    )
-    # The cursor's own rows: the ORM's row by row iteration doubles the cost of a big read.
-    sql, parameters = rows.query.get_compiler(connection=connection).as_sql()
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        flat = itertools.chain.from_iterable(cursor.fetchall())
-        return np.fromiter(flat, dtype=np.float64).reshape(-1, 8)
-
-
-def _closes_before(
-    ids: NDArray[np.int64], timeframe: str, start: datetime, valid: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """(K,): the last close before `start` of instruments that lack the first bar, else NaN."""
-    closes = np.full(len(ids), np.nan)
-    for column in np.flatnonzero(~valid[0]) if len(valid) else ():
-        earlier = Ohlcv.objects.filter(
-            instrument_id=int(ids[column]), timeframe=timeframe, open_time__lt=start
-        )
-        close = earlier.order_by("-open_time").values_list("close", flat=True).first()
-        if close is not None:
-            closes[column] = close
-    return closes
+def _place(
+    candles: CandleColumns,
+    moments: NDArray[np.int64],
+    columns: NDArray[np.float64],
+    flags: NDArray[np.bool_],
+) -> None:
+    """Put the candles into their bars of (5, B) prices and volumes and (3, B) flags."""
+    if len(candles) == 0:
+        return
+    bars: slice | NDArray[np.int64] = slice(None)
+    if len(candles) < len(moments):
+        bars = np.searchsorted(moments, candles.open_time)
+    for column, name in zip(columns, ("open", "high", "low", "close", "volume"), strict=True):
+        column[bars] = getattr(candles, name)
+    valid, sampled, has_volume = flags
+    valid[bars] = True
+    sampled[bars] = candles.sampled
+    lacks_volume = np.isnan(candles.volume)
+    has_volume[bars] = ~lacks_volume
+    if lacks_volume.any():
+        columns[4][bars] = np.where(lacks_volume, 0.0, candles.volume)
 
 
 def _fill_holes(
@@ -117,7 +94,7 @@ def _fill_holes(
     """Fill what is not valid in (5, B, K) prices and volumes, in place."""
     opens, _, _, close, volume = columns
     bars, width = valid.shape
-    if bars == 0:
+    if bars == 0 or valid.all():
         return
     row = np.where(valid, np.arange(bars)[:, None], -1)
     last = np.maximum.accumulate(row, axis=0)

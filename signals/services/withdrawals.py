@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from collectors.marketdata import duration
-from collectors.selectors import candle_matrix
+from collectors.selectors import candle_history
 from signals.forecasts import Forecast, withdrawal
 from signals.models import BarRun, Signal
 from signals.registry import CONSENSUS
@@ -35,8 +35,8 @@ def withdrawals(
             reasons[signal.strategy, signal.instrument.coin_id] = reason
     if not reasons:
         return []
-    candles = candle_matrix(
-        coin_ids=sorted({coin_id for _, coin_id in reasons}),
+    candles = candle_history(
+        instruments=sorted({coin_id for _, coin_id in reasons}),
         timeframe=run.timeframe,
         start=run.bar_open_time,
         end=run.bar_open_time + duration(run.timeframe),

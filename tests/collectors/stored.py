@@ -1,25 +1,32 @@
-"""What the candle table should hold after batches were stored: the rules of replacement, by hand.
+"""What the candle table should hold after batches were stored, and what histories should say: the
+rules by hand, played at random against the database that the environment names."""
 
-Also a program: `python -c "from tests.collectors import stored; stored.play(seed)"` plays random
-batches against the database that the environment names.
-"""
-
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+
+import numpy as np
+from django.db import transaction
 
 from collectors import clock
 from collectors.marketdata import Candle, candle_key
 from collectors.models import CandleReplacement, Instrument, Ohlcv, QualityFinding, Series
 from collectors.quality import check_candle
+from collectors.selectors import candle_history
 from collectors.services import store_market
+from collectors.services.candles import lock_all_series, raise_revisions
 
 START = datetime(2025, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SOURCES = ("binance", "bybit", "coingecko", "elsewhere")
 CHAINS = {"bitcoin": ["binance", "bybit", "coingecko"], "tether": ["coingecko"]}
 VALUES = ("open", "high", "low", "close", "volume")
+FLAGS = ("valid", "sampled", "has_volume")
 Row = tuple[str, datetime]  # coin id, open time
 
 
@@ -125,14 +132,47 @@ class Model:
         assert sum(QualityFinding.objects.values_list("times", flat=True)) == self.rejected
 
 
-def play(seed: int, *, rounds: int = 6) -> Model:
-    """Store random batches, short and long, and compare the table after each."""
-    rng = random.Random(seed)
+def on_sqlite(folder: Path, program: str) -> str:
+    """Run a program that uses this module's names, on an SQLite database below `folder`."""
+    preparation = (
+        "import django; django.setup()\n"
+        "from django.core.management import call_command\n"
+        "from django.db import connection\n"
+        "from tests.collectors.stored import *\n"
+        "call_command('migrate', verbosity=0)\n"
+        "assert connection.vendor == 'sqlite'\n"
+    )
+    environment = {
+        **os.environ,
+        "DATABASE_URL": "",
+        "MTS_DATA_DIR": str(folder),
+        "DJANGO_SETTINGS_MODULE": "mts_project.settings",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", preparation + program],
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def make_coins() -> dict[str, Instrument]:
+    """The instruments of CHAINS, made or given these chains."""
     for coin_id, chain in CHAINS.items():
         Instrument.objects.update_or_create(
             coin_id=coin_id, defaults={"symbol": coin_id[:3], "source_chain": chain}
         )
-    coins = {each.coin_id: each for each in Instrument.objects.filter(coin_id__in=CHAINS)}
+    return {each.coin_id: each for each in Instrument.objects.filter(coin_id__in=CHAINS)}
+
+
+def play(seed: int, *, rounds: int = 6) -> Model:
+    """Store random batches, short and long, and compare the table after each."""
+    rng = random.Random(seed)
+    coins = make_coins()
     model = Model()
     for _ in range(rounds):
         size = rng.choice((1, 3, 60, 700, 700))
@@ -149,3 +189,67 @@ def play(seed: int, *, rounds: int = 6) -> Model:
         )
         model.check()
     return model
+
+
+def play_histories(seed: int, *, rounds: int = 8) -> None:
+    """Insert, correct and delete at random; after each, read histories and compare them with the
+    table, bit for bit."""
+    rng = random.Random(seed)
+    coins = make_coins()
+    head = -900
+    for _ in range(rounds):
+        coin_id = rng.choice(sorted(CHAINS))
+        if rng.random() < 0.25:
+            delete(coins[coin_id], rng)
+        else:
+            size = rng.choice((1, 2, 40, 300))
+            # Mostly what comes is new and at the end.
+            first = head if rng.random() < 0.6 else rng.randrange(-900, head + 1)
+            hours = range(first, min(first + size, -1))
+            head = max(head, first + size)
+            candles = [random_candle(rng, hour) for hour in hours if rng.random() < 0.9]
+            store_market(timeframe="1h", candles={coins[coin_id]: candles})
+        for _ in range(2):
+            start = START + rng.randrange(-950, head + 5) * HOUR
+            compare(start, start + rng.choice((1, 3, 500, 2000)) * HOUR)
+
+
+def delete(instrument: Instrument, rng: random.Random) -> None:
+    """Delete some of the instrument's candles, as whoever deletes has to."""
+    key = candle_key(instrument.coin_id, "1h")
+    with transaction.atomic():
+        lock_all_series([key])
+        rows = Ohlcv.objects.filter(instrument=instrument, timeframe="1h")
+        chosen = [pk for pk in rows.values_list("pk", flat=True) if rng.random() < 0.3]
+        Ohlcv.objects.filter(pk__in=chosen).delete()
+        raise_revisions(changed=[key], rewritten=[key])
+
+
+def compare(start: datetime, end: datetime) -> None:
+    """The history of [start, end) is what the table's rows say."""
+    matrix = candle_history(instruments=["tether", "bitcoin"], timeframe="1h", start=start, end=end)
+    expected: dict[str, list[list[Any]]] = {name: [] for name in (*VALUES, *FLAGS)}
+    for coin_id in matrix.coin_ids:
+        rows = Ohlcv.objects.filter(instrument__coin_id=coin_id, timeframe="1h")
+        by_time = {row.open_time: row for row in rows.order_by("open_time")}
+        earlier = [row.close for at, row in by_time.items() if at < start]
+        within = [row.open for at, row in by_time.items() if start <= at < end]
+        carried = earlier[-1] if earlier else within[0] if within else 1.0
+        column: dict[str, list[Any]] = {name: [] for name in expected}
+        for hour in range((end - start) // HOUR):
+            row = by_time.get(start + hour * HOUR)
+            for name in VALUES:
+                value = carried if row is None else getattr(row, name)
+                is_empty = name == "volume" and (row is None or row.volume is None)
+                column[name].append(0.0 if is_empty else value)
+            column["valid"].append(row is not None)
+            column["sampled"].append(row is not None and row.is_sampled)
+            column["has_volume"].append(row is not None and row.volume is not None)
+            carried = carried if row is None else row.close
+        for name, values in column.items():
+            expected[name].append(values)
+    for name, columns in expected.items():
+        array = getattr(matrix, name)
+        wanted = np.array(columns, dtype=array.dtype).T
+        assert array.shape == wanted.shape
+        assert np.ascontiguousarray(array).tobytes() == np.ascontiguousarray(wanted).tobytes(), name

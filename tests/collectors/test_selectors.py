@@ -44,8 +44,8 @@ def test_the_matrix_carries_holes_and_the_time_before(
 ) -> None:
     store("bitcoin", [-1, 0, 1, 4])
     store("tether", [2, 3], volume=None)
-    matrix = selectors.candle_matrix(
-        coin_ids=["tether", "bitcoin", "solana"],
+    matrix = selectors.candle_history(
+        instruments=["tether", "bitcoin", "solana"],
         timeframe="1h",
         start=START,
         end=START + 6 * HOUR,
@@ -66,8 +66,8 @@ def test_a_hole_at_the_beginning_carries_the_close_before_it(
     bitcoin: Instrument, market_now: datetime
 ) -> None:
     store("bitcoin", [0, 2])
-    matrix = selectors.candle_matrix(
-        coin_ids=["bitcoin"], timeframe="1h", start=START + HOUR, end=START + 3 * HOUR
+    matrix = selectors.candle_history(
+        instruments=["bitcoin"], timeframe="1h", start=START + HOUR, end=START + 3 * HOUR
     )
     assert matrix.high[:, 0].tolist() == [105.0, 112.0]
     assert matrix.valid[:, 0].tolist() == [False, True]
@@ -75,12 +75,15 @@ def test_a_hole_at_the_beginning_carries_the_close_before_it(
 
 def test_a_row_is_the_same_whatever_the_window(bitcoin: Instrument, market_now: datetime) -> None:
     store("bitcoin", [0, 1, 3, 4, 8])
-    whole = selectors.candle_matrix(
-        coin_ids=["bitcoin"], timeframe="1h", start=START, end=START + 10 * HOUR
+    whole = selectors.candle_history(
+        instruments=["bitcoin"], timeframe="1h", start=START, end=START + 10 * HOUR
     )
     for first in range(10):
-        part = selectors.candle_matrix(
-            coin_ids=["bitcoin"], timeframe="1h", start=START + first * HOUR, end=START + 10 * HOUR
+        part = selectors.candle_history(
+            instruments=["bitcoin"],
+            timeframe="1h",
+            start=START + first * HOUR,
+            end=START + 10 * HOUR,
         )
         for name in ("open", "high", "low", "close", "volume", "valid"):
             assert np.array_equal(getattr(part, name), getattr(whole, name)[first:])
@@ -88,8 +91,10 @@ def test_a_row_is_the_same_whatever_the_window(bitcoin: Instrument, market_now: 
 
 def test_an_unknown_coin_and_an_empty_window(bitcoin: Instrument) -> None:
     with pytest.raises(Instrument.DoesNotExist, match="nocoin"):
-        selectors.candle_matrix(coin_ids=["nocoin"], timeframe="1h", start=START, end=START)
-    empty = selectors.candle_matrix(coin_ids=["bitcoin"], timeframe="1h", start=START, end=START)
+        selectors.candle_history(instruments=["nocoin"], timeframe="1h", start=START, end=START)
+    empty = selectors.candle_history(
+        instruments=["bitcoin"], timeframe="1h", start=START, end=START
+    )
     assert empty.close.shape == (0, 1)
 
 

@@ -1,8 +1,5 @@
 """Batches of candles end in the table as the rules say, on either database and at any size."""
 
-import os
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,9 +17,8 @@ from collectors.columns import batch_of, possible
 from collectors.marketdata import Candle
 from collectors.models import Instrument, Ohlcv, QualityFinding, Series
 from collectors.quality import check_candle
-from tests.collectors.stored import START, play
+from tests.collectors.stored import START, on_sqlite, play
 
-PROJECT = Path(__file__).parents[2]
 HOUR = timedelta(hours=1)
 PRICES = st.one_of(
     st.sampled_from([0.0, -0.0, 1.0, 2.0, 3.0, -1.0, float("nan"), float("inf"), -float("inf")]),
@@ -70,31 +66,8 @@ def test_the_table_follows_the_rules(market_now: datetime, seed: int) -> None:
 
 
 def test_the_table_follows_the_rules_on_sqlite(tmp_path: Path) -> None:
-    program = (
-        "import django; django.setup()\n"
-        "from django.core.management import call_command\n"
-        "from django.db import connection\n"
-        "from tests.collectors.stored import play\n"
-        "call_command('migrate', verbosity=0)\n"
-        "assert connection.vendor == 'sqlite'\n"
-        "print(play(7).replacements.total())\n"
-    )
-    environment = {
-        **os.environ,
-        "DATABASE_URL": "",
-        "MTS_DATA_DIR": str(tmp_path),
-        "DJANGO_SETTINGS_MODULE": "mts_project.settings",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 50
+    output = on_sqlite(tmp_path, "print(play(7).replacements.total())")
+    assert int(output) > 50
 
 
 def hours(count: int, *, first: int = 0, **values: Any) -> list[Candle]:
