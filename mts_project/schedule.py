@@ -83,6 +83,10 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
             hour="0",
             clock="wall",
         ),
+        PeriodicSeed(
+            name="archive days", task="mts_project.tasks.archive_days", minute="30", hour="4"
+        ),
+        PeriodicSeed(name="prune rows", task="mts_project.tasks.prune_rows", minute="0", hour="5"),
         _sweep("sweep bar runs", "signals.tasks.run_due_bars", "1h", is_enabled=env.enable_signals),
         _sweep("sweep accounts", "trading.tasks.advance_accounts"),
         _sweep("sweep backfills", "collectors.tasks.sweep_backfills"),

@@ -11,6 +11,7 @@ SEEDS = (
     "signals.services.seed_strategies",
     "trading.services.seed_account",
     "mts_project.login.seed_roles",
+    "mts_project.retention.seed_retention",
     "mts_project.schedule.seed_schedule",
 )
 

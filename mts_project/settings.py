@@ -156,6 +156,7 @@ CELERY_TASK_ROUTES = {
     "trading.tasks.*": {"queue": "trading"},
     "alerts.tasks.*": {"queue": "alerts"},
     "realtime.tasks.*": {"queue": "alerts"},
+    "mts_project.tasks.*": {"queue": "collect"},
 }
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

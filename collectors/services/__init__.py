@@ -16,6 +16,7 @@ from collectors.services.exports import Exported, export_candles, export_macro
 from collectors.services.findings import keep_possible, record_findings
 from collectors.services.imports import Imported, Wanted, import_tables
 from collectors.services.macro import collect_macro, flag_stale_series
+from collectors.services.pruning import prune_candles
 from collectors.services.samples import poll_samples, refine_samples, sampled_instruments
 from collectors.services.search import EARLIEST, Coverage, served_from
 from collectors.services.ticks import cover_all, cover_tier
@@ -44,6 +45,7 @@ __all__ = [
     "import_tables",
     "keep_possible",
     "poll_samples",
+    "prune_candles",
     "record_findings",
     "refine_samples",
     "request_backfill",

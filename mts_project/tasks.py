@@ -1,0 +1,23 @@
+"""What the collect queue does for all apps together: archive, and forget."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from celery import shared_task
+
+from collectors import clock
+from mts_project import archive, retention
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def archive_days() -> int:
+    """Write what the archive lacks up to yesterday (market time); gives the number of files."""
+    yesterday = clock.now().date() - timedelta(days=1)
+    return sum(archive.archive_days(through=yesterday).values())
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def prune_rows() -> int:
+    """Delete what the retention policies keep no longer; gives the number of rows."""
+    return sum(retention.prune_rows(now=clock.now()).values())
