@@ -19,12 +19,14 @@ from typing import Any
 from collectors import clock
 from collectors.formats import SchemaError
 from collectors.formats.schema import CANDLE_COLUMNS, Row
-from collectors.formats.tables import TableFile
-from collectors.marketdata import TIMEFRAMES, Candle
+from collectors.formats.tables import SOURCE, TableFile
+from collectors.macro_registry import check_value
+from collectors.marketdata import TIMEFRAMES, Candle, macro_key
 from collectors.models import Instrument, MacroObservation, MacroSeries
+from collectors.quality import Finding
 from collectors.releases import CHICAGO, midnight_in_chicago, next_business_day
 from collectors.services.candles import store_candles
-from collectors.services.findings import keep_possible
+from collectors.services.findings import keep_possible, record_findings
 from collectors.services.macro import store_observations
 
 # Rows in one transaction.
@@ -243,10 +245,32 @@ def _store_macro(rows: Sequence[Row], names: _Names, result: Imported) -> None:
         batches.setdefault(row[0], []).append(_observation(row, received_at))
     for series_id, observations in batches.items():
         series = names.known[series_id]
-        fresh = _without_answered(series, observations)
-        stored = store_observations(series=series, observations=fresh)
+        possible = _possible(series, observations)
+        stored = store_observations(series=series, observations=_without_answered(series, possible))
+        result.rejected += len(observations) - len(possible)
         result.inserted += stored
-        result.unchanged += len(observations) - stored
+        result.unchanged += len(possible) - stored
+
+
+def _possible(
+    series: MacroSeries, observations: Sequence[MacroObservation]
+) -> list[MacroObservation]:
+    """The observations whose values the series can have; the others are recorded as findings."""
+    reasons = [check_value(series.series_id, item.value) for item in observations]
+    findings = [
+        Finding(
+            verdict="rejected",
+            reason=reason,
+            at=datetime.combine(item.date, time(), tzinfo=UTC),
+            source=SOURCE,
+            values={"value": item.value, "realtime_start": item.realtime_start.isoformat()},
+        )
+        for item, reason in zip(observations, reasons, strict=True)
+        if reason is not None
+    ]
+    subject = macro_key(series.series_id)
+    record_findings(subject=subject, findings=findings, macro_series=series)
+    return [item for item, reason in zip(observations, reasons, strict=True) if reason is None]
 
 
 def _observation(row: Row, received_at: datetime) -> MacroObservation:
@@ -274,6 +298,8 @@ def _without_answered(
 ) -> list[MacroObservation]:
     """The observations without those of an assumed release whose day has a vintage already: an
     assumption may be earlier than the release was, and must not tell a value before it."""
+    if not observations:
+        return []
     days = [item.date for item in observations]
     stored = series.observations.filter(date__gte=min(days), date__lte=max(days))
     known = set(stored.exclude(is_release_assumed=True).order_by().values_list("date", flat=True))

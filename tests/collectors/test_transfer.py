@@ -14,7 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase as RollsBack
 
-from collectors.fred import midnight_in_chicago
 from collectors.marketdata import Candle, candle_key, macro_key
 from collectors.models import (
     CandleReplacement,
@@ -25,6 +24,7 @@ from collectors.models import (
     QualityFinding,
     Series,
 )
+from collectors.releases import midnight_in_chicago
 from collectors.services import store_candles
 from tests.collectors.providers import NOW
 
@@ -81,7 +81,7 @@ def store_vintages() -> None:
         MacroObservation.objects.create(
             series=series,
             date=date(2025, 2, day),
-            value=day + vintage / 10,
+            value=10 + day + vintage / 10,
             realtime_start=date(2025, 2, vintage),
             released_at=midnight_in_chicago(date(2025, 2, vintage + 1)),
             is_release_assumed=assumed,
@@ -283,13 +283,23 @@ def test_macro_without_vintages_is_released_the_next_business_day(
     assert (again["inserted"], again["unchanged"]) == (0, 2)
 
 
+def test_impossible_macro_values_are_recorded_and_not_stored(
+    bitcoin: Instrument, market_now: datetime, tmp_path: Path
+) -> None:
+    path = tmp_path / "VIXCLS.csv"
+    path.write_text("observation_date,value\n2025-02-06,17.5\n2025-02-07,-16.5\n")
+    (result,) = run("import_candles", path)
+    assert (result["inserted"], result["rejected"]) == (1, 1)
+    assert QualityFinding.objects.get().macro_series_id == MacroObservation.objects.get().series_id
+
+
 def test_an_assumed_release_does_not_tell_a_value_before_its_vintage(
     bitcoin: Instrument, market_now: datetime, tmp_path: Path
 ) -> None:
     store_vintages()
     before = stored_vintages()
     path = tmp_path / "VIXCLS.csv"
-    path.write_text("observation_date,value\n2025-02-04,4.9\n2025-02-05,5.6\n")
+    path.write_text("observation_date,value\n2025-02-04,14.9\n2025-02-05,15.6\n")
     (result,) = run("import_candles", path)
     assert (result["inserted"], result["unchanged"]) == (0, 2)
     assert stored_vintages() == before
