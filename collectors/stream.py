@@ -47,14 +47,23 @@ Update = Quote | StreamedCandle
 MessageReader = Callable[[bytes, datetime], Sequence[Update]]
 
 
+class ImpossibleCandle(MalformedPayload):
+    """A streamed candle whose values cannot be true, and why not."""
+
+    def __init__(self, item: StreamedCandle, reason: str) -> None:
+        super().__init__(f"{reason}: {item}")
+        self.item = item
+        self.reason = reason
+
+
 def possible(update: Update) -> Update:
-    """The update itself. Raises MalformedPayload when its values cannot be true."""
+    """The update itself. Raises MalformedPayload when its values cannot be true, as
+    ImpossibleCandle when it is a candle."""
     if isinstance(update, Quote):
-        reason = check_quote(update)
-    else:
-        reason = check_bar(update.candle, timeframe=update.timeframe)
-    if reason is not None:
-        raise MalformedPayload(f"{reason}: {update}")
+        if reason := check_quote(update):
+            raise MalformedPayload(f"{reason}: {update}")
+    elif reason := check_bar(update.candle, timeframe=update.timeframe):
+        raise ImpossibleCandle(update, reason)
     return update
 
 
@@ -83,12 +92,14 @@ class MarketStream:
     """All channels of one process; `subscribe` changes them while it runs.
 
     `on_candle` takes a closed candle; `on_quotes` takes the newest quote of every symbol that
-    changed, at most every 50 ms. Both are called in the event loop.
+    changed, at most every 50 ms; `on_impossible` takes a closed candle that cannot be true, and
+    the reason. All are called in the event loop.
     """
 
     channels: Sequence[tuple[Channel, MessageReader]]
     on_candle: Callable[[StreamedCandle], None]
     on_quotes: Callable[[Sequence[Quote]], Awaitable[None]]
+    on_impossible: Callable[[StreamedCandle, str], None] = lambda item, reason: None
     silence_limit_s: float = SILENCE_LIMIT_S
     first_backoff_s: float = FIRST_BACKOFF_S
     counts: dict[str, ChannelCounts] = field(default_factory=dict)
@@ -175,6 +186,8 @@ class MarketStream:
         except MalformedPayload as error:
             counts.malformed += 1
             log.warning("stream_message_malformed", channel=channel.name, problem=str(error))
+            if isinstance(error, ImpossibleCandle):
+                self.on_impossible(error.item, error.reason)
             return
         for update in updates:
             if isinstance(update, Quote):

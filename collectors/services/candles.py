@@ -23,13 +23,15 @@ from collectors.columns import (
     possible,
     to_us,
 )
+from collectors.jumps import jumps
 from collectors.marketdata import Candle, candle_key
 from collectors.models import CandleHole, Instrument, Ohlcv, Series
-from collectors.quality import check_candle, reject_candle, sift_candles
+from collectors.quality import Finding, check_candle, reject_candle, sift_candles
 from collectors.replacement import Plan, StoredRows, plan
 from collectors.services.findings import record_findings
 from collectors.services.holes import relabel_holes
 from collectors.services.upsert import read_stored, write_changes
+from collectors.sources import EXCHANGES
 
 # A write that is known to change nothing should not even open a transaction; for long batches
 # looking twice would cost more than it saves.
@@ -197,7 +199,7 @@ def _groups(instruments: Sequence[Instrument], batch: CandleBatch) -> Iterator[_
 def _look(group: _Group, timeframe: str) -> tuple[StoredRows, Plan]:
     """The stored candles of the group's bars, and what of the group changes them."""
     chains = [source_chain(instrument) for instrument in group.instruments]
-    names = list(dict.fromkeys([*group.batch.sources, *(name for each in chains for name in each)]))
+    names = _source_names(group, chains)
     first, last = group.span
     stored = read_stored(
         instruments=[instrument.pk for instrument in group.instruments],
@@ -208,6 +210,24 @@ def _look(group: _Group, timeframe: str) -> tuple[StoredRows, Plan]:
         expected=len(group.batch),
     )
     return stored, plan(group.batch, stored, names=names, chains=chains)
+
+
+def _source_names(group: _Group, chains: Sequence[Sequence[str]]) -> list[str]:
+    """The sources that the stored rows may be of, those of the batch first."""
+    return list(dict.fromkeys([*group.batch.sources, *(name for each in chains for name in each)]))
+
+
+def _record_jumps(group: _Group, timeframe: str, stored: StoredRows, changes: Plan) -> None:
+    """Flag the candles that a better source replaces by one that closes far away."""
+    names = _source_names(group, [source_chain(each) for each in group.instruments])
+    sampled = [name for name in names if name not in EXCHANGES]
+    by_series: dict[int, list[Finding]] = {}
+    for series, finding in jumps(group.batch, stored, changes, names=names, sampled=sampled):
+        by_series.setdefault(series, []).append(finding)
+    for series, findings in by_series.items():
+        instrument = group.instruments[series]
+        key = candle_key(instrument.coin_id, timeframe)
+        record_findings(subject=key, findings=findings, instrument=instrument)
 
 
 def _store_group(group: _Group, timeframe: str, result: StoreResult) -> list[Instrument]:
@@ -230,6 +250,8 @@ def _store_group(group: _Group, timeframe: str, result: StoreResult) -> list[Ins
         stored=stored,
         now=clock.wall_now(),
     )
+    if changes.is_better_source.any():
+        _record_jumps(group, timeframe, stored, changes)
     series = group.batch.series
     inserted = np.full(len(keys), np.iinfo(np.int64).max)
     np.minimum.at(inserted, series[changes.new], group.batch.open_time[changes.new])

@@ -8,14 +8,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 from collectors import clock, selectors
-from collectors.marketdata import Candle
+from collectors.marketdata import Candle, candle_key
 from collectors.models import Instrument
+from collectors.quality import Finding, compare_sources, reject_candle
 from collectors.services.candles import source_chain, store_market
+from collectors.services.findings import record_findings
 from collectors.services.search import BAR_RUN_PATIENCE
 from collectors.sources import EXCHANGES
 from collectors.stream import StreamedCandle, backoff
@@ -68,6 +71,13 @@ class _Held:
     until: float
 
 
+class _Rejected(NamedTuple):
+    """A candle that cannot be true, and why not."""
+
+    item: StreamedCandle
+    reason: str
+
+
 class CandleWriter(threading.Thread):
     """Stores the candles given to `put`, from one thread, in batches.
 
@@ -79,6 +89,9 @@ class CandleWriter(threading.Thread):
     While the database is away, candles wait and are tried again. What is more than can wait, is
     refused for another reason, or still waits at the end is `dropped`: counted, logged, and left
     to the gap repair, which finds every bar that the table lacks.
+
+    Of two exchanges' candles of one bar the worse is not stored, but compared: where they close
+    far apart, that is recorded, and so is a candle given to `reject`, which cannot be true.
     """
 
     def __init__(
@@ -90,9 +103,10 @@ class CandleWriter(threading.Thread):
         super().__init__(name="candle-writer", daemon=True)
         self.dropped = 0
         self.follow(subscriptions)
-        self._queue: queue.SimpleQueue[StreamedCandle | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[StreamedCandle | _Rejected | None] = queue.SimpleQueue()
+        self._findings: dict[tuple[Instrument, str], list[Finding]] = {}
         self._held: dict[tuple[Instrument, str, datetime], _Held] = {}
-        self._newest: dict[SeriesKey, datetime] = {}
+        self._newest: dict[SeriesKey, Candle] = {}
         self._on_stored = on_stored
         patience = clock.current().widen(BAR_RUN_PATIENCE) / 2
         self._patience_s = patience.total_seconds() / clock.current().speed
@@ -107,6 +121,11 @@ class CandleWriter(threading.Thread):
             self._queue.put(item)
         else:
             self._drop(1, "too many wait for the writer")
+
+    def reject(self, item: StreamedCandle, reason: str) -> None:
+        """Queue the finding that a candle cannot be true; never blocks."""
+        if self._queue.qsize() < MOST_WAITING:
+            self._queue.put(_Rejected(item, reason))
 
     def close(self, timeout_s: float = 1.5) -> None:
         """Store what is queued and end the thread."""
@@ -128,6 +147,7 @@ class CandleWriter(threading.Thread):
             else:
                 try_at = time.monotonic() + backoff(failures, first=FIRST_RETRY_S)
                 failures += 1
+            self._record_findings()
         self._drop(_count(waiting), "the stream ends")
         connection.close()
 
@@ -162,7 +182,7 @@ class CandleWriter(threading.Thread):
             log.error("stream_candles_dropped", count=count, total=self.dropped, reason=reason)
 
     def _gather(self) -> tuple[list[StreamedCandle], bool]:
-        """What has been queued, waiting a little for more of the same moment."""
+        """The candles that have been queued, waiting a little for more of the same moment."""
         batch: list[StreamedCandle] = []
         timeout = LOOK_AT_HELD_S
         while True:
@@ -172,7 +192,10 @@ class CandleWriter(threading.Thread):
                 return batch, True
             if item is None:
                 return batch, False
-            batch.append(item)
+            if isinstance(item, _Rejected):
+                self._note(item.item, reject_candle(item.item.candle, item.reason))
+            else:
+                batch.append(item)
             timeout = GATHER_S
 
     def _due(self, batch: list[StreamedCandle]) -> Due:
@@ -183,14 +206,20 @@ class CandleWriter(threading.Thread):
             if subscription is None:
                 continue
             instrument, at = subscription.instrument, item.candle.open_time
+            key = (instrument.coin_id, item.timeframe)
+            newest = self._newest.get(key)
             if subscription.rank == 0:
-                self._held.pop((instrument, item.timeframe, at), None)
+                held = self._held.pop((instrument, item.timeframe, at), None)
+                if held is not None:
+                    self._note(item, compare_sources(item.candle, held.candle))
                 due.setdefault(item.timeframe, {}).setdefault(instrument, []).append(item.candle)
-                key = (instrument.coin_id, item.timeframe)
-                self._newest[key] = max(at, self._newest.get(key, at))
-            elif not self._is_there(instrument, item.timeframe, at):
+                if newest is None or at >= newest.open_time:
+                    self._newest[key] = item.candle
+            elif newest is None or newest.open_time < at:
                 held = _Held(item.candle, time.monotonic() + self._patience_s)
                 self._held.setdefault((instrument, item.timeframe, at), held)
+            elif newest.open_time == at:
+                self._note(item, compare_sources(newest, item.candle))
         now = time.monotonic()
         for held_key in [key for key, held in self._held.items() if held.until <= now]:
             instrument, timeframe, _ = held_key
@@ -198,9 +227,17 @@ class CandleWriter(threading.Thread):
             due.setdefault(timeframe, {}).setdefault(instrument, []).append(candle)
         return due
 
-    def _is_there(self, instrument: Instrument, timeframe: str, at: datetime) -> bool:
-        newest = self._newest.get((instrument.coin_id, timeframe))
-        return newest is not None and newest >= at
+    def _note(self, item: StreamedCandle, finding: Finding | None) -> None:
+        subscription = self._subscriptions.get((item.exchange, item.symbol))
+        if finding is not None and subscription is not None:
+            key = (subscription.instrument, item.timeframe)
+            self._findings.setdefault(key, []).append(finding)
+
+    def _record_findings(self) -> None:
+        for (instrument, timeframe), findings in self._findings.items():
+            subject = candle_key(instrument.coin_id, timeframe)
+            record_findings(subject=subject, findings=findings, instrument=instrument)
+        self._findings.clear()
 
     def _store(self, timeframe: str, candles: dict[Instrument, list[Candle]]) -> None:
         result = store_market(timeframe=timeframe, candles=candles, expect_new=True)

@@ -15,6 +15,7 @@ from tests.collectors.providers import NOW, Venues
 
 HOUR = timedelta(hours=1)
 AT = datetime(2025, 3, 3, 9, tzinfo=UTC)
+ELSEWHERE = "close far from another exchange"
 SUBJECT = "candles:bitcoin:1h"
 GOOD = Candle(open_time=AT, open=10.0, high=12.0, low=9.0, close=11.0, volume=3.0, source="bybit")
 
@@ -96,3 +97,40 @@ def test_an_impossible_candle_of_a_source_is_found(
     assert (row.reason, row.at, row.source) == ("a price is not positive", last, "binance")
     assert not Ohlcv.objects.filter(open_time=last).exists()
     assert CandleHole.objects.get().start == last
+
+
+@pytest.mark.parametrize(
+    ("close", "reason"),
+    [
+        (11.1, None),
+        (11.3, "close far from another exchange"),
+        (10.7, "close far from another exchange"),
+    ],
+)
+def test_a_better_source_that_replaces_a_worse_one_far_away_is_flagged(
+    bitcoin: Instrument, market_now: datetime, close: float, reason: str | None
+) -> None:
+    better = msgspec.structs.replace(GOOD, source="binance", close=close)
+    for candle in (GOOD, better):
+        services.store_candles(instrument=bitcoin, timeframe="1h", candles=[candle])
+    assert Ohlcv.objects.get().close == close
+    assert [row.reason for row in QualityFinding.objects.all()] == ([reason] if reason else [])
+    for row in QualityFinding.objects.all():
+        assert (row.verdict, row.at, row.source, row.instrument) == (
+            "flagged", AT, "binance", bitcoin,
+        )  # fmt: skip
+        assert (row.values["kept"]["close"], row.values["bybit"]["close"]) == (close, 11.0)
+
+
+@pytest.mark.parametrize(
+    ("close", "reason"), [(11.5, None), (11.7, "close far from price samples")]
+)
+def test_price_samples_may_lie_further_away(
+    bitcoin: Instrument, market_now: datetime, close: float, reason: str | None
+) -> None:
+    sampled = msgspec.structs.replace(GOOD, source="coingecko", is_sampled=True, volume=None)
+    better = msgspec.structs.replace(GOOD, source="binance", close=close)
+    for candle in (sampled, better):
+        services.store_candles(instrument=bitcoin, timeframe="1h", candles=[candle])
+    assert [row.reason for row in QualityFinding.objects.all()] == ([reason] if reason else [])
+    assert all(row.values["coingecko"]["volume"] is None for row in QualityFinding.objects.all())

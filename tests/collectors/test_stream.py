@@ -18,7 +18,7 @@ from collectors import clock
 from collectors.exchanges import binance, bybit
 from collectors.management.commands import stream_market_data
 from collectors.marketdata import Candle, Quote, to_ms
-from collectors.models import Instrument, Ohlcv
+from collectors.models import Instrument, Ohlcv, QualityFinding
 from collectors.services import seed_instruments, streaming
 from collectors.services.streaming import CandleWriter, stream_subscriptions
 from collectors.stream import Channel, MarketStream, StreamedCandle, backoff
@@ -168,6 +168,27 @@ async def test_nonsense_is_counted_and_the_stream_goes_on() -> None:
         assert listener.stream.counts["test"].connections == 1
 
 
+async def test_an_impossible_candle_is_counted_and_handed_on_with_its_reason() -> None:
+    kline = {"t": to_ms(AT), "i": "1h", "o": "5", "h": "4", "l": "3", "c": "3", "v": "1", "x": True}
+    event = {"stream": "btcusdt@kline_1h", "data": {"s": "BTCUSDT", "k": kline}}
+    rejected: list[tuple[StreamedCandle, str]] = []
+
+    async def script(connection: ServerConnection, number: int) -> None:
+        await connection.send(json.dumps(event))
+        await connection.wait_closed()
+
+    def take(item: StreamedCandle, reason: str) -> None:
+        rejected.append((item, reason))
+
+    async with listening(script, on_impossible=take) as listener:
+        await listener.until(lambda: bool(rejected))
+        assert listener.stream.counts["test"].malformed == 1
+    ((item, reason),) = rejected
+    assert (item.exchange, item.symbol, item.candle.high) == ("binance", "BTCUSDT", 4.0)
+    assert reason == "open outside low and high"
+    assert listener.candles == []
+
+
 async def test_quotes_are_conflated_to_the_newest() -> None:
     async def script(connection: ServerConnection, number: int) -> None:
         for sequence in range(500):
@@ -295,3 +316,36 @@ def test_the_writer_stores_from_its_thread(bitcoin: Instrument, market_now: date
     writer.close()
     assert Ohlcv.objects.get().source == "binance"
     assert stored == [1, 1]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("order", [("bybit", "binance"), ("binance", "bybit")])
+def test_closes_of_two_exchanges_that_lie_far_apart_are_flagged(
+    bitcoin: Instrument, market_now: datetime, order: tuple[str, str]
+) -> None:
+    closes = {"binance": 5.0, "bybit": 5.2}
+    writer = CandleWriter(stream_subscriptions(at=clock.now()))
+    writer.start()
+    for exchange in order:
+        writer.put(streamed(exchange, close=closes[exchange]))
+    writer.close()
+    assert Ohlcv.objects.get().close == 5.0
+    row = QualityFinding.objects.get()
+    assert (row.verdict, row.reason, row.at) == ("flagged", "close far from another exchange", AT)
+    assert (row.source, row.subject, row.instrument) == ("binance", "candles:bitcoin:1h", bitcoin)
+    assert (row.values["kept"]["close"], row.values["bybit"]["close"]) == (5.0, 5.2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_rejected_message_is_recorded(bitcoin: Instrument, market_now: datetime) -> None:
+    writer = CandleWriter(stream_subscriptions(at=clock.now()))
+    writer.start()
+    writer.reject(streamed("bybit", close=99.0), "close outside low and high")
+    writer.put(streamed("binance"))
+    writer.close()
+    assert Ohlcv.objects.get().source == "binance"
+    row = QualityFinding.objects.get()
+    assert (row.verdict, row.reason, row.source) == (
+        "rejected", "close outside low and high", "bybit",
+    )  # fmt: skip
+    assert row.values["close"] == 99.0

@@ -90,6 +90,7 @@ async def stream_until_stopped(
             channels=channels_of(subscriptions),
             on_candle=writer.put,
             on_quotes=functools.partial(publish_quotes, client),
+            on_impossible=writer.reject,
         )
         follower = asyncio.create_task(follow_subscriptions(stream, writer, subscribed))
         try:
