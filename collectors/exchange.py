@@ -41,6 +41,7 @@ from collectors.breaker import Breaker, CircuitBroken
 from collectors.budget import BudgetExhausted, CallBudget, RecordsUnavailable, Reservation
 from collectors.marketdata import Candle, from_ms
 from collectors.transport import Answer, AnswerTooLarge, BoundedSession
+from collectors.venues import END_OF_TIME_MS
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +55,6 @@ TRIAL_SLACK_S = 5.0
 # What reading an answer of another shape may raise: no JSON or other types (msgspec's errors are
 # ValueErrors), an unknown name, a number beyond its range, and arrays in arrays without end.
 UNREADABLE = (ValueError, KeyError, OverflowError, RecursionError)
-END_OF_TIME_MS = 4_102_444_800_000  # the year 2100: what lies beyond is no timestamp
 
 T = TypeVar("T")
 

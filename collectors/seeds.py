@@ -14,7 +14,7 @@ from django.db import transaction
 
 from collectors.macro_registry import MACRO_SERIES
 from collectors.models import Instrument, Listing, MacroSeries, Tier, default_source_chain
-from collectors.sources import EXCHANGES
+from collectors.sources import EXCHANGES, VENUES
 
 # FET, AGIX and OCEAN merged into one token; AGIX and OCEAN pairs ended.
 # https://www.binance.com/en/support/announcement (2024-07-01 03:00 UTC)
@@ -181,7 +181,7 @@ def _chain(seed: Seed) -> list[str]:
     if not seed.symbols:
         return ["coingecko"]
     chain = dict.fromkeys([*settings.CANDLE_SOURCES, *default_source_chain()])
-    return [name for name in chain if name in EXCHANGES or not seed.exchanges_only]
+    return [name for name in chain if name in VENUES or not seed.exchanges_only]
 
 
 def seed_macro_series() -> int:

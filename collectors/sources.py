@@ -1,4 +1,4 @@
-"""Which providers there are. To add an exchange: one file in `exchanges/`, one line here."""
+"""Which providers there are. To add an exchange: one folder in `exchanges/`, one line here."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from collectors.coingecko import CoinGecko
 from collectors.exchange import CandleSource
 from collectors.exchanges import binance, bybit
 from collectors.stream import Channel, MessageReader, Update
+from collectors.venues import SymbolSource
+
+
+class VenueRest(CandleSource, SymbolSource, Protocol):
+    """The REST client of a venue."""
 
 
 class StreamChannels(Protocol):
@@ -24,10 +29,9 @@ class StreamChannels(Protocol):
 
 @dataclass(frozen=True)
 class Exchange:
-    """What the product uses of one exchange; the URL settings are named after `name`."""
+    """What the product streams from one exchange; the URL setting is named after `name`."""
 
     name: str
-    open_rest: Callable[..., CandleSource]
     stream_channels: StreamChannels
     read_message: Callable[[bytes, datetime], Sequence[Update]]
 
@@ -35,13 +39,33 @@ class Exchange:
 EXCHANGES: Mapping[str, Exchange] = {
     exchange.name: exchange
     for exchange in (
-        Exchange(binance.NAME, binance.Binance, binance.stream_channels, binance.read_message),
-        Exchange(bybit.NAME, bybit.Bybit, bybit.stream_channels, bybit.read_message),
+        Exchange(binance.NAME, binance.stream_channels, binance.read_message),
+        Exchange(bybit.NAME, bybit.stream_channels, bybit.read_message),
     )
 }
 
+
+@dataclass(frozen=True)
+class Venue:
+    """One market of an exchange over REST: what lists symbols and serves their candles."""
+
+    open_rest: Callable[..., VenueRest]
+    url_setting: str
+    settles_funding: bool = False
+
+
+# Spot markets serve candles where an operator asks for them; they are not streamed.
+VENUES: Mapping[str, Venue] = {
+    binance.NAME: Venue(binance.Binance, "BINANCE_REST_URL", settles_funding=True),
+    bybit.NAME: Venue(bybit.Bybit, "BYBIT_REST_URL", settles_funding=True),
+    binance.SPOT: Venue(binance.BinanceSpot, "BINANCE_SPOT_REST_URL"),
+    bybit.SPOT: Venue(bybit.BybitSpot, "BYBIT_REST_URL"),
+}
+
+FUNDING_VENUES = tuple(name for name, venue in VENUES.items() if venue.settles_funding)
+
 # Every candle source there is, by the names that source chains use.
-CANDLE_SOURCES = (*EXCHANGES, CoinGecko.name)
+CANDLE_SOURCES = (*VENUES, CoinGecko.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +89,14 @@ def open_candle_source(name: str, *, access: ProviderAccess, budget: CallBudget)
             plan=access.coingecko_plan,
             api_key=access.coingecko_api_key,
         )
-    exchange = EXCHANGES[name]
-    return exchange.open_rest(
-        base_url=access.urls[f"{name.upper()}_REST_URL"], budget=budget, timeout_s=access.timeout_s
+    return open_venue(name, access=access, budget=budget)
+
+
+def open_venue(name: str, *, access: ProviderAccess, budget: CallBudget) -> VenueRest:
+    """The REST client of that venue. Raises KeyError for an unknown one."""
+    venue = VENUES[name]
+    return venue.open_rest(
+        base_url=access.urls[venue.url_setting], budget=budget, timeout_s=access.timeout_s
     )
 
 

@@ -26,10 +26,12 @@ PROVIDER_URLS = {
     "FRED_BASE_URL": "https://api.stlouisfed.org/fred",
     "BINANCE_REST_URL": "https://fapi.binance.com",
     "BINANCE_WS_URL": "wss://fstream.binance.com",
+    "BINANCE_SPOT_REST_URL": "https://api.binance.com",
     "BYBIT_REST_URL": "https://api.bybit.com",
     "BYBIT_WS_URL": "wss://stream.bybit.com/v5/public",
 }
 CANDLE_SOURCES = ("binance", "bybit", "coingecko")
+ALLOWED_SOURCES = (*CANDLE_SOURCES, "binance_spot", "bybit_spot")
 HTTP = ("https", "http")
 WS = ("wss", "ws")
 SOCKET_PATH_LIMIT = 107
@@ -91,6 +93,11 @@ def load_environment(*, base_dir: Path, environ: Mapping[str, str] | None = None
         name: reader.url(name, default, WS if default.startswith("wss") else HTTP)
         for name, default in PROVIDER_URLS.items()
     }
+    if urls["BINANCE_REST_URL"] != PROVIDER_URLS["BINANCE_REST_URL"]:
+        # A stand-in for Binance stands in for all of it, unless told otherwise.
+        urls["BINANCE_SPOT_REST_URL"] = reader.url(
+            "BINANCE_SPOT_REST_URL", urls["BINANCE_REST_URL"], HTTP
+        )
     environment = Environment(
         data_dir=reader.folder("MTS_DATA_DIR", base_dir / "data"),
         database_url=reader.text("DATABASE_URL"),
@@ -109,7 +116,7 @@ def load_environment(*, base_dir: Path, environ: Mapping[str, str] | None = None
         coingecko_plan=reader.choice("COINGECKO_PLAN", "none", ("none", "demo", "pro")),
         fred_api_key=reader.text("FRED_API_KEY"),
         request_timeout=reader.number("REQUEST_TIMEOUT", 30.0, 0.1, 600.0),
-        candle_sources=reader.words("CANDLE_SOURCES", ",".join(CANDLE_SOURCES), CANDLE_SOURCES),
+        candle_sources=reader.words("CANDLE_SOURCES", ",".join(CANDLE_SOURCES), ALLOWED_SOURCES),
         enable_signals=reader.flag("ENABLE_SIGNALS"),
         enable_alerts=reader.flag("ENABLE_ALERTS"),
         enabled_strategies=reader.words("ENABLED_STRATEGIES", "mean_reversion,vix_correlation"),

@@ -272,6 +272,7 @@ def _demo_environ(start: datetime, sandbox_port: int) -> dict[str, str]:
         "FRED_API_KEY": DEMO_FRED_KEY,
         "BINANCE_REST_URL": f"http://{host}/binance",
         "BINANCE_WS_URL": f"ws://{host}/binance",
+        "BINANCE_SPOT_REST_URL": f"http://{host}/binance",
         "BYBIT_REST_URL": f"http://{host}/bybit",
         "BYBIT_WS_URL": f"ws://{host}/bybit/v5/public",
         "ENABLE_SIGNALS": "true",

@@ -14,6 +14,7 @@ from collectors.fred import Fred
 from collectors.selectors import redis_client
 from collectors.services.calls import ProviderCallRecords
 from collectors.sources import ProviderAccess, open_candle_source
+from collectors.venues import FundingSource, SymbolSource
 
 # A session keeps connections open and must not be shared by threads.
 _clients = threading.local()
@@ -52,6 +53,22 @@ def candle_source(name: str) -> CandleSource:
     if key not in opened:
         opened[key] = open_candle_source(name, access=access, budget=call_budget())
     return opened[key]
+
+
+def funding_source(name: str) -> FundingSource:
+    """This thread's client of a venue that settles funding."""
+    source = candle_source(name)
+    if not isinstance(source, FundingSource):
+        raise TypeError(f"{name} settles no funding")
+    return source
+
+
+def symbol_source(name: str) -> SymbolSource:
+    """This thread's client of a venue that lists symbols."""
+    source = candle_source(name)
+    if not isinstance(source, SymbolSource):
+        raise TypeError(f"{name} lists no symbols")
+    return source
 
 
 def coingecko() -> CoinGecko:

@@ -25,7 +25,7 @@ from collectors.models import Instrument, PriceSample
 from collectors.quality import check_bar
 from collectors.services.candles import source_chain, store_candles
 from collectors.services.providers import coingecko
-from collectors.sources import EXCHANGES
+from collectors.sources import VENUES
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +52,7 @@ def sampled_instruments(*, at: datetime) -> list[Instrument]:
 
 def _is_sampled(instrument: Instrument, at: datetime) -> bool:
     for source in source_chain(instrument):
-        if source not in EXCHANGES:
+        if source not in VENUES:
             return True
         if selectors.listing_for(instrument=instrument, exchange=source, at=at) is not None:
             return False

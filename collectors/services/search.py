@@ -26,7 +26,7 @@ from collectors.services.candles import source_chain
 from collectors.services.findings import keep_possible
 from collectors.services.providers import candle_source
 from collectors.services.samples import sample_bars
-from collectors.sources import EXCHANGES
+from collectors.sources import VENUES
 
 log = structlog.get_logger(__name__)
 
@@ -141,7 +141,7 @@ def servable_sources(instrument: Instrument) -> Iterator[tuple[str, str, spans.S
     """(source, symbol, when that symbol is valid) in the order of the chain."""
     always = spans.Span(to_ms(EARLIEST), 2**62)
     for source in source_chain(instrument):
-        if source not in EXCHANGES:
+        if source not in VENUES:
             is_limited = settings.ENV.coingecko_plan != "pro"
             since = to_ms(clock.now() - FREE_HISTORY) if is_limited else always.start
             yield source, instrument.coin_id, spans.Span(since, always.end)
@@ -200,7 +200,7 @@ def ask_source(
             return
         for bar in inside if not search.may_recover else ():
             search.unanswered.pop(bar, None)
-        if source in EXCHANGES:
+        if source in VENUES:
             search.answered_by_venue.update(inside)
         possible, rejected = keep_possible(
             instrument=instrument, timeframe=timeframe, candles=candles

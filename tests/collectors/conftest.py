@@ -81,6 +81,7 @@ def venues(provider: Provider, settings: Any, market_now: datetime) -> Venues:
     asked for, because the clock's start is the settings' too."""
     settings.PROVIDER_URLS = {
         "BINANCE_REST_URL": f"{provider.url}/binance",
+        "BINANCE_SPOT_REST_URL": f"{provider.url}/binance",
         "BYBIT_REST_URL": f"{provider.url}/bybit",
         "COINGECKO_BASE_URL": f"{provider.url}/coingecko",
         "FRED_BASE_URL": f"{provider.url}/fred",

@@ -62,6 +62,7 @@ def connected(world: tuple[str, datetime], settings: Any) -> Iterator[None]:
         "FRED_BASE_URL": f"http://{host}/fred/fred",
         "BINANCE_REST_URL": f"http://{host}/binance",
         "BINANCE_WS_URL": f"ws://{host}/binance",
+        "BINANCE_SPOT_REST_URL": f"http://{host}/binance",
         "BYBIT_REST_URL": f"http://{host}/bybit",
         "BYBIT_WS_URL": f"ws://{host}/bybit/v5/public",
     }

@@ -1,4 +1,4 @@
-"""Each exchange file is registered, and serves what the contract asks for."""
+"""Each exchange folder is registered, and serves what the contract asks for."""
 
 from pathlib import Path
 
@@ -8,20 +8,36 @@ import redis
 from collectors import exchanges
 from collectors.budget import CallBudget, provider_limits
 from collectors.models import default_source_chain
-from collectors.sources import EXCHANGES, ProviderAccess, open_candle_source, open_channels
+from collectors.sources import (
+    CANDLE_SOURCES,
+    EXCHANGES,
+    FUNDING_VENUES,
+    VENUES,
+    ProviderAccess,
+    open_candle_source,
+    open_channels,
+)
+from collectors.venues import FundingSource
+from mts_project import environment
 
 
-def test_every_exchange_file_is_registered() -> None:
+def test_every_exchange_folder_is_registered() -> None:
     (folder,) = exchanges.__path__
-    files = {path.stem for path in Path(folder).glob("*.py")} - {"__init__"}
-    assert files == set(EXCHANGES)
+    folders = {path.parent.name for path in Path(folder).glob("*/__init__.py")}
+    assert folders == set(EXCHANGES)
+    assert {name.partition("_")[0] for name in VENUES} == folders
     assert [*EXCHANGES, "coingecko"] == default_source_chain()
-    assert set(default_source_chain()) < set(provider_limits(coingecko_plan="none"))
+    assert {*default_source_chain(), "binance_spot"} < set(provider_limits(coingecko_plan="none"))
 
 
-@pytest.mark.parametrize("name", default_source_chain())
+def test_the_settings_allow_what_there_is() -> None:
+    assert set(environment.ALLOWED_SOURCES) == set(CANDLE_SOURCES)
+    assert set(environment.CANDLE_SOURCES) == set(default_source_chain())
+
+
+@pytest.mark.parametrize("name", CANDLE_SOURCES)
 def test_every_source_opens(name: str, redis_client: redis.Redis) -> None:
-    names = ("BINANCE_REST_URL", "BYBIT_REST_URL", "COINGECKO_BASE_URL")
+    names = {"COINGECKO_BASE_URL"} | {venue.url_setting for venue in VENUES.values()}
     access = ProviderAccess(
         urls=dict.fromkeys(names, "http://127.0.0.1:9"),
         timeout_s=1,
@@ -31,6 +47,7 @@ def test_every_source_opens(name: str, redis_client: redis.Redis) -> None:
     )
     source = open_candle_source(name, access=access, budget=CallBudget(redis_client))
     assert source.name == name
+    assert isinstance(source, FundingSource) is (name in FUNDING_VENUES)
 
 
 @pytest.mark.parametrize("name", list(EXCHANGES))

@@ -34,6 +34,7 @@ UNREACHABLE = {
     "FRED_BASE_URL": f"http://{NOBODY_LISTENS}/fred/fred",
     "BINANCE_REST_URL": f"http://{NOBODY_LISTENS}/binance",
     "BINANCE_WS_URL": f"ws://{NOBODY_LISTENS}/binance",
+    "BINANCE_SPOT_REST_URL": f"http://{NOBODY_LISTENS}/binance",
     "BYBIT_REST_URL": f"http://{NOBODY_LISTENS}/bybit",
     "BYBIT_WS_URL": f"ws://{NOBODY_LISTENS}/bybit/v5/public",
 }

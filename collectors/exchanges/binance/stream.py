@@ -1,66 +1,23 @@
-"""Binance USD-M futures: candles over REST, candles and top of book over WebSocket.
+"""Binance USD-M futures over WebSocket: candles and top of book.
 
-REST: GET /fapi/v1/klines, at most 1500 bars, weight by limit
-(https://developers.binance.com/docs/derivatives/usds-margined-futures). Streams: `bookTicker`
-lives under `/public`, `kline` under `/market`; a kline is final when its `x` is true.
+`bookTicker` lives under `/public`, `kline` under `/market`; a kline is final when its `x` is true
+(https://developers.binance.com/docs/derivatives/usds-margined-futures).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
 
-from collectors.budget import CallBudget
-from collectors.exchange import (
-    UNREADABLE,
-    Connection,
-    MalformedPayload,
-    ProviderError,
-    UnknownSymbol,
-    moment_of,
-    sample,
-    status_error,
-)
-from collectors.marketdata import Candle, Quote, duration, to_ms
+from collectors.exchange import UNREADABLE, MalformedPayload, moment_of, sample
+from collectors.exchanges.binance.payloads import NAME, ErrorBody, KlineRow
+from collectors.exchanges.binance.rest import INTERVALS
+from collectors.marketdata import Candle, Quote
 from collectors.stream import Channel, StreamedCandle, Update, possible
 
-NAME = "binance"
-INTERVALS: Mapping[str, str] = {name: name for name in ("1m", "5m", "15m", "1h", "4h", "1d")}
-PAGE = 1500
 STREAMS_PER_SUBSCRIBE = 100
-INVALID_SYMBOL = -1121
-
-
-class KlineRow(msgspec.Struct, array_like=True, frozen=True):
-    """One bar of GET /fapi/v1/klines; the fields after the volume are not used."""
-
-    open_time: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-
-    def candle(self) -> Candle:
-        """The bar as a candle."""
-        return Candle(
-            open_time=moment_of(self.open_time),
-            open=self.open,
-            high=self.high,
-            low=self.low,
-            close=self.close,
-            volume=self.volume,
-            source=NAME,
-        )
-
-
-class ErrorBody(msgspec.Struct, frozen=True):
-    """{"code": -1121, "msg": "Invalid symbol."}"""
-
-    code: int = 0
-    msg: str = ""
 
 
 class Kline(msgspec.Struct, frozen=True):
@@ -125,74 +82,6 @@ class Envelope(msgspec.Struct, frozen=True):
 _envelopes = msgspec.json.Decoder(Envelope)
 _klines = msgspec.json.Decoder(KlineEvent, strict=False)
 _tickers = msgspec.json.Decoder(BookTicker, strict=False)
-
-
-class Binance:
-    """The candle source `binance`."""
-
-    name = NAME
-
-    def __init__(self, *, base_url: str, budget: CallBudget, timeout_s: float) -> None:
-        self._connection = Connection(
-            provider=NAME,
-            base_url=base_url,
-            budget=budget,
-            timeout_s=timeout_s,
-            read_error=read_error,
-        )
-
-    def fetch_candles(
-        self, symbol: str, timeframe: str, start: datetime, end: datetime
-    ) -> list[Candle]:
-        """See `collectors.exchange.CandleSource`."""
-        step = duration(timeframe)
-        candles: dict[datetime, Candle] = {}
-        cursor = start
-        while cursor < end:
-            limit = min(PAGE, (end - cursor) // step)
-            if limit < 1:
-                break
-            rows = self._connection.get(
-                "/fapi/v1/klines",
-                {
-                    "symbol": symbol,
-                    "interval": INTERVALS[timeframe],
-                    "startTime": to_ms(cursor),
-                    "endTime": to_ms(end) - 1,
-                    "limit": limit,
-                },
-                into=list[KlineRow],
-                weight=klines_weight(limit),
-            )
-            page = [row.candle() for row in rows]
-            candles.update((c.open_time, c) for c in page if cursor <= c.open_time < end)
-            if len(rows) < limit:
-                break
-            cursor = max(page[-1].open_time, cursor) + step
-        return [candles[moment] for moment in sorted(candles)]
-
-
-def klines_weight(limit: int) -> int:
-    """The request weight of a klines call by its limit (the venue's table)."""
-    if limit < 100:
-        return 1
-    if limit < 500:
-        return 2
-    return 5 if limit <= 1000 else 10
-
-
-def read_error(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError | None:
-    """The error of an answer; `{"code", "msg"}` with a status of 4xx or 5xx."""
-    if status < 300:
-        return None
-    try:
-        refusal = msgspec.json.decode(body, type=ErrorBody)
-        text = f"{refusal.code} {refusal.msg}"
-    except UNREADABLE:
-        refusal, text = ErrorBody(), sample(body)
-    if refusal.code == INVALID_SYMBOL:
-        return UnknownSymbol(f"binance: {text}")
-    return status_error(status, headers, f"binance: {text}")
 
 
 def stream_channels(
