@@ -5,11 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from unfold.sites import UnfoldAdminSite
 
 from mts_project.login import LoginThrottle
 
 FLOW = ("collectors", "signals", "risk", "trading", "alerts", "realtime")
+
+
+COVERAGE_PERMISSION = "collectors.view_candlehole"
+
+
+def coverage_link() -> dict[str, Any]:
+    """The map of all series and days, as an entry among its app's tables."""
+    return {
+        "name": "Coverage by day",
+        "object_name": "CoverageMap",
+        "admin_url": reverse("admin:collectors_coverage_map"),
+        "add_url": None,
+        "view_only": True,
+        "perms": {"add": False, "change": False, "delete": False, "view": True},
+    }
 
 
 class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
@@ -32,5 +48,8 @@ class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
     ) -> list[dict[str, Any]]:
         """The product's apps first, as the data flows; schedules and logins after them."""
         apps: list[dict[str, Any]] = super().get_app_list(request, app_label)
+        for app in apps:
+            if app["app_label"] == "collectors" and request.user.has_perm(COVERAGE_PERMISSION):
+                app["models"].append(coverage_link())
         order = {label: place for place, label in enumerate(FLOW)}
         return sorted(apps, key=lambda app: order.get(app["app_label"], len(FLOW)))

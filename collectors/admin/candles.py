@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from functools import partial
+from typing import Any
 
+from django.contrib import admin
+from django.urls import path
+
+from collectors.admin.coverage import show_coverage_map, visit_cell
 from collectors.admin.records import RecordAdmin
 from collectors.models import (
     CandleHole,
@@ -47,6 +52,20 @@ class CandleHoleAdmin(RecordAdmin):
     list_filter = ["label", "timeframe", "instrument"]
     search_fields = ["instrument__coin_id", "detail"]
     list_select_related = ["instrument"]
+
+    def get_urls(self) -> list[Any]:
+        """The map of all series and days, and the way from one of its cells to its rows."""
+        show = partial(show_coverage_map, model_admin=self)
+        visit = partial(visit_cell, model_admin=self)
+        return [
+            path("map/", self.admin_site.admin_view(show), name="collectors_coverage_map"),
+            path(
+                "map/<int:instrument>/<slug:timeframe>/<int:day>/",
+                self.admin_site.admin_view(visit),
+                name="collectors_coverage_cell",
+            ),
+            *super().get_urls(),
+        ]
 
 
 @admin.register(SourceGap)

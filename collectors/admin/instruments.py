@@ -6,9 +6,12 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
+from collectors.admin.backfills import queue_default_history
 from collectors.models import NATIVE_TIMEFRAMES, Instrument, Listing
 from collectors.models.instruments import check_timeframes
 from collectors.sources import CANDLE_SOURCES
@@ -64,6 +67,14 @@ class InstrumentAdmin(ModelAdmin):  # type: ignore[misc]
     list_filter = ["tier", "sector", "is_enabled", "is_strategy_enabled"]
     search_fields = ["coin_id", "symbol", "name"]
     inlines = [ListingInline]
+    actions = ["backfill_default_history"]
+
+    @admin.action(description="Backfill the default history", permissions=["change"])
+    def backfill_default_history(
+        self, request: HttpRequest, queryset: QuerySet[Instrument]
+    ) -> None:
+        """Queue a backfill for each collected timeframe of the chosen instruments."""
+        queue_default_history(request, queryset)
 
 
 @admin.register(Listing)

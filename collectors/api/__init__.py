@@ -4,7 +4,8 @@ from django.urls import path
 
 from collectors.api.backfills import BackfillCancel, BackfillDetail, BackfillList
 from collectors.api.budget import BudgetView
-from collectors.api.candles import CandleList, CoverageList
+from collectors.api.candles import CandleList
+from collectors.api.coverage import CoverageList
 from collectors.api.findings import FindingList
 from collectors.api.instruments import InstrumentDetail, InstrumentList
 from collectors.api.macro import MacroList, MacroSeriesList

@@ -1,4 +1,4 @@
-"""HTTP: stored candles, and what of them is missing."""
+"""HTTP: stored candles."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from rest_framework import generics, serializers
 from collectors.access import NewestFirstPagination
 from collectors.marketdata import TIMEFRAMES
 from collectors.models import (
-    CandleHole,
-    CollectionState,
     Instrument,
     Ohlcv,
 )
@@ -63,40 +61,3 @@ class CandleList(generics.ListAPIView[Ohlcv]):
         if "end" in wanted:
             candles = candles.filter(open_time__lt=wanted["end"])
         return candles
-
-
-class HoleSerializer(serializers.ModelSerializer[CandleHole]):
-    """A run of missing candles; `start` and `end` are open times, both missing."""
-
-    class Meta:
-        model = CandleHole
-        fields = ["start", "end", "label", "detail", "seen_at"]
-
-
-class CoverageSerializer(serializers.ModelSerializer[CollectionState]):
-    """How the collection of one series stands, with its holes."""
-
-    instrument = serializers.CharField(source="instrument.coin_id")
-    holes = serializers.SerializerMethodField()
-
-    class Meta:
-        model = CollectionState
-        fields = [
-            "instrument", "timeframe", "last_success_at", "last_error", "consecutive_failures",
-            "attempts", "successes", "history_from", "holes",
-        ]  # fmt: skip
-
-    @extend_schema(responses=HoleSerializer(many=True))
-    def get_holes(self, state: CollectionState) -> list[dict[str, Any]]:
-        """The labelled holes of the series."""
-        holes = [hole for hole in state.instrument.holes.all() if hole.timeframe == state.timeframe]
-        return HoleSerializer(holes, many=True).data  # type: ignore[return-value]
-
-
-class CoverageList(generics.ListAPIView[CollectionState]):
-    """Every collected series with its holes."""
-
-    serializer_class = CoverageSerializer
-    queryset = CollectionState.objects.select_related("instrument").prefetch_related(
-        "instrument__holes"
-    )

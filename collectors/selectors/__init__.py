@@ -2,6 +2,14 @@
 
 from collectors.selectors.budget import budget_today
 from collectors.selectors.candles import candle_at, candle_history, revisions
+from collectors.selectors.completeness import (
+    CoverageMap,
+    SeriesKey,
+    SeriesTotals,
+    coverage_map,
+    known_series,
+    series_totals,
+)
 from collectors.selectors.coverage import hole_counts, lacking_bars, missing_at
 from collectors.selectors.instruments import (
     enabled_instruments,
@@ -23,13 +31,18 @@ from collectors.selectors.macro import (
 from collectors.selectors.ticks import series_that_lack
 
 __all__ = [
+    "CoverageMap",
+    "SeriesKey",
+    "SeriesTotals",
     "budget_today",
     "candle_at",
     "candle_history",
+    "coverage_map",
     "due_macro_series",
     "enabled_instruments",
     "hole_counts",
     "instrument_by_coin_id",
+    "known_series",
     "lacking_bars",
     "latest_quote",
     "listing_for",
@@ -45,5 +58,6 @@ __all__ = [
     "redis_client",
     "revisions",
     "series_that_lack",
+    "series_totals",
     "strategy_instruments",
 ]

@@ -8,6 +8,7 @@ from collectors.services.backfill_requests import (
     continue_backfill,
     request_backfill,
     restart_backfill,
+    servable_span,
 )
 from collectors.services.backfills import cancel_backfill, due_backfills, run_backfill
 from collectors.services.candles import StoreResult, store_candles, store_market
@@ -54,6 +55,7 @@ __all__ = [
     "sampled_instruments",
     "seed_instruments",
     "seed_macro_series",
+    "servable_span",
     "served_from",
     "store_candles",
     "store_market",

@@ -135,6 +135,10 @@ def test_coverage_shows_holes_with_their_label(viewer: APIClient, bitcoin: Instr
     )
     (entry,) = viewer.get("/api/v1/coverage/").json()["results"]
     assert (entry["instrument"], entry["holes"][0]["label"]) == ("bitcoin", "no_trade")
+    assert (entry["stored"], entry["covered_pct"]) == (0, 0.0)
+    assert entry["expected"] == entry["lacking"] + 1 > 75 * 24
+    assert entry["is_derived"] is False
+    assert [item["timeframe"] for item in entry["derived"]] == ["4h", "1d"]
 
 
 def test_macro_is_as_it_was_known(viewer: APIClient) -> None:
