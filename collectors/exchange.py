@@ -144,8 +144,9 @@ class CandleSource(Protocol):
         self, symbol: str, timeframe: str, start: datetime, end: datetime
     ) -> list[Candle]:
         """The candles with start <= open_time < end, oldest first; bars that the source does not
-        have are left out. `end` is at most the open time of the bar that is forming now, so no
-        forming bar is returned. Raises ProviderError.
+        have are left out. `end` is at most the open time of the bar that is forming now. What an
+        answer has against the venue's own rules is left in it for `quality.review_candles`: a bar
+        twice, out of order, or after `end`. Raises ProviderError.
         """
 
 

@@ -31,7 +31,7 @@ from collectors.replacement import Plan, StoredRows, plan
 from collectors.services.findings import record_findings
 from collectors.services.holes import relabel_holes
 from collectors.services.upsert import read_stored, write_changes
-from collectors.sources import EXCHANGES
+from collectors.sources import VENUES
 
 # A write that is known to change nothing should not even open a transaction; for long batches
 # looking twice would cost more than it saves.
@@ -220,7 +220,7 @@ def _source_names(group: _Group, chains: Sequence[Sequence[str]]) -> list[str]:
 def _record_jumps(group: _Group, timeframe: str, stored: StoredRows, changes: Plan) -> None:
     """Flag the candles that a better source replaces by one that closes far away."""
     names = _source_names(group, [source_chain(each) for each in group.instruments])
-    sampled = [name for name in names if name not in EXCHANGES]
+    sampled = [name for name in names if name not in VENUES]
     by_series: dict[int, list[Finding]] = {}
     for series, finding in jumps(group.batch, stored, changes, names=names, sampled=sampled):
         by_series.setdefault(series, []).append(finding)

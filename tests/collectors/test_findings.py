@@ -8,10 +8,10 @@ import pytest
 from django.db import transaction
 
 from collectors import services
-from collectors.marketdata import Candle
+from collectors.marketdata import Candle, to_ms
 from collectors.models import CandleHole, Instrument, Ohlcv, QualityFinding
 from collectors.quality import Finding
-from tests.collectors.providers import NOW, Venues
+from tests.collectors.providers import NOW, Answer, Provider, Venues, json_answer
 
 HOUR = timedelta(hours=1)
 AT = datetime(2025, 3, 3, 9, tzinfo=UTC)
@@ -134,3 +134,49 @@ def test_price_samples_may_lie_further_away(
         services.store_candles(instrument=bitcoin, timeframe="1h", candles=[candle])
     assert [row.reason for row in QualityFinding.objects.all()] == ([reason] if reason else [])
     assert all(row.values["coingecko"]["volume"] is None for row in QualityFinding.objects.all())
+
+
+def test_what_an_answer_has_against_the_venues_rules_is_found(
+    bitcoin: Instrument, venues: Venues, provider: Provider
+) -> None:
+    """Out of order, twice, twice with other values, and forming: the table has each bar once."""
+    Instrument.objects.update(source_chain=["bybit", "binance"])
+    bitcoin.refresh_from_db()
+    told = [(-1, 99.0), (0, 100.0), (0, 100.0), (2, 102.0), (1, 101.0), (3, 90.0), (3, 91.0)]
+    newest_first = [
+        [str(to_ms(AT - hours * HOUR)), "100", "120", "80", str(close), "1", "0"]
+        for hours, close in told
+    ]
+    answer = {"retCode": 0, "retMsg": "OK", "result": {"list": newest_first}}
+    provider.routes["/bybit/v5/market/kline"] = lambda _: json_answer(answer)
+    services.ensure_coverage(instrument=bitcoin, timeframe="1h", until=NOW, start=AT - 3 * HOUR)
+    stored = Ohlcv.objects.filter(source="bybit").order_by("open_time")
+    assert [candle.close for candle in stored] == [90.0, 102.0, 101.0, 100.0]
+    found = QualityFinding.objects.filter(source="bybit").order_by("at")
+    assert [(row.verdict, row.reason, row.at) for row in found] == [
+        ("flagged", "given twice with different values", AT - 3 * HOUR),
+        ("flagged", "out of order", AT - 2 * HOUR),
+        ("flagged", "repeated", AT),
+        ("rejected", "still forming", AT + HOUR),
+    ]
+    twice = found[0].values
+    assert (twice["kept"]["close"], twice["dropped"]["close"]) == (90.0, 91.0)
+
+
+def test_the_volume_of_coingecko_never_enters_a_candle(
+    bitcoin: Instrument, venues: Venues, provider: Provider, history_start: datetime
+) -> None:
+    tether = Instrument.objects.get(coin_id="tether")
+    times = [history_start + number * HOUR for number in range(90 * 24)]
+
+    def route(params: dict[str, str]) -> Answer:
+        begin, end = int(params["from"]) * 1000, int(params["to"]) * 1000
+        points = [[to_ms(at) + 60_000, 1.0] for at in times if begin <= to_ms(at) < end]
+        rolling = [[at, 5e10] for at, _ in points]
+        return json_answer({"prices": points, "market_caps": rolling, "total_volumes": rolling})
+
+    provider.routes["/coingecko/coins/tether/market_chart/range"] = route
+    services.ensure_coverage(instrument=tether, timeframe="1h", until=NOW)
+    candles = Ohlcv.objects.filter(instrument=tether)
+    assert candles.count() > 1000
+    assert candles.filter(volume=None, is_sampled=True).count() == candles.count()

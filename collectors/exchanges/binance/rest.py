@@ -89,7 +89,7 @@ class _Rest:
     ) -> list[Candle]:
         """See `collectors.exchange.CandleSource`."""
         step = duration(timeframe)
-        candles: dict[datetime, Candle] = {}
+        candles: list[Candle] = []
         cursor = start
         while cursor < end:
             limit = min(self.market.page, (end - cursor) // step)
@@ -105,11 +105,11 @@ class _Rest:
             weight = self.market.weights.klines(limit)
             rows = self._get("klines", params, list[KlineRow], weight)
             page = [row.candle(self.market.name) for row in rows]
-            candles.update((c.open_time, c) for c in page if cursor <= c.open_time < end)
+            candles += [candle for candle in page if candle.open_time >= cursor]
             if len(rows) < limit:
                 break
-            cursor = max(page[-1].open_time, cursor) + step
-        return [candles[moment] for moment in sorted(candles)]
+            cursor = max(cursor, *(candle.open_time for candle in page)) + step
+        return candles
 
     def fetch_depth(self, symbol: str, limit: int = 100) -> DepthSnapshot:
         """The book down to `limit` levels (5, 10, 20, 50, 100, 500, 1000; spot to 5000). Raises

@@ -71,7 +71,7 @@ class _Rest:
     ) -> list[Candle]:
         """See `collectors.exchange.CandleSource`."""
         page = PAGE * duration(timeframe)
-        candles: dict[datetime, Candle] = {}
+        candles: list[Candle] = []
         cursor = start
         while cursor < end:
             stop = min(cursor + page, end)
@@ -82,12 +82,13 @@ class _Rest:
                 "end": to_ms(stop) - 1,
                 "limit": PAGE,
             }
-            for row in self._get("kline", params, KlineAnswer).result.rows:
+            for row in reversed(self._get("kline", params, KlineAnswer).result.rows):
                 candle = row.candle(self.name)
-                if cursor <= candle.open_time < stop:
-                    candles[candle.open_time] = candle
+                # What lies after a page is the next page's; after the last, nobody asked for it.
+                if cursor <= candle.open_time and (candle.open_time < stop or stop == end):
+                    candles.append(candle)
             cursor = stop
-        return [candles[moment] for moment in sorted(candles)]
+        return candles
 
     def fetch_depth(self, symbol: str, limit: int = 50) -> DepthSnapshot:
         """The book down to `limit` levels (at most 500 linear, 200 spot). Raises
