@@ -81,6 +81,19 @@ class CandleBatch:
         }
         return CandleBatch(sources=self.sources, **taken)
 
+    def candle(self, row: int) -> Candle:
+        """The candle at a position."""
+        return Candle(
+            open_time=from_us(int(self.open_time[row])),
+            open=float(self.open[row]),
+            high=float(self.high[row]),
+            low=float(self.low[row]),
+            close=float(self.close[row]),
+            volume=float(self.volume[row]) if self.has_volume[row] else None,
+            source=self.sources[int(self.source[row])],
+            is_sampled=bool(self.sampled[row]),
+        )
+
     def numbered(self, series: Integers) -> CandleBatch:
         """The same candles as of the series with these numbers."""
         return replace(self, series=series)

@@ -57,7 +57,8 @@ class CandleMatrix:
 
     A hole carries the last close with zero volume and `valid` false; before an instrument's first
     candle all prices are its first open, invalid too. A volume that its source does not have is
-    zero, and `has_volume` false. NaN never occurs. An instrument without any candle carries ones.
+    zero, and `has_volume` false. What is `derived` was made from shorter candles. NaN never occurs.
+    An instrument without any candle carries ones.
     """
 
     timeframe: str
@@ -71,6 +72,7 @@ class CandleMatrix:
     valid: NDArray[np.bool_]
     sampled: NDArray[np.bool_]
     has_volume: NDArray[np.bool_]
+    derived: NDArray[np.bool_]
 
 
 def candle_key(coin_id: str, timeframe: str) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 from django.db.models import Max, Min, OuterRef, QuerySet, Subquery
 
 from collectors import clock
-from collectors.marketdata import candle_key, duration, floor_time, last_closed, macro_key
+from collectors.derived import history_keys
+from collectors.marketdata import duration, floor_time, last_closed, macro_key
 from collectors.models import Instrument
 from collectors.selectors import (
     candle_history,
@@ -104,7 +105,7 @@ def load_history(
     timeframe = strategies[0].timeframe
     since = min(history_start(start, each.lookback, timeframe) for each in strategies)
     series = sorted({name for each in strategies for name in each.macro_series})
-    keys = [candle_key(coin_id, timeframe) for coin_id in coin_ids]
+    keys = [key for coin_id in coin_ids for key in history_keys(coin_id, timeframe)]
     keys += [macro_key(name) for name in series]
     for _ in range(READ_ATTEMPTS):
         seen = revisions(keys=keys)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from collectors.columns import CandleColumns
 from collectors.marketdata import CandleMatrix, duration, to_ms
 from collectors.models import Instrument, Ohlcv, Series
-from collectors.selectors.columns import series_columns
+from collectors.selectors.derived import history_columns
 
 MILLISECOND = timedelta(milliseconds=1)
 
@@ -20,7 +20,7 @@ def candle_history(
     *, instruments: Sequence[str], timeframe: str, start: datetime, end: datetime
 ) -> CandleMatrix:
     """Every bar of [start, end) for the instruments (coin ids), in their order. `start` and `end`
-    are on the grid.
+    are on the grid. 4h and 1d are made from hourly candles, which `derived` says.
 
     Raises ValueError for an unknown timeframe, Instrument.DoesNotExist for an unknown coin.
     """
@@ -28,18 +28,23 @@ def candle_history(
     first, stop = to_ms(start), to_ms(end)
     moments = np.arange(first, stop, step, dtype=np.int64)
     ids = _instrument_ids(instruments)
-    series = series_columns(ids=ids, timeframe=timeframe)
+    series = history_columns(ids=ids, timeframe=timeframe)
     shape = (len(moments), len(instruments))
     columns = np.empty((5, *shape))
-    flags = np.zeros((3, *shape), dtype=np.bool_)
+    flags = np.zeros((4, *shape), dtype=np.bool_)
     before = np.full(len(instruments), np.nan)
     for number, coin_id in enumerate(instruments):
-        candles = series[coin_id]
+        candles = series[coin_id].columns
         since, until = np.searchsorted(candles.open_time, (first, stop)).tolist()
         if since:
             before[number] = candles.close[since - 1]
-        _place(candles.rows(since, until), moments, columns[:, :, number], flags[:, :, number])
-    valid, sampled, has_volume = flags
+        within = candles.rows(since, until)
+        bars: slice | NDArray[np.int64] = slice(None)
+        if len(within) < len(moments):
+            bars = np.searchsorted(moments, within.open_time)
+        _place(within, bars, columns[:, :, number], flags[:3, :, number])
+        flags[3, bars, number] = series[coin_id].derived[since:until]
+    valid, sampled, has_volume, derived = flags
     _fill_holes(columns, valid, before)
     opens, high, low, close, volume = columns
     return CandleMatrix(
@@ -54,6 +59,7 @@ def candle_history(
         valid=valid,
         sampled=sampled,
         has_volume=has_volume,
+        derived=derived,
     )
 
 
@@ -67,16 +73,11 @@ def _instrument_ids(coin_ids: Sequence[str]) -> dict[str, int]:
 
 def _place(
     candles: CandleColumns,
-    moments: NDArray[np.int64],
+    bars: slice | NDArray[np.int64],
     columns: NDArray[np.float64],
     flags: NDArray[np.bool_],
 ) -> None:
     """Put the candles into their bars of (5, B) prices and volumes and (3, B) flags."""
-    if len(candles) == 0:
-        return
-    bars: slice | NDArray[np.int64] = slice(None)
-    if len(candles) < len(moments):
-        bars = np.searchsorted(moments, candles.open_time)
     for column, name in zip(columns, ("open", "high", "low", "close", "volume"), strict=True):
         column[bars] = getattr(candles, name)
     valid, sampled, has_volume = flags

@@ -30,6 +30,7 @@ from collectors.quality import Finding, check_candle, reject_candle, sift_candle
 from collectors.replacement import Plan, StoredRows, plan
 from collectors.services.findings import record_findings
 from collectors.services.holes import relabel_holes
+from collectors.services.livecopies import LiveCandle, publish_newest
 from collectors.services.upsert import read_stored, write_changes
 from collectors.sources import VENUES
 
@@ -105,10 +106,12 @@ def store_market(
         return result
     with transaction.atomic():
         changed: list[Instrument] = []
+        newest: list[LiveCandle] = []
         for group in groups:
-            changed += _store_group(group, timeframe, result)
+            changed += _store_group(group, timeframe, result, newest)
             _close_holes(group, timeframe)
         if changed:
+            transaction.on_commit(partial(publish_newest, newest), robust=True)
             announcement = partial(
                 events.candles_stored.send_robust,
                 sender=Ohlcv,
@@ -230,9 +233,11 @@ def _record_jumps(group: _Group, timeframe: str, stored: StoredRows, changes: Pl
         record_findings(subject=key, findings=findings, instrument=instrument)
 
 
-def _store_group(group: _Group, timeframe: str, result: StoreResult) -> list[Instrument]:
-    """Store the group's candles; gives the instruments of which a row changed. The rows of the
-    series are the lock."""
+def _store_group(
+    group: _Group, timeframe: str, result: StoreResult, live: list[LiveCandle]
+) -> list[Instrument]:
+    """Store the group's candles; gives the instruments of which a row changed, and adds to `live`
+    the newest candles of their series. The rows of the series are the lock."""
     keys = [candle_key(instrument.coin_id, timeframe) for instrument in group.instruments]
     lock_all_series(keys)
     stored, changes = _look(group, timeframe)
@@ -262,6 +267,13 @@ def _store_group(group: _Group, timeframe: str, result: StoreResult) -> list[Ins
         changed=[keys[at] for at in changed],
         rewritten=[keys[at] for at in changed if is_rewritten[at]],
     )
+    written = np.sort(np.concatenate([changes.new, changes.better]))
+    for at in changed:
+        row = int(written[series[written] == at][-1])
+        if group.batch.open_time[row] >= newest[at]:
+            live.append(
+                LiveCandle(group.instruments[at].symbol, timeframe, group.batch.candle(row))
+            )
     return [group.instruments[at] for at in changed]
 
 
