@@ -4,6 +4,7 @@ Shapes, weights and error codes follow developers.binance.com/docs/derivatives.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from sandbox.books import MOST_ID_GAP
 from sandbox.figures import decimal_text
@@ -31,7 +32,7 @@ INTERVALS = {
 }
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """A call that Binance answers with 400: code and message."""
 
     def __init__(self, code: int, message: str) -> None:
@@ -43,10 +44,13 @@ class Binance:
     """Answers calls below `/binance`."""
 
     name = "binance"
+    prefix = "fapi/v1/"
+    weight_limit = WEIGHT_LIMIT
+    most_klines = 1500
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._window = CallWindow(WEIGHT_LIMIT, MINUTE_MS)
+        self._window = CallWindow(self.weight_limit, MINUTE_MS)
         self._routes: dict[str, Callable[[Call], object]] = {
             "ping": lambda call: {},
             "time": lambda call: {"serverTime": call.now_ms},
@@ -66,38 +70,44 @@ class Binance:
 
     def over_limit(self, call: Call) -> Reply | None:
         """Count the call's weight; the 429 when the minute's weight is used up."""
-        if self._window.spend(call.now_ms, _weight(call)):
+        if self._window.spend(call.now_ms, self.weight(call)):
             return None
         return self.rate_limited(self._window.retry_after(call.now_ms, self._world.clock.speed))
 
     def rate_limited(self, retry_after: int) -> Reply:
         """The answer to a call above the limit."""
-        text = f"Too many requests; current limit is {WEIGHT_LIMIT} request weight per 1 minute."
+        text = (
+            f"Too many requests; current limit is {self.weight_limit} request weight per 1 minute."
+        )
         headers = {"Retry-After": str(retry_after), **self._used_weight()}
         return json_reply({"code": -1003, "msg": text}, 429, headers)
 
     def answer(self, call: Call) -> Reply:
         """The answer to one call."""
-        route = self._routes.get(call.path.removeprefix("fapi/v1/"))
-        if route is None or not call.path.startswith("fapi/v1/"):
+        route = self._routes.get(call.path.removeprefix(self.prefix))
+        if route is None or not call.path.startswith(self.prefix):
             return json_reply({"code": -5000, "msg": f"Path /{call.path} is invalid"}, 404)
         try:
             return json_reply(route(call), 200, self._used_weight())
-        except _Refused as refused:
+        except Refused as refused:
             return json_reply(refused.body, 400, self._used_weight())
 
     def _used_weight(self) -> dict[str, str]:
         return {"X-MBX-USED-WEIGHT-1M": str(self._window.used)}
 
+    def weight(self, call: Call) -> int:
+        """The request weight of a call."""
+        return _weight(call)
+
     def _coin(self, call: Call) -> Coin:
         symbol = call.params.get("symbol", "")
         if not symbol:
-            raise _Refused(
+            raise Refused(
                 -1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed."
             )
         coin = self._world.by_symbol(symbol, call.now_ms)
         if coin is None:
-            raise _Refused(-1121, "Invalid symbol.")
+            raise Refused(-1121, "Invalid symbol.")
         return coin
 
     def _one_or_all(self, call: Call, row: Callable[[Coin, int], object]) -> object:
@@ -126,13 +136,13 @@ class Binance:
         coin = self._coin(call)
         minutes = INTERVALS.get(call.params.get("interval", ""))
         if minutes is None:
-            raise _Refused(-1120, "Invalid interval.")
-        limit = _number(call.params, "limit", 500)
-        if not 1 <= limit <= 1500:
-            raise _Refused(-1130, "Data sent for parameter 'limit' is not valid.")
+            raise Refused(-1120, "Invalid interval.")
+        limit = number_of(call.params, "limit", 500)
+        if not 1 <= limit <= self.most_klines:
+            raise Refused(-1130, "Data sent for parameter 'limit' is not valid.")
         size_ms = minutes * MINUTE_MS
         start = _optional(call.params, "startTime")
-        end = _number(call.params, "endTime", call.now_ms)
+        end = number_of(call.params, "endTime", call.now_ms)
         end = min(end, call.now_ms)
         if start is None:
             start = end - limit * size_ms + 1
@@ -152,9 +162,9 @@ class Binance:
 
     def _depth(self, call: Call) -> object:
         coin = self._coin(call)
-        limit = _number(call.params, "limit", 500)
+        limit = number_of(call.params, "limit", 500)
         if limit not in DEPTHS:
-            raise _Refused(-4021, f"'{limit}' is not valid depth limit.")
+            raise Refused(-4021, f"'{limit}' is not valid depth limit.")
         book = self._world.book("binance", coin)
         bids, asks = book.levels()
         return {
@@ -183,10 +193,18 @@ class Binance:
         }
 
     def _funding_rates(self, call: Call) -> object:
-        coin = self._coin(call)
-        limit = min(_number(call.params, "limit", 100), 1000)
+        limit = min(number_of(call.params, "limit", 100), 1000)
         start = _optional(call.params, "startTime")
-        end = min(_number(call.params, "endTime", call.now_ms), call.now_ms)
+        end = min(number_of(call.params, "endTime", call.now_ms), call.now_ms)
+        if "symbol" in call.params:
+            return self._settled(self._coin(call), start, end, limit)
+        if start is None:
+            start, limit = end - FUNDING_MS, 200
+        coins = self._world.tradable(call.now_ms)
+        rows = [row for coin in coins for row in self._settled(coin, start, end, limit)]
+        return sorted(rows, key=lambda row: row["fundingTime"])[:limit]
+
+    def _settled(self, coin: Coin, start: int | None, end: int, limit: int) -> list[dict[str, Any]]:
         last = end // FUNDING_MS
         first = max(-(-coin.path.listed_ms // FUNDING_MS), -(-(start or 0) // FUNDING_MS))
         numbers = range(first, last + 1)
@@ -311,7 +329,7 @@ def _symbol_row(coin: Coin) -> object:
 def _day_ticker(coin: Coin, now_ms: int) -> object:
     day = coin.path.day_summary(now_ms)
     if day is None:
-        raise _Refused(-1121, "Invalid symbol.")
+        raise Refused(-1121, "Invalid symbol.")
     decimals, volume = coin.path.price_decimals, day.volume / 10**coin.path.volume_decimals
     return {
         "symbol": coin.listing.symbol,
@@ -351,7 +369,7 @@ def _weight(call: Call) -> int:
     return 1
 
 
-def _number(params: Params, name: str, default: int) -> int:
+def number_of(params: Params, name: str, default: int) -> int:
     given = _optional(params, name)
     return default if given is None else given
 
@@ -361,5 +379,5 @@ def _optional(params: Params, name: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise _Refused(-1130, f"Data sent for parameter '{name}' is not valid.")
+        raise Refused(-1130, f"Data sent for parameter '{name}' is not valid.")
     return int(text)

@@ -1,4 +1,4 @@
-"""Bybit v5 REST: the public market calls of the linear category below `/v5/market`.
+"""Bybit v5 REST: the public market calls of the linear and the spot category below `/v5/market`.
 
 Shapes and codes follow bybit-exchange.github.io/docs/v5: errors are HTTP 200 with a retCode,
 numbers and times are text, klines come newest first with the open one included.
@@ -28,6 +28,10 @@ INTERVALS = {
     "720": 720,
     "D": 1440,
 }
+SPOT_TICKER = (
+    *("symbol", "bid1Price", "bid1Size", "ask1Price", "ask1Size", "lastPrice", "prevPrice24h"),
+    *("price24hPcnt", "highPrice24h", "lowPrice24h", "turnover24h", "volume24h"),
+)
 PARAMETER_ERROR, RATE_ERROR = 10001, 10006
 
 
@@ -85,7 +89,7 @@ class Bybit:
             return json_reply(_envelope(call.now_ms, {}, PARAMETER_ERROR, str(refused)))
 
     def _coin(self, call: Call) -> Coin:
-        _check_category(call.params)
+        _category(call.params)
         coin = self._world.by_symbol(call.params.get("symbol", ""), call.now_ms)
         if coin is None:
             raise _Refused("Not supported symbols")
@@ -94,7 +98,7 @@ class Bybit:
     def _chosen(self, call: Call) -> list[Coin]:
         if "symbol" in call.params:
             return [self._coin(call)]
-        _check_category(call.params)
+        _category(call.params)
         return self._world.tradable(call.now_ms)
 
     def _klines(self, call: Call) -> object:
@@ -111,7 +115,7 @@ class Bybit:
         found = coin.path.candles(minutes, first, end + 1, call.now_ms)[-limit:]
         return {
             "symbol": coin.listing.symbol,
-            "category": "linear",
+            "category": _category(call.params),
             "list": [_kline_row(coin, candle) for candle in reversed(found)],
         }
 
@@ -132,9 +136,14 @@ class Bybit:
 
     def _tickers(self, call: Call) -> object:
         rows = [ticker_fields(self._world, coin, call.now_ms) for coin in self._chosen(call)]
-        return {"category": "linear", "list": rows}
+        category = _category(call.params)
+        if category == "spot":
+            rows = [{name: row[name] for name in SPOT_TICKER if name in row} for row in rows]
+        return {"category": category, "list": rows}
 
     def _funding_history(self, call: Call) -> object:
+        if _category(call.params) != "linear":
+            raise _Refused("params error: Category is invalid")
         coin = self._coin(call)
         limit = min(max(_number(call.params, "limit", 200), 1), 200)
         start = _number(call.params, "startTime", 0)
@@ -156,7 +165,11 @@ class Bybit:
         return {"category": "linear", "list": rows}
 
     def _instruments(self, call: Call) -> object:
-        rows = [_instrument_row(coin) for coin in self._chosen(call)]
+        coins = self._chosen(call)
+        if _category(call.params) == "spot":
+            rows = [_spot_row(coin) for coin in coins]
+            return {"category": "spot", "list": rows}
+        rows = [_instrument_row(coin) for coin in coins]
         return {"category": "linear", "list": rows, "nextPageCursor": ""}
 
 
@@ -249,6 +262,28 @@ def _instrument_row(coin: Coin) -> object:
     }
 
 
+def _spot_row(coin: Coin) -> object:
+    listing, decimals = coin.listing, coin.path.price_decimals
+    step = decimal_text(1, listing.step_decimals)
+    return {
+        "symbol": listing.symbol,
+        "baseCoin": listing.ticker.upper(),
+        "quoteCoin": "USDT",
+        "innovation": "0",
+        "status": "Trading",
+        "marginTrading": "both",
+        "lotSizeFilter": {
+            "basePrecision": step,
+            "quotePrecision": "0.0000001",
+            "minOrderQty": step,
+            "maxOrderQty": "10000000",
+            "minOrderAmt": str(listing.min_notional),
+            "maxOrderAmt": "8000000",
+        },
+        "priceFilter": {"tickSize": decimal_text(1, decimals)},
+    }
+
+
 def _time(call: Call) -> object:
     seconds = call.now_ms // 1000
     return {"timeSecond": str(seconds), "timeNano": str(call.now_ms * 1_000_000)}
@@ -258,9 +293,11 @@ def _envelope(now_ms: int, result: object, code: int = 0, text: str = "OK") -> o
     return {"retCode": code, "retMsg": text, "result": result, "retExtInfo": {}, "time": now_ms}
 
 
-def _check_category(params: Params) -> None:
-    if params.get("category", "linear") != "linear":
+def _category(params: Params) -> str:
+    category = params.get("category", "linear")
+    if category not in ("linear", "spot"):
         raise _Refused("params error: Category is invalid")
+    return category
 
 
 def _number(params: Params, name: str, default: int) -> int:

@@ -9,7 +9,7 @@ import math
 import random
 from dataclasses import dataclass
 
-PROVIDERS = ("coingecko", "fred", "binance", "bybit")
+PROVIDERS = ("coingecko", "fred", "binance", "binance_spot", "bybit")
 CALL_FAULTS = ("rate_limit", "server_error", "timeout", "malformed")
 STREAM_FAULTS = ("ws_drop", "ws_duplicate", "ws_reorder")
 SWITCHES = ("outage", "ws_disconnect")

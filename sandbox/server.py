@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from sandbox import binance_stream, bybit_stream
 from sandbox.binance import Binance
+from sandbox.binance_spot import BinanceSpot
 from sandbox.bybit import Bybit
 from sandbox.coingecko import CoinGecko
 from sandbox.control import Control
@@ -64,6 +65,7 @@ class Sandbox:
         self._prefixes: dict[str, Provider] = {
             "/coingecko/api/v3/": CoinGecko(world),
             "/fred/fred/": Fred(world),
+            "/binance/api/": BinanceSpot(world),
             "/binance/": Binance(world),
             "/bybit/": Bybit(world),
         }
