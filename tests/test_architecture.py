@@ -104,6 +104,20 @@ def test_migrations_match_the_models() -> None:
     call_command("makemigrations", "--check", "--dry-run", stdout=StringIO())
 
 
+SERVED = """
+import django, sys
+django.setup()
+import mts_project.asgi, mts_project.beat, mts_project.celery, mts_project.urls
+mts_project.celery.app.loader.import_default_modules()
+heavy = {"pandas", "pyarrow", "numba", "scipy"}
+sys.exit(f"imported: {heavy & set(sys.modules)}" if heavy & set(sys.modules) else 0)
+"""
+
+
+def test_what_only_some_work_needs_is_not_imported_by_every_process() -> None:
+    assert_succeeds(sys.executable, "-c", SERVED)
+
+
 def test_no_module_has_a_banned_name() -> None:
     banned = [path for path in MODULES if path.stem in BANNED_MODULES]
     banned += [path for path in MODULES if path.name == "signals.py"]

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from collectors.formats import FormatError, SchemaError
 from collectors.formats.schema import Column, Row, RowReader, WrongCell
+from collectors.marketdata import EPOCH
 
 SUFFIXES = (".parquet",)
 BATCH = 50_000
@@ -51,7 +53,7 @@ def read_rows(
         reader = RowReader(columns, found, place=str(path), defaults=defaults, aliases=aliases)
         number = 0
         for batch in file.iter_batches(BATCH):
-            cells = [_as_python(array, path) for array in batch.columns]
+            cells = [_as_python(array) for array in batch.columns]
             for raw in zip(*cells, strict=True):
                 number += 1
                 place = f"{path}, row {number}"
@@ -97,13 +99,18 @@ def write_rows(
     return written
 
 
-def _as_python(array: Any, path: Path) -> list[Any]:
+def _as_python(array: Any) -> list[Any]:
+    """The array's values. Moments by way of whole numbers: Arrow's own are ten times slower."""
     import pyarrow
 
-    if pyarrow.types.is_timestamp(array.type) and array.type.unit == "ns":
-        array = array.cast(pyarrow.timestamp("us", tz=array.type.tz))
-    values: list[Any] = array.to_pylist()
-    return values
+    if not pyarrow.types.is_timestamp(array.type):
+        values: list[Any] = array.to_pylist()
+        return values
+    numbers = array.cast(pyarrow.timestamp("us", tz=array.type.tz)).cast(pyarrow.int64())
+    return [
+        None if number is None else EPOCH + timedelta(microseconds=number)
+        for number in numbers.to_pylist()
+    ]
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ A value is read from what a format gives: text (CSV), typed values (Parquet), ei
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ Row = tuple[Any, ...]
 # A number of this size or more counts milliseconds: as seconds it is the year 5138.
 LEAST_MS = 100_000_000_000
 COMPACT_DATE = len("20250131")
+# So many different words of a column are remembered.
+MOST_WORDS = 1_000
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class RowReader:
         names = [name.strip().lower() for name in found]
         others = {name.lower(): ours for name, ours in (aliases or {}).items()}
         named = ", ".join(found) or "none"
-        self._cells: list[tuple[int, Column, Callable[[Any], Any], Any]] = []
+        self._cells: list[tuple[int, Column, Any]] = []
         taken: set[int] = set()
         for column in columns:
             wanted = (*column.names, *(name for name in names if others.get(name) == column.name))
@@ -114,34 +117,66 @@ class RowReader:
                 also = f" (or {', '.join(column.synonyms)})" if column.synonyms else ""
                 raise SchemaError(f"{place}: no column {column.name}{also}; columns: {named}")
             taken.add(at)
-            default = defaults.get(column.name)
-            self._cells.append((at, column, READERS[column.kind], default))
+            self._cells.append((at, column, defaults.get(column.name)))
         unknown = [found[at] for at in range(len(found)) if at not in taken]
         if is_strict and unknown:
             known = ", ".join(column.name for column in columns)
             raise SchemaError(f"{place}: unknown column {unknown[0]!r}; known: {known}")
 
+        # A default is read from an extra cell behind the row's own.
+        self._defaults = tuple(default for at, _, default in self._cells if at < 0)
+        places = itertools.count(len(found))
+        self._readers = [
+            (next(places), _as_it_is) if at < 0 else (at, _cell_reader(column))
+            for at, column, _ in self._cells
+        ]
+
     def read(self, raw: Sequence[Any]) -> Row:
         """One row, in the order of the columns. Raises WrongCell."""
-        values = []
-        for at, column, reader, default in self._cells:
-            if at < 0:
-                values.append(default)
-                continue
-            cell = raw[at]
-            if cell is None or cell in column.missing or cell != cell:  # NaN is no number
-                if not column.is_nullable:
-                    raise WrongCell(column.name, "is empty")
-                values.append(None)
-                continue
+        cells = (*raw, *self._defaults)
+        try:
+            return tuple([read(cells[at]) for at, read in self._readers])
+        except (ValueError, OverflowError):
+            raise self._wrong(cells) from None
+
+    def _wrong(self, cells: Sequence[Any]) -> WrongCell:
+        """Which cell it was: not known before, as that would make every good row slower."""
+        for (at, read), (_, column, _) in zip(self._readers, self._cells, strict=True):
             try:
-                value = reader(cell)
+                read(cells[at])
             except (ValueError, OverflowError) as problem:
-                raise WrongCell(column.name, str(problem)) from None
-            if column.longest and len(value) > column.longest:
-                raise WrongCell(column.name, f"{value[:80]!r} is too long")
-            values.append(value)
-        return tuple(values)
+                return WrongCell(column.name, str(problem))
+        raise ValueError("the row is right")
+
+
+def _cell_reader(column: Column) -> Callable[[Any], Any]:
+    """What reads the cells of one column."""
+    read, missing, longest = READERS[column.kind], column.missing, column.longest
+    known: dict[Any, Any] = {}
+
+    def read_cell(cell: Any) -> Any:
+        if cell is None or cell in missing or cell != cell:  # NaN is no number
+            if not column.is_nullable:
+                raise ValueError("is empty")
+            return None
+        return read(cell)
+
+    def read_word(cell: Any) -> Any:
+        value = read_cell(cell)
+        if value is not None and longest and len(value) > longest:
+            raise ValueError(f"{value[:80]!r} is too long")
+        if len(known) < MOST_WORDS:
+            known[cell] = value
+        return value
+
+    if column.kind == "text":
+        # The same few words stand in all rows.
+        return lambda cell: known[cell] if cell in known else read_word(cell)
+    return read_cell
+
+
+def _as_it_is(cell: Any) -> Any:
+    return cell
 
 
 def read_text(raw: Any) -> str:
@@ -160,12 +195,15 @@ def read_integer(raw: Any) -> int:
 
 def read_double(raw: Any) -> float:
     """A finite double; text as Python and every other language writes it."""
-    if isinstance(raw, bool) or (isinstance(raw, str) and "_" in raw):
+    if type(raw) is float:
+        value = raw
+    elif isinstance(raw, bool) or (isinstance(raw, str) and "_" in raw):
         raise ValueError(f"{_shown(raw)} is no number")
-    try:
-        value = float(raw)
-    except (TypeError, ValueError):
-        raise ValueError(f"{_shown(raw)} is no number") from None
+    else:
+        try:
+            value = float(raw)
+        except (TypeError, ValueError):
+            raise ValueError(f"{_shown(raw)} is no number") from None
     if not math.isfinite(value):
         raise ValueError(f"{_shown(raw)} is no finite number")
     return value
@@ -223,6 +261,8 @@ READERS: dict[Kind, Callable[[Any], Any]] = {
 
 
 def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is UTC:
+        return moment
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
