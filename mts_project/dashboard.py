@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, OuterRef, Subquery, Sum
+from django.db.models import OuterRef, Subquery, Sum
 from django.http import HttpRequest
 from django.template.defaultfilters import pluralize
 from django.urls import reverse
@@ -15,7 +15,8 @@ from django.urls import reverse
 from alerts.models import Alert
 from collectors import clock
 from collectors.marketdata import duration
-from collectors.models import Instrument, Ohlcv, ProviderCallMinute
+from collectors.models import Instrument, Ohlcv
+from collectors.selectors import budget_today
 from risk.models import RiskDecision
 from signals.models import Signal
 from trading.models import Account, EquityPoint, Fill, Position
@@ -44,7 +45,7 @@ def dashboard_context(request: HttpRequest, context: dict[str, Any]) -> dict[str
             "fill_rows": newest_fills(),
             "alert_rows": list(Alert.objects.order_by("-id")[:ROWS]),
             "freshness": freshness(now=now),
-            "calls": provider_calls(now=now),
+            "budget": budget_today(at=now),
             "links": {
                 "signals": reverse("admin:signals_signal_changelist"),
                 "fills": reverse("admin:trading_fill_changelist"),
@@ -178,15 +179,3 @@ def freshness(*, now: Any) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def provider_calls(*, now: Any) -> list[dict[str, Any]]:
-    """Calls per provider over the last market day."""
-    since = now - timedelta(days=1)
-    providers = (
-        ProviderCallMinute.objects.filter(minute__gte=since)
-        .values("provider")
-        .annotate(minutes=Count("minute"), calls=Sum("calls"), errors=Sum("errors"))
-        .order_by("provider")
-    )
-    return [dict(provider) for provider in providers]

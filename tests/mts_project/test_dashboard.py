@@ -7,6 +7,9 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.test import Client
 
+from collectors import clock
+from collectors.models import ProviderCallMinute
+from collectors.seeds import seed_instruments
 from mts_project.dashboard import draw_curve
 from risk.models import RiskProfile
 from trading.models import Account, EquityPoint
@@ -46,6 +49,20 @@ def test_the_operator_sees_equity_and_curve(account: Account, client: Client) ->
     assert "9,900.00" in page
     assert "-1.00% since the start" in page
     assert 'aria-label="Equity from 9,880.00 to 10,170.00"' in page
+
+
+def test_the_operator_sees_calls_beside_forecast_limit_and_naive_schedule(
+    account: Account, client: Client
+) -> None:
+    seed_instruments()
+    ProviderCallMinute.objects.create(
+        provider="binance", endpoint="/x", minute=clock.now(), calls=7, weight=1200, errors=1
+    )
+    client.force_login(get_user_model().objects.create_superuser("boss", password="x"))
+    page = " ".join(client.get("/admin/").content.decode().split())
+    assert "Provider calls of this market day" in page
+    assert "50.0% of 2400/min" in page
+    assert "from two sources would cost 2880 calls a day; the forecast saves" in page
 
 
 def test_a_login_without_permission_sees_no_account(account: Account, client: Client) -> None:
