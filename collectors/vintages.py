@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,22 +56,26 @@ class VintageHistory:
     """The vintages of one series, to be asked about any moment. Takes them in any order."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        rows = sorted(rows)
-        self._rows = rows
+        self._rows = sorted(rows)
         first_release: dict[date, int] = {}
         newest: tuple[date, date] | None = None
         steps: list[Row] = []
-        ends: list[int] = []
-        for row in rows:
+        begins: list[int] = []
+        for row in self._rows:
             released_ms, observed, realtime_start, _, _ = row
             first_release.setdefault(observed, released_ms)
             if newest is None or (observed, realtime_start) >= newest:
                 newest = (observed, realtime_start)
                 steps.append(row)
-                ends.append(_end_of_day(first_release[observed]))
+                begins.append(first_release[observed])
         self._steps = steps
-        self._ends = np.array(ends, dtype=np.int64)
+        self._begins = begins
         self._moments = np.array([row[0] for row in steps], dtype=np.int64)
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        """When the day is over that each step's value has of its own (epoch ms)."""
+        return np.array([_end_of_day(begin) for begin in self._begins], dtype=np.int64)
 
     def indexes(self, moments_ms: NDArray[np.int64]) -> NDArray[np.int64]:
         """For each moment the step that is known then, NOTHING before the first."""
@@ -90,7 +95,7 @@ class VintageHistory:
         index = int(self.indexes(np.array([moment_ms], dtype=np.int64))[0])
         if index == NOTHING:
             return None
-        is_carried = moment_ms >= int(self._ends[index])
+        is_carried = moment_ms >= _end_of_day(self._begins[index])
         return _value(self._steps[index], day_in_chicago(moment), is_forward_filled=is_carried)
 
     def at_many(self, moments_ms: NDArray[np.int64]) -> KnownValues:
