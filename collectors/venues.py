@@ -113,6 +113,15 @@ class FundingSource(Protocol):
 
 
 @runtime_checkable
+class EverybodysFunding(Protocol):
+    """A venue that gives the settlements of all its symbols together."""
+
+    def fetch_all_settlements(self, start: datetime, end: datetime) -> list[Settlement]:
+        """The settlements of every symbol with start <= funding_time < end, oldest first. Raises
+        ProviderError."""
+
+
+@runtime_checkable
 class SymbolSource(Protocol):
     """A venue that lists its symbols."""
 

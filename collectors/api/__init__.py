@@ -7,6 +7,7 @@ from collectors.api.budget import BudgetView
 from collectors.api.candles import CandleList
 from collectors.api.coverage import CoverageList
 from collectors.api.findings import FindingList
+from collectors.api.funding import FundingList
 from collectors.api.instruments import InstrumentDetail, InstrumentList
 from collectors.api.macro import MacroList, MacroSeriesList
 
@@ -20,6 +21,7 @@ urlpatterns = [
     path("backfills/<int:pk>/cancel/", BackfillCancel.as_view()),
     path("macro/", MacroList.as_view()),
     path("macro/series/", MacroSeriesList.as_view()),
+    path("funding/", FundingList.as_view()),
     path("findings/", FindingList.as_view()),
     path("budget/", BudgetView.as_view()),
 ]

@@ -15,6 +15,7 @@ from collectors.services.candles import StoreResult, store_candles, store_market
 from collectors.services.coverage import default_history_start, ensure_coverage
 from collectors.services.exports import Exported, export_candles, export_macro
 from collectors.services.findings import keep_possible, record_findings
+from collectors.services.funding import FundingCoverage, ensure_funding
 from collectors.services.imports import Imported, Wanted, import_tables
 from collectors.services.macro import collect_macro, flag_stale_series
 from collectors.services.pruning import prune_candles
@@ -27,6 +28,7 @@ __all__ = [
     "BackfillRefused",
     "Coverage",
     "Exported",
+    "FundingCoverage",
     "Imported",
     "KeyReused",
     "NotServed",
@@ -40,6 +42,7 @@ __all__ = [
     "default_history_start",
     "due_backfills",
     "ensure_coverage",
+    "ensure_funding",
     "export_candles",
     "export_macro",
     "flag_stale_series",

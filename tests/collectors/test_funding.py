@@ -1,0 +1,254 @@
+"""Funding settlements: once each, at each instrument's own interval, and no call for nothing."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+import redis
+from django.contrib.auth.models import Group, User
+from django.test import Client
+
+from collectors import clock
+from collectors.marketdata import from_ms, to_ms
+from collectors.models import FundingRate, Instrument
+from collectors.services import coverage, ensure_funding
+from tests.collectors.providers import NOW, Answer, Venues, json_answer
+
+HOUR = timedelta(hours=1)
+LAST = NOW.replace(hour=8, minute=0)  # the settlement before NOW, 10:30
+
+
+class Settling:
+    """Both exchanges' funding: the times of settlements by symbol; Binance's wander."""
+
+    def __init__(self, venues: Venues) -> None:
+        self.provider = venues.provider
+        self.times: dict[str, list[datetime]] = {}
+        self.shown_until = NOW + 1000 * HOUR
+        routes = venues.provider.routes
+        routes["/binance/fapi/v1/fundingRate"] = self.binance
+        routes["/binance/fapi/v1/premiumIndex"] = lambda _: json_answer(
+            [
+                {
+                    "symbol": symbol,
+                    "markPrice": "101.5",
+                    "indexPrice": "101.4",
+                    "lastFundingRate": "0.00020000",
+                    "nextFundingTime": to_ms(LAST + 8 * HOUR),
+                    "time": to_ms(NOW),
+                }
+                for symbol in self.times
+            ]
+        )
+        routes["/bybit/v5/market/funding/history"] = self.bybit
+
+    def every(self, hours: int, symbols: list[str], *, start: datetime, end: datetime) -> None:
+        for symbol in symbols:
+            times = self.times.setdefault(symbol, [])
+            moment = start
+            while moment < end:
+                times.append(moment)
+                moment += hours * HOUR
+
+    def _within(self, symbols: list[str], start: str, end: str) -> list[tuple[datetime, str]]:
+        low, high = from_ms(int(start)), min(from_ms(int(end)), self.shown_until)
+        found = [(at, name) for name in symbols for at in self.times.get(name, [])]
+        return sorted((at, name) for at, name in found if low <= at <= high)
+
+    def binance(self, params: dict[str, str]) -> Answer:
+        symbols = [params["symbol"]] if "symbol" in params else list(self.times)
+        found = self._within(symbols, params["startTime"], params["endTime"])
+        rows = [
+            {
+                "symbol": name,
+                "fundingTime": to_ms(at) + 3,
+                "fundingRate": "0.00010000",
+                "markPrice": "100.5",
+            }
+            for at, name in found
+        ]
+        return json_answer(rows[: int(params["limit"])])
+
+    def bybit(self, params: dict[str, str]) -> Answer:
+        found = self._within([params["symbol"]], params["startTime"], params["endTime"])
+        rows = [
+            {
+                "symbol": name,
+                "fundingRate": "-0.0002",
+                "fundingRateTimestamp": str(to_ms(at)),
+            }
+            for at, name in reversed(found)
+        ]
+        return json_answer({"retCode": 0, "retMsg": "OK", "result": {"list": rows[:200]}})
+
+    def calls(self) -> list[str]:
+        return [path.rpartition("/")[2] for path in self.provider.paths()]
+
+
+@pytest.fixture
+def settling(
+    bitcoin: Instrument, venues: Venues, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> Settling:
+    """Binance alone, two instruments, ten days of history."""
+    settings.CANDLE_SOURCES = ("binance",)
+    monkeypatch.setattr(coverage, "HISTORY_DEPTH", timedelta(days=10))
+    Instrument.objects.exclude(coin_id__in=["bitcoin", "solana"]).update(is_enabled=False)
+    return Settling(venues)
+
+
+@pytest.fixture
+def at() -> Iterator[Any]:
+    """Sets the market clock."""
+    before = clock.current()
+
+    def move(moment: datetime) -> None:
+        clock.configure(clock.MarketClock(start=moment, anchor=clock.wall_now(), speed=1.0))
+
+    yield move
+    clock.configure(before)
+
+
+def times_of(coin_id: str) -> list[datetime]:
+    rates = FundingRate.objects.filter(instrument__coin_id=coin_id).order_by("funding_time")
+    return list(rates.values_list("funding_time", flat=True))
+
+
+def test_history_once_and_then_nothing(settling: Settling) -> None:
+    start = coverage.default_history_start()
+    settling.every(8, ["BTCUSDT", "SOLUSDT"], start=start, end=NOW)
+    done = ensure_funding()
+    assert (done.stored, done.errors) == (2 * 32, [])
+    assert times_of("bitcoin") == settling.times["BTCUSDT"]
+    rate = FundingRate.objects.filter(instrument__coin_id="bitcoin").latest("funding_time")
+    assert (rate.exchange, rate.symbol, rate.rate, rate.mark_price, rate.interval_hours) == (
+        "binance",
+        "BTCUSDT",
+        0.0001,
+        100.5,
+        8.0,
+    )
+    assert settling.calls() == ["fundingRate", "fundingRate", "premiumIndex"]
+    for _ in range(3):
+        assert ensure_funding().stored == 0
+    assert len(settling.calls()) == 3
+
+
+def test_one_call_for_all_that_are_due(settling: Settling, at: Any) -> None:
+    start = coverage.default_history_start()
+    settling.every(8, ["BTCUSDT", "SOLUSDT"], start=start, end=NOW + 8 * HOUR)
+    ensure_funding()
+    before = len(settling.calls())
+    at(LAST + 8 * HOUR - timedelta(minutes=1))
+    assert ensure_funding().stored == 0
+    assert len(settling.calls()) == before
+    at(LAST + 8 * HOUR + timedelta(minutes=1))
+    assert ensure_funding().stored == 2
+    assert settling.calls()[before:] == ["fundingRate", "premiumIndex"]
+    assert ensure_funding().stored == 0
+    assert FundingRate.objects.count() == 2 * 33
+
+
+def test_an_interval_that_changes_is_learned(settling: Settling, at: Any) -> None:
+    Instrument.objects.filter(coin_id="solana").update(is_enabled=False)
+    start = coverage.default_history_start()
+    settling.every(8, ["BTCUSDT"], start=start, end=NOW)
+    ensure_funding()
+    settling.every(1, ["BTCUSDT"], start=LAST + HOUR, end=NOW + 24 * HOUR)
+    at(LAST + 8 * HOUR + timedelta(minutes=1))
+    assert ensure_funding().stored == 8
+    newest = FundingRate.objects.latest("funding_time")
+    assert (newest.funding_time, newest.interval_hours) == (LAST + 8 * HOUR, 1.0)
+    at(LAST + 9 * HOUR + timedelta(minutes=1))
+    assert ensure_funding().stored == 1
+
+
+def test_a_late_settlement_is_not_asked_for_all_the_time(settling: Settling, at: Any) -> None:
+    Instrument.objects.filter(coin_id="solana").update(is_enabled=False)
+    start = coverage.default_history_start()
+    settling.every(8, ["BTCUSDT"], start=start, end=NOW + 24 * HOUR)
+    ensure_funding()
+    settling.shown_until = LAST
+    before = len(settling.calls())
+    for minutes in (1, 1.5, 1.9):
+        at(LAST + 8 * HOUR + timedelta(minutes=minutes))
+        assert ensure_funding().stored == 0
+    assert len(settling.calls()) == before + 1
+    settling.shown_until = NOW + 24 * HOUR
+    at(LAST + 8 * HOUR + timedelta(minutes=3))
+    assert ensure_funding().stored == 1
+
+
+def test_holes_are_repaired(settling: Settling) -> None:
+    start = coverage.default_history_start()
+    settling.every(8, ["BTCUSDT", "SOLUSDT"], start=start, end=NOW)
+    ensure_funding()
+    whole = list(FundingRate.objects.values_list("instrument", "funding_time", "interval_hours"))
+    rows = FundingRate.objects.filter(instrument__coin_id="bitcoin").order_by("funding_time")
+    lost = [rows[number].pk for number in (0, 7, 8, 20)]
+    FundingRate.objects.filter(pk__in=lost).delete()
+    assert ensure_funding().stored == 0
+    assert ensure_funding(repair=True).stored == 4
+    stored = list(FundingRate.objects.values_list("instrument", "funding_time", "interval_hours"))
+    assert stored == whole
+    assert ensure_funding(repair=True).stored == 0
+
+
+def test_exchanges_that_are_not_allowed_are_not_asked(settling: Settling, settings: Any) -> None:
+    start = coverage.default_history_start()
+    settling.every(8, ["BTCUSDT", "SOLUSDT"], start=start, end=NOW)
+    settings.CANDLE_SOURCES = ("coingecko",)
+    assert ensure_funding().stored == 0
+    assert settling.calls() == []
+    settings.CANDLE_SOURCES = ("bybit",)
+    assert ensure_funding().stored == 64
+    assert set(FundingRate.objects.values_list("exchange", "mark_price")) == {("bybit", None)}
+
+
+def test_a_failing_exchange_stores_nothing_and_stops_no_other(
+    settling: Settling, settings: Any
+) -> None:
+    start = coverage.default_history_start()
+    settling.every(8, ["BTCUSDT", "SOLUSDT"], start=start, end=NOW)
+    settings.CANDLE_SOURCES = ("binance", "bybit")
+    settling.provider.routes["/binance/fapi/v1/fundingRate"] = lambda _: (200, {}, b"<html>")
+    done = ensure_funding()
+    assert len(done.errors) == 1
+    assert done.errors[0].startswith("binance funding: ")
+    assert set(FundingRate.objects.values_list("exchange", flat=True)) == {"bybit"}
+
+
+def test_live_readers_find_the_newest_and_the_coming_rate(
+    settling: Settling, redis_client: redis.Redis
+) -> None:
+    settling.every(8, ["BTCUSDT"], start=coverage.default_history_start(), end=NOW)
+    ensure_funding()
+    said = json.loads(redis_client.get("funding:binance:BTCUSDT"))  # type: ignore[arg-type]
+    assert (said["rate"], said["predicted_rate"], said["mark_price"]) == (0.0001, 0.0002, 101.5)
+    assert datetime.fromisoformat(said["funding_time"]) == LAST
+    assert datetime.fromisoformat(said["next_funding_time"]) == LAST + 8 * HOUR
+    assert 86_000 < redis_client.ttl("funding:binance:BTCUSDT") <= 86_400  # type: ignore[operator]
+
+
+def test_settlements_over_http(settling: Settling, client: Client) -> None:
+    settling.every(8, ["BTCUSDT", "SOLUSDT"], start=LAST - 24 * HOUR, end=NOW)
+    ensure_funding()
+    assert client.get("/api/v1/funding/").status_code in (401, 403)
+    user = User.objects.create_user("reader", password="x")
+    user.groups.add(Group.objects.get_or_create(name="viewer")[0])
+    client.force_login(user)
+    page = client.get("/api/v1/funding/", {"instrument": "bitcoin", "page_size": 3}).json()
+    rows = page["results"]
+    while page["next"]:
+        page = client.get(page["next"]).json()
+        rows += page["results"]
+    assert [datetime.fromisoformat(row["funding_time"]) for row in rows] == [
+        LAST - number * 8 * HOUR for number in range(4)
+    ]
+    assert rows[0]["rate"] == 0.0001
+    assert (rows[0]["instrument"], rows[0]["exchange"]) == ("bitcoin", "binance")
+    narrowed = {"start": (LAST - 8 * HOUR).isoformat(), "end": LAST.isoformat()}
+    assert len(client.get("/api/v1/funding/", narrowed).json()["results"]) == 2
+    assert client.get("/api/v1/funding/", {"exchange": "kraken"}).status_code == 400
+    assert client.get("/api/v1/funding/", {"exchange": "bybit"}).json()["results"] == []
