@@ -81,8 +81,8 @@ class InstrumentAdmin(ModelAdmin):  # type: ignore[misc]
 class ListingAdmin(ModelAdmin):  # type: ignore[misc]
     list_display = [
         "instrument", "exchange", "symbol", "valid_from", "valid_to", "tick_size", "quantity_step",
-        "min_notional",
+        "min_notional", "is_trading",
     ]  # fmt: skip
-    list_filter = ["exchange"]
+    list_filter = ["exchange", "is_trading"]
     search_fields = ["symbol", "instrument__coin_id"]
     list_select_related = ["instrument"]

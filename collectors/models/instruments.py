@@ -79,6 +79,9 @@ class Listing(models.Model):
     tick_size = models.CharField(max_length=24, help_text="decimal string, quote units")
     quantity_step = models.CharField(max_length=24, help_text="decimal string, base units")
     min_notional = models.CharField(max_length=24, default="5", help_text="quote units")
+    is_trading = models.BooleanField(
+        default=True, editable=False, help_text="as the exchange's list said last"
+    )
 
     class Meta:
         # Databases disagree where a missing beginning belongs.

@@ -13,6 +13,7 @@ from collectors.services.backfill_requests import (
 from collectors.services.backfills import cancel_backfill, due_backfills, run_backfill
 from collectors.services.candles import StoreResult, store_candles, store_market
 from collectors.services.coverage import default_history_start, ensure_coverage
+from collectors.services.discovery import Refreshed, discover_instruments, refresh_listings
 from collectors.services.exports import Exported, export_candles, export_macro
 from collectors.services.findings import keep_possible, record_findings
 from collectors.services.funding import FundingCoverage, ensure_funding
@@ -32,6 +33,7 @@ __all__ = [
     "Imported",
     "KeyReused",
     "NotServed",
+    "Refreshed",
     "StoreResult",
     "Wanted",
     "cancel_backfill",
@@ -40,6 +42,7 @@ __all__ = [
     "cover_all",
     "cover_tier",
     "default_history_start",
+    "discover_instruments",
     "due_backfills",
     "ensure_coverage",
     "ensure_funding",
@@ -52,6 +55,7 @@ __all__ = [
     "prune_candles",
     "record_findings",
     "refine_samples",
+    "refresh_listings",
     "request_backfill",
     "restart_backfill",
     "run_backfill",
