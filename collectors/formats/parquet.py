@@ -18,7 +18,7 @@ from collectors.formats.schema import Column, Row, RowReader, WrongCell
 from collectors.marketdata import EPOCH
 
 SUFFIXES = (".parquet",)
-BATCH = 50_000
+BATCH = 20_000
 
 
 def read_header(path: Path) -> list[str]:

@@ -136,7 +136,7 @@ class RowReader:
         cells = (*raw, *self._defaults)
         try:
             return tuple([read(cells[at]) for at, read in self._readers])
-        except (ValueError, OverflowError):
+        except (ValueError, OverflowError, TypeError):
             raise self._wrong(cells) from None
 
     def _wrong(self, cells: Sequence[Any]) -> WrongCell:
@@ -144,15 +144,14 @@ class RowReader:
         for (at, read), (_, column, _) in zip(self._readers, self._cells, strict=True):
             try:
                 read(cells[at])
-            except (ValueError, OverflowError) as problem:
+            except (ValueError, OverflowError, TypeError) as problem:
                 return WrongCell(column.name, str(problem))
         raise ValueError("the row is right")
 
 
 def _cell_reader(column: Column) -> Callable[[Any], Any]:
     """What reads the cells of one column."""
-    read, missing, longest = READERS[column.kind], column.missing, column.longest
-    known: dict[Any, Any] = {}
+    read, missing = READERS[column.kind], column.missing
 
     def read_cell(cell: Any) -> Any:
         if cell is None or cell in missing or cell != cell:  # NaN is no number
@@ -161,7 +160,37 @@ def _cell_reader(column: Column) -> Callable[[Any], Any]:
             return None
         return read(cell)
 
+    if column.kind == "double":
+        return _number_reader(read_cell)
+    return _word_reader(read_cell, column.longest) if column.kind == "text" else read_cell
+
+
+def _number_reader(read_cell: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The usual first, as nearly every cell is a good number: one that less itself is zero."""
+
+    def read_number(cell: Any) -> Any:
+        kind = cell.__class__
+        if kind is str and "_" not in cell:
+            try:
+                value = float(cell)
+            except ValueError:
+                return read_cell(cell)
+            if value - value == 0.0:
+                return value
+        elif kind is float and cell - cell == 0.0:
+            return cell
+        return read_cell(cell)
+
+    return read_number
+
+
+def _word_reader(read_cell: Callable[[Any], Any], longest: int) -> Callable[[Any], Any]:
+    """The same few words stand in all rows: each is looked at once."""
+    known: dict[Any, Any] = {}
+
     def read_word(cell: Any) -> Any:
+        if cell in known:
+            return known[cell]
         value = read_cell(cell)
         if value is not None and longest and len(value) > longest:
             raise ValueError(f"{value[:80]!r} is too long")
@@ -169,10 +198,7 @@ def _cell_reader(column: Column) -> Callable[[Any], Any]:
             known[cell] = value
         return value
 
-    if column.kind == "text":
-        # The same few words stand in all rows.
-        return lambda cell: known[cell] if cell in known else read_word(cell)
-    return read_cell
+    return read_word
 
 
 def _as_it_is(cell: Any) -> Any:

@@ -153,6 +153,10 @@ def test_a_wrong_parquet_is_named_by_row_column_and_reason(tmp_path: Path) -> No
     pyarrow.parquet.write_table(pyarrow.table(frame), path)
     with pytest.raises(SchemaError, match=r"row 2, column close: inf is no finite number"):
         read(path)
+    nested = {**frame, "close": [1.0, 2.0], "source": [["a"], ["b"]]}
+    pyarrow.parquet.write_table(pyarrow.table(nested), path)
+    with pytest.raises(SchemaError, match="row 1, column source: "):
+        read(path)
     del frame["close"]
     pyarrow.parquet.write_table(pyarrow.table(frame), path)
     with pytest.raises(SchemaError, match="no column close; columns: open_time, open"):
