@@ -11,6 +11,7 @@ from collectors.selectors.completeness import (
     series_totals,
 )
 from collectors.selectors.coverage import hole_counts, lacking_bars, missing_at
+from collectors.selectors.frames import market_frame
 from collectors.selectors.instruments import (
     enabled_instruments,
     instrument_by_coin_id,
@@ -53,6 +54,7 @@ __all__ = [
     "macro_is_current",
     "macro_known_at",
     "macro_on_days",
+    "market_frame",
     "missing_at",
     "quote_key",
     "redis_client",
