@@ -23,6 +23,8 @@ SPANS = (30, 90, 400)
 PAGE = 50
 CELL_WIDTH, CELL_HEIGHT, HEADER = 11, 18, 18
 DAY = timedelta(days=1)
+# A bar that has just closed is about to come.
+SETTLING = timedelta(minutes=2)
 EPOCH_DAY = date(1970, 1, 1)
 # In the order of urgency: a day is coloured by the first that applies to it.
 STATES = (
@@ -43,7 +45,7 @@ def show_coverage_map(request: HttpRequest, *, model_admin: ModelAdmin[CandleHol
     days = _choice(request.GET.get("days"), default=SPANS[1], least=1, most=SPANS[-1])
     page = _choice(request.GET.get("page"), default=1, least=1, most=10_000)
     chosen = list(Instrument.objects.all()[(page - 1) * PAGE : page * PAGE + 1])
-    now = clock.now()
+    now = clock.now() - clock.current().widen(SETTLING)
     table = coverage_map(
         series=known_series(instruments=chosen[:PAGE]),
         first_day=now.date() - (days - 1) * DAY,
@@ -131,7 +133,7 @@ def draw_map(table: CoverageMap) -> dict[str, Any]:
         "months": [
             {"left": column * CELL_WIDTH, "name": f"{day:%b %Y}"}
             for column, day in enumerate(table.days)
-            if day.day == 1 or (column == 0 and day.day < 25)
+            if (day.day == 1 or (column == 0 and day.day < 25)) and column < len(table.days) - 4
         ],
         "cell": {"width": CELL_WIDTH - 1, "height": CELL_HEIGHT - 2, "step": CELL_HEIGHT},
         "header": HEADER,

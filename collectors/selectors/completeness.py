@@ -22,11 +22,21 @@ DAY_MS = DAY // timedelta(milliseconds=1)
 
 @dataclass(frozen=True)
 class SeriesKey:
-    """One series; `history_from`: no source has candles before."""
+    """One series; `history_from`: no source has candles before. Bars are required only of what is
+    collected, not of what was fetched once."""
 
     instrument: Instrument
     timeframe: str
     history_from: datetime | None
+
+    @property
+    def is_required(self) -> bool:
+        """Whether the series is collected."""
+        return self.instrument.is_enabled and self.timeframe in self.instrument.timeframes
+
+    def required_from(self, moment: datetime, end: datetime) -> datetime:
+        """The open time from which bars are required, given that of all series; `end` if none."""
+        return max(moment, self.history_from or moment) if self.is_required else end
 
 
 @dataclass(frozen=True)
@@ -153,13 +163,16 @@ def series_totals(
     totals = {}
     for key in series:
         name = key.instrument.pk, key.timeframe
-        begin = max(required_from, key.history_from or required_from)
-        expected = max((floor_time(now, key.timeframe) - begin) // duration(key.timeframe), 0)
+        end = floor_time(now, key.timeframe)
+        bars = max((end - key.required_from(required_from, end)) // duration(key.timeframe), 0)
+        here = stored.get(name, 0)
+        no_trade = missing.get((*name, HoleLabel.NO_TRADE), 0)
+        unrepairable = missing.get((*name, HoleLabel.UNREPAIRABLE), 0)
         totals[name] = SeriesTotals(
-            expected=expected,
-            stored=stored.get(name, 0),
-            no_trade=missing.get((*name, HoleLabel.NO_TRADE), 0),
-            unrepairable=missing.get((*name, HoleLabel.UNREPAIRABLE), 0),
+            expected=bars if key.is_required else here + no_trade + unrepairable,
+            stored=here,
+            no_trade=no_trade,
+            unrepairable=unrepairable,
         )
     return totals
 
@@ -208,8 +221,12 @@ def _expected(
 ) -> Counts:
     """(S, D): the closed bars that are required."""
     midnights = to_ms(start) + np.arange(days, dtype=np.int64) * DAY_MS
-    begins = [to_ms(max(required_from, key.history_from or required_from)) for key in series]
-    ends = [to_ms(floor_time(now, key.timeframe)) for key in series]
+    closed = [floor_time(now, key.timeframe) for key in series]
+    begins = [
+        to_ms(key.required_from(required_from, end))
+        for key, end in zip(series, closed, strict=True)
+    ]
+    ends = [to_ms(end) for end in closed]
     steps = [duration(key.timeframe) // timedelta(milliseconds=1) for key in series]
     first = np.maximum(midnights, np.array(begins, dtype=np.int64)[:, None])
     last = np.minimum(midnights + DAY_MS, np.array(ends, dtype=np.int64)[:, None])

@@ -99,6 +99,13 @@ def test_totals_add_up(patchwork: Instrument) -> None:
     assert totals.covered_pct == 55.172
 
 
+def test_what_was_fetched_once_is_not_required(patchwork: Instrument) -> None:
+    Instrument.objects.filter(pk=patchwork.pk).update(is_enabled=False)
+    key = SeriesKey(Instrument.objects.get(pk=patchwork.pk), "1h", None)
+    totals = series_totals(series=[key], required_from=FIRST, now=NOW)[patchwork.pk, "1h"]
+    assert (totals.expected, totals.lacking) == (55, 0)
+
+
 def test_series_are_those_collected_and_those_that_were(bitcoin: Instrument) -> None:
     CollectionState.objects.create(instrument=bitcoin, timeframe="1m")
     Instrument.objects.filter(coin_id="solana").update(is_enabled=False)
