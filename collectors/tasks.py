@@ -47,7 +47,8 @@ def refine_samples() -> int:
 
 @shared_task  # type: ignore[untyped-decorator]
 def backfill_all() -> int:
-    """Cover the macro series and every enabled series; gives the number of new candles.
+    """Cover the macro series, every enabled series and the funding settlements; gives the number
+    of new candles.
 
     What strategies read comes first, and of that the hourly candles. It may run at any time, also
     beside itself and beside the tiers' ticks: a series that somebody else is asking for is left
@@ -63,12 +64,14 @@ def backfill_all() -> int:
     ]
     series.sort(key=lambda item: (not item[0].is_strategy_enabled, item[1] != "1h"))
     results = services.cover_all(series, retry_worse=True)
+    settlements = collect_funding(repair=True)
     log.info(
         "backfill_done",
         series=len(series),
         candles=sum(item.stored for item in results),
         replaced=sum(item.replaced for item in results),
         vintages=vintages,
+        settlements=settlements,
         requests=sum(item.requests for item in results),
         complete=sum(item.is_complete for item in results),
         left_to_others=sum(item.is_busy for item in results),
@@ -76,6 +79,31 @@ def backfill_all() -> int:
         seconds=round(time.monotonic() - started, 1),
     )
     return sum(item.stored for item in results)
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def collect_funding(repair: bool = False) -> int:
+    """Collect the funding settlements that are due, with `repair` also those that were missed
+    before; gives how many were new."""
+    with _alone("funding") as is_alone:
+        return services.ensure_funding(repair=repair).stored if is_alone else 0
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def discover_instruments() -> int:
+    """Register the largest coins that are not known yet; gives how many."""
+    with _alone("discovery") as is_alone:
+        return _unless_refused(lambda: len(services.discover_instruments())) if is_alone else 0
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def refresh_listings() -> int:
+    """Follow the exchanges' lists of symbols; gives how many listings were made or changed."""
+    with _alone("listings") as is_alone:
+        if not is_alone:
+            return 0
+        refreshed = services.refresh_listings()
+        return refreshed.added + refreshed.changed
 
 
 @shared_task  # type: ignore[untyped-decorator]
@@ -141,6 +169,6 @@ def _unless_refused(work: Callable[[], int]) -> int:
         return work()
     except ProviderError as error:
         log.warning(
-            "samples_not_taken", permanent=isinstance(error, PermanentError), problem=str(error)
+            "provider_not_asked", permanent=isinstance(error, PermanentError), problem=str(error)
         )
         return 0

@@ -30,8 +30,8 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
     """The table. A collection runs a minute after the close, when the venues have the candle; a
     sample is taken a minute before it.
 
-    Macro series are looked at on the hour, as their releases are; a series that was looked at
-    since its newest release costs no call.
+    Macro series are looked at on the hour, as their releases are, and funding after it, as it
+    settles on hours; what is not due costs no call.
     """
     env = settings.ENV
     return (
@@ -62,6 +62,23 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
             name="collect macro",
             task="collectors.tasks.collect_macro_series",
             minute="0",
+        ),
+        PeriodicSeed(
+            name="collect funding",
+            task="collectors.tasks.collect_funding",
+            minute="2",
+        ),
+        PeriodicSeed(
+            name="discover instruments",
+            task="collectors.tasks.discover_instruments",
+            minute="10",
+            hour="2",
+        ),
+        PeriodicSeed(
+            name="refresh listings",
+            task="collectors.tasks.refresh_listings",
+            minute="15",
+            hour="2",
         ),
         PeriodicSeed(
             name="repair candles",
