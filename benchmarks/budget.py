@@ -54,8 +54,13 @@ CALLS = {
     "klines": Call(
         "binance",
         "/fapi/v1/klines",
-        {"symbol": "BTCUSDT", "interval": "1h", "limit": 1500, "startTime": 1740900000000}
-        | {"endTime": 1740910000000},
+        {
+            "symbol": "BTCUSDT",
+            "interval": "1h",
+            "limit": 1500,
+            "startTime": 1740900000000,
+            "endTime": 1740910000000,
+        },
         10,
         240,
     ),
