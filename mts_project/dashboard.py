@@ -16,7 +16,7 @@ from alerts.models import Alert
 from collectors import clock
 from collectors.marketdata import duration
 from collectors.models import Instrument, Ohlcv
-from collectors.selectors import budget_today
+from collectors.selectors import budget_today, quality_today
 from risk.models import RiskDecision
 from signals.models import Signal
 from trading.models import Account, EquityPoint, Fill, Position
@@ -46,11 +46,13 @@ def dashboard_context(request: HttpRequest, context: dict[str, Any]) -> dict[str
             "alert_rows": list(Alert.objects.order_by("-id")[:ROWS]),
             "freshness": freshness(now=now),
             "budget": budget_today(at=now),
+            "quality": quality_today(at=now),
             "links": {
                 "signals": reverse("admin:signals_signal_changelist"),
                 "fills": reverse("admin:trading_fill_changelist"),
                 "alerts": reverse("admin:alerts_alert_changelist"),
                 "candles": reverse("admin:collectors_ohlcv_changelist"),
+                "findings": reverse("admin:collectors_qualityfinding_changelist"),
             },
         }
     )

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.urls import reverse
+from django.utils.html import format_html
 
 from collectors.admin.records import RecordAdmin
 from collectors.models import (
     CollectionState,
+    Instrument,
+    MacroSeries,
     ProviderCallMinute,
     QualityFinding,
 )
+from collectors.selectors import findings_by_reason
 
 
 @admin.register(ProviderCallMinute)
@@ -42,3 +47,13 @@ class QualityFindingAdmin(RecordAdmin):
     list_select_related = ["instrument", "macro_series"]
     date_hierarchy = "last_seen_at"
     show_full_result_count = False
+
+
+def findings_summary(about: Instrument | MacroSeries, column: str) -> str:
+    """What was found about it and how often, as a link to the rows whose `column` is its key."""
+    counts = findings_by_reason(about=about) if about.pk else []
+    if not counts:
+        return "none"
+    address = reverse("admin:collectors_qualityfinding_changelist")
+    text = ", ".join(f"{reason} ({verdict}, {times} times)" for verdict, reason, times in counts)
+    return format_html('<a href="{}?{}={}">{}</a>', address, column, about.pk, text)

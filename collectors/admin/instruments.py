@@ -12,6 +12,7 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
 from collectors.admin.backfills import queue_default_history
+from collectors.admin.collection import findings_summary
 from collectors.models import NATIVE_TIMEFRAMES, Instrument, Listing
 from collectors.models.instruments import check_timeframes
 from collectors.sources import CANDLE_SOURCES
@@ -67,7 +68,13 @@ class InstrumentAdmin(ModelAdmin):  # type: ignore[misc]
     list_filter = ["tier", "sector", "is_enabled", "is_strategy_enabled"]
     search_fields = ["coin_id", "symbol", "name"]
     inlines = [ListingInline]
+    readonly_fields = ["findings"]
     actions = ["backfill_default_history"]
+
+    @admin.display(description="quality findings")
+    def findings(self, instrument: Instrument) -> str:
+        """How often what was found, with the way to the rows."""
+        return findings_summary(instrument, "instrument__id__exact")
 
     @admin.action(description="Backfill the default history", permissions=["change"])
     def backfill_default_history(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from unfold.admin import ModelAdmin
 
+from collectors.admin.collection import findings_summary
 from collectors.admin.records import RecordAdmin
 from collectors.models import (
     MacroObservation,
@@ -18,9 +19,16 @@ class MacroSeriesAdmin(ModelAdmin):  # type: ignore[misc]
         "series_id", "name", "units", "frequency", "is_enabled", "last_success_at",
         "consecutive_failures", "last_error",
     ]  # fmt: skip
-    readonly_fields = ["last_success_at", "consecutive_failures", "last_error", "retry_at"]
+    readonly_fields = [
+        "last_success_at", "consecutive_failures", "last_error", "retry_at", "findings",
+    ]  # fmt: skip
     list_filter = ["frequency", "is_enabled"]
     search_fields = ["series_id", "name"]
+
+    @admin.display(description="quality findings")
+    def findings(self, series: MacroSeries) -> str:
+        """How often what was found, with the way to the rows."""
+        return findings_summary(series, "macro_series__id__exact")
 
 
 @admin.register(MacroObservation)

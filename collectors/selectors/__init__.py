@@ -11,6 +11,7 @@ from collectors.selectors.completeness import (
     series_totals,
 )
 from collectors.selectors.coverage import hole_counts, lacking_bars, missing_at
+from collectors.selectors.findings import findings_by_reason, quality_today, stale_series
 from collectors.selectors.frames import market_frame
 from collectors.selectors.instruments import (
     enabled_instruments,
@@ -41,6 +42,7 @@ __all__ = [
     "coverage_map",
     "due_macro_series",
     "enabled_instruments",
+    "findings_by_reason",
     "hole_counts",
     "instrument_by_coin_id",
     "known_series",
@@ -56,10 +58,12 @@ __all__ = [
     "macro_on_days",
     "market_frame",
     "missing_at",
+    "quality_today",
     "quote_key",
     "redis_client",
     "revisions",
     "series_that_lack",
     "series_totals",
+    "stale_series",
     "strategy_instruments",
 ]

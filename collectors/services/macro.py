@@ -14,7 +14,7 @@ from django.db.models import F, Max
 from collectors import clock, events, selectors
 from collectors.exchange import KeyMissing, PermanentError, ProviderError, UnknownSymbol
 from collectors.fred import NAME, Vintage
-from collectors.macro_registry import check_value, is_stale
+from collectors.macro_registry import check_value
 from collectors.marketdata import macro_key
 from collectors.models import MacroObservation, MacroSeries, Series
 from collectors.quality import Finding
@@ -70,11 +70,9 @@ def flag_stale_series() -> int:
     time), once for each stretch without a new one; gives how many were flagged."""
     now = clock.now()
     flagged = 0
-    enabled = MacroSeries.objects.filter(is_enabled=True)
-    for series in enabled.annotate(newest=Max("observations__date")):
-        newest: date | None = series.newest
-        if newest is None or not is_stale(series.series_id, newest, day_in_chicago(now)):
-            continue
+    stale = MacroSeries.objects.filter(series_id__in=selectors.stale_series(at=now))
+    for series in stale.annotate(newest=Max("observations__date")):
+        newest: date = series.newest
         finding = Finding(
             verdict="flagged",
             reason="stale",

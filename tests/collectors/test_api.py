@@ -268,3 +268,23 @@ def test_the_budget_counts_every_reserved_call(viewer: APIClient) -> None:
 def test_every_model_has_an_admin_page(client: Client, bitcoin: Instrument, model: str) -> None:
     client.force_login(make_user("root", role=None, is_superuser=True, is_staff=True))
     assert client.get(f"/admin/collectors/{model}/?q=x").status_code == 200
+
+
+def test_the_pages_of_instruments_and_series_count_their_findings(
+    client: Client, bitcoin: Instrument
+) -> None:
+    client.force_login(make_user("root", role=None, is_superuser=True, is_staff=True))
+    series = MacroSeries.objects.get(series_id="VIXCLS")
+    found = Finding(verdict="flagged", reason="repeated", at=START, source="x", values={})
+    services.record_findings(
+        subject="candles:bitcoin:1h", findings=[found, found], instrument=bitcoin
+    )
+    services.record_findings(subject="macro:VIXCLS", findings=[found], macro_series=series)
+    for page, pk, times in (("instrument", bitcoin.pk, 2), ("macroseries", series.pk, 1)):
+        shown = client.get(f"/admin/collectors/{page}/{pk}/change/").content.decode()
+        assert f"repeated (flagged, {times} times)" in shown
+        assert client.get(f"/admin/collectors/{page}/add/").status_code == 200
+    column = "instrument__id__exact"
+    rows = client.get(f"/admin/collectors/qualityfinding/?{column}={bitcoin.pk}").content.decode()
+    assert "candles:bitcoin:1h" in rows
+    assert "macro:VIXCLS</" not in rows
