@@ -23,19 +23,20 @@ from collectors.exchange import (
     sample,
     status_error,
 )
+from collectors.venues import Moment
 
 # https://docs.coingecko.com/reference/common-errors-rate-limit
 NOT_IN_PLAN, OUTSIDE_HISTORY = 10005, 10012
 KEY_CODES = frozenset({10002, 10010, 10011})
 ERROR_KEYS = (b'{"error"', b'{"error_code"', b'{"status"')
 
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Sample(msgspec.Struct, array_like=True, frozen=True):
     """[epoch ms, price]; a price may be null."""
 
-    at: int
+    at: Moment
     price: float | None
 
 
@@ -63,7 +64,7 @@ class MarketRow(msgspec.Struct, frozen=True, kw_only=True):
     circulating_supply: float | None = None
     total_supply: float | None = None
     max_supply: float | None = None
-    last_updated: Moment | None = None
+    last_updated: Timestamp | None = None
 
     def __post_init__(self) -> None:
         """Raises ValueError for a price that cannot be."""
@@ -75,7 +76,7 @@ class MarketRow(msgspec.Struct, frozen=True, kw_only=True):
 class OhlcRow(msgspec.Struct, array_like=True, frozen=True):
     """One bar of ohlc: [END of the bar in epoch ms, open, high, low, close]."""
 
-    end: int
+    end: Moment
     open: float
     high: float
     low: float
