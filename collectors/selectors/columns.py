@@ -91,12 +91,13 @@ def _folder() -> Path:
 
 
 def _kept(series: Series, columns: CandleColumns) -> CandleColumns:
-    """The columns as the store has them now; as they are when it takes nothing."""
+    """The columns, put into the store unless it takes nothing. Those in memory are given on: to
+    read them is cheaper than to read a new mapping."""
     try:
-        return write_series(_folder(), series.key, _version(series), columns).columns
+        write_series(_folder(), series.key, _version(series), columns)
     except OSError as problem:
         log.warning("series_not_kept", series=series.key, problem=str(problem))
-        return columns
+    return columns
 
 
 @contextlib.contextmanager
@@ -156,7 +157,9 @@ def _rows(instruments: Sequence[int], timeframe: str, after: int) -> tuple[Integ
         where += " AND open_time > %s"
         parameters.append(str(connection.ops.adapt_datetimefield_value(from_ms(after))))
     read = _copied if connection.vendor == "postgresql" else _fetched
-    owners, columns = read(where, parameters)
+    owners, columns = read(where, parameters, len(instruments) > 1)
+    if owners is None:
+        owners = np.full(len(columns), instruments[0], dtype=np.int64)
     if (columns.open_time[1:] < columns.open_time[:-1]).any():
         order = np.argsort(columns.open_time, kind="stable")
         columns = CandleColumns(**{name: each[order] for name, each in vars(columns).items()})
@@ -164,26 +167,30 @@ def _rows(instruments: Sequence[int], timeframe: str, after: int) -> tuple[Integ
     return owners, columns
 
 
-def _copied(where: str, parameters: Sequence[str | int]) -> tuple[Integers, CandleColumns]:
+def _copied(
+    where: str, parameters: Sequence[str | int], has_owners: bool
+) -> tuple[Integers | None, CandleColumns]:
+    fields = COPIED_FIELDS if has_owners else COPIED_FIELDS[1:]
     query = (
-        "SELECT instrument_id, open_time, open, high, low, close, coalesce(volume, 'NaN'),"
-        f" is_sampled FROM {Ohlcv._meta.db_table} WHERE {where}"
+        f"SELECT {'instrument_id,' if has_owners else ''} open_time, open, high, low, close,"
+        f" coalesce(volume, 'NaN'), is_sampled FROM {Ohlcv._meta.db_table} WHERE {where}"
     )
     content = BytesIO()
     with connection.cursor() as cursor:
         sql = cursor.mogrify(query, parameters).decode()
         cursor.copy_expert(f"COPY ({sql}) TO STDOUT (FORMAT binary)", content)
-    rows = pgcopy.decode(content.getbuffer(), COPIED_FIELDS)
+    rows = pgcopy.decode(content.getbuffer(), fields)
     values = {name: rows[name].astype(np.float64) for name in (*PRICES, "volume")}
     moments = rows["open_time"].astype(np.int64)
     moments += pgcopy.EPOCH_US
     moments //= 1000
-    return rows["instrument"].astype(np.int64), CandleColumns(
-        open_time=moments, sampled=rows["sampled"].copy(), **values
-    )
+    owners = rows["instrument"].astype(np.int64) if has_owners else None
+    return owners, CandleColumns(open_time=moments, sampled=rows["sampled"].copy(), **values)
 
 
-def _fetched(where: str, parameters: Sequence[str | int]) -> tuple[Integers, CandleColumns]:
+def _fetched(
+    where: str, parameters: Sequence[str | int], has_owners: bool
+) -> tuple[Integers | None, CandleColumns]:
     # No stored volume is negative; the cursor's own rows, because an iteration by the ORM would
     # double the cost.
     query = (
