@@ -12,14 +12,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db.models import Count, Max
+from django.db.models import Count, Max, Sum
 
 from collectors.formats import FormatError, parquet
 from collectors.formats.files import numbered_names, remove_abandoned_parts, write_new_file
@@ -35,12 +36,13 @@ DAY_S = 86_400
 
 @dataclass(frozen=True)
 class DayFigures:
-    """What tells whether a day's rows are those of a file: how many there are, the newest id, and
-    the newest change (ms)."""
+    """What tells whether a day's rows are those of a file: how many there are, the newest id, the
+    newest change (ms), and the sum of all changes' moments (s), in which an old one shows, too."""
 
     rows: int
     newest_id: int
     changed_ms: int
+    changed_sum: int
 
     def exceeds(self, written: DayFigures) -> bool:
         """Whether there is a row that the file does not have. Fewer rows alone say nothing: they
@@ -49,6 +51,7 @@ class DayFigures:
             self.rows > written.rows
             or self.newest_id > written.newest_id
             or self.changed_ms > written.changed_ms
+            or (self.rows == written.rows and self.changed_sum != written.changed_sum)
         )
 
 
@@ -104,15 +107,10 @@ def day_figures(*, kind: StoredKind, through: date) -> dict[date, DayFigures]:
         kind.between(None, midnight(through + timedelta(days=1)))
         .annotate(day=EpochSeconds(kind.time) / DAY_S)
         .values("day")
-        .annotate(rows=Count("pk"), newest_id=Max("pk"), changed=Max(kind.changed))
+        .annotate(**_figures(kind))
         .order_by("day")
     )
-    return {
-        EPOCH.date() + timedelta(days=row["day"]): DayFigures(
-            row["rows"], row["newest_id"], to_ms(row["changed"])
-        )
-        for row in rows
-    }
+    return {EPOCH.date() + timedelta(days=row.pop("day")): _as_figures(row) for row in rows}
 
 
 def day_path(kind: StoredKind, day: date) -> Path:
@@ -142,14 +140,28 @@ def archive_lock() -> Iterator[bool]:
         os.close(descriptor)
 
 
+def _figures(kind: StoredKind) -> dict[str, Any]:
+    """What is asked of the database for the figures of rows."""
+    return {
+        "rows": Count("pk"),
+        "newest_id": Max("pk"),
+        "changed": Max(kind.changed),
+        "changed_sum": Sum(EpochSeconds(kind.changed)),
+    }
+
+
+def _as_figures(row: Mapping[str, Any]) -> DayFigures:
+    return DayFigures(row["rows"], row["newest_id"], to_ms(row["changed"]), int(row["changed_sum"]))
+
+
 def _written_figures(path: Path) -> DayFigures:
     """The figures of a day's newest file; of no row without one."""
     files = numbered_names(path)
     if not files:
-        return DayFigures(0, 0, 0)
+        return DayFigures(0, 0, 0, 0)
     said = parquet.read_metadata(files[-1])
     try:
-        return DayFigures(int(said["rows"]), int(said["newest_id"]), int(said["changed_ms"]))
+        return DayFigures(*(int(said[field.name]) for field in fields(DayFigures)))
     except (KeyError, ValueError):
         raise FormatError(f"{files[-1]}: is no file of the archive") from None
 
@@ -158,16 +170,11 @@ def _write_day(kind: StoredKind, day: date, path: Path) -> None:
     """Write one day. Its figures are taken before its rows: what comes between is in the file and
     not in the figures, which writes the day once more and loses nothing."""
     rows = kind.between(midnight(day), midnight(day + timedelta(days=1)))
-    seen = rows.aggregate(rows=Count("pk"), newest_id=Max("pk"), changed=Max(kind.changed))
+    seen = rows.aggregate(**_figures(kind))
     if not seen["rows"]:
         return
-    metadata = {
-        "kind": kind.name,
-        "day": day.isoformat(),
-        "rows": str(seen["rows"]),
-        "newest_id": str(seen["newest_id"]),
-        "changed_ms": str(to_ms(seen["changed"])),
-    }
+    said = {name: str(value) for name, value in asdict(_as_figures(seen)).items()}
+    metadata = {"kind": kind.name, "day": day.isoformat(), **said}
     columns = kind.file_columns()
 
     def fill(part: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase as RollsBack
 
+from collectors.formats.tables import find_tables
 from collectors.marketdata import Candle, candle_key, macro_key
 from collectors.models import (
     CandleReplacement,
@@ -25,7 +26,8 @@ from collectors.models import (
     Series,
 )
 from collectors.releases import midnight_in_chicago
-from collectors.services import store_candles
+from collectors.services import Wanted, import_tables, store_candles
+from collectors.services.imports import CHUNK
 from tests.collectors.providers import NOW
 
 START = datetime(2025, 2, 1, tzinfo=UTC)
@@ -195,6 +197,28 @@ def test_one_wrong_row_and_nothing_of_any_file_is_stored(
         run("import_candles", good, bad)
     assert Ohlcv.objects.count() == 0
     assert not Series.objects.exists()
+
+
+def test_an_import_that_was_cut_off_goes_on(
+    bitcoin: Instrument, market_now: datetime, tmp_path: Path
+) -> None:
+    count = CHUNK + 500
+    lines = ["open_time,open,high,low,close"]
+    first = START - timedelta(hours=count)
+    lines += [f"{first + timedelta(hours=n)},1,2,0.5,1.5" for n in range(count)]
+    path = tmp_path / "bitcoin_1h.csv"
+    path.write_text("\n".join(lines))
+
+    def cut_off(done: int, total: int) -> None:
+        assert (done, total) == (CHUNK, count)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_tables(tables=find_tables(path), wanted=Wanted(), on_progress=cut_off)
+    assert Ohlcv.objects.count() == CHUNK
+    (result,) = run("import_candles", path)
+    assert (result["inserted"], result["unchanged"]) == (500, CHUNK)
+    assert Ohlcv.objects.count() == count
 
 
 def test_impossible_candles_are_recorded_and_repeated_ones_counted(

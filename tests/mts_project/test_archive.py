@@ -152,6 +152,15 @@ def test_late_and_corrected_rows_of_an_archived_day_write_it_again() -> None:
     assert archive_days(through=YESTERDAY)["candles"] == 0
 
 
+def test_a_row_replaced_by_one_received_long_ago_is_seen() -> None:
+    store(range(1, 2))
+    archive_days(through=YESTERDAY)
+    row = Ohlcv.objects.earliest("open_time")
+    Ohlcv.objects.filter(pk=row.pk).update(close=1.75, received_at=NOW - timedelta(days=300))
+    assert archive_days(through=YESTERDAY)["candles"] == 1
+    assert archive_days(through=YESTERDAY)["candles"] == 0
+
+
 def test_every_kind_of_row_is_written_with_its_columns() -> None:
     store(range(2, 3))
     store(range(2, 3), close=1.75)
