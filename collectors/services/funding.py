@@ -36,7 +36,7 @@ MINUTE = timedelta(minutes=1)
 # Younger gaps are closed for all symbols by one call, where the exchange has such a call.
 TOGETHER = timedelta(hours=12)
 KEY_TTL_S = 24 * 3600
-LOCK_MS = 60_000
+LOCK_MS = 15_000  # who dies with it holds the others up no longer
 
 
 @dataclass

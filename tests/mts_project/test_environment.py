@@ -136,3 +136,15 @@ def test_an_unwritable_data_folder_is_named(tmp_path: Path) -> None:
 )
 def test_loopback_is_decided_by_address(url: str, expected: bool) -> None:
     assert is_loopback(url) is expected
+
+
+def test_a_stand_in_for_binance_stands_in_for_spot_too(tmp_path: Path) -> None:
+    def spot(**given: str) -> str:
+        environment = load_environment(base_dir=tmp_path, environ=given)
+        return environment.provider_urls["BINANCE_SPOT_REST_URL"]
+
+    assert spot() == "https://api.binance.com"
+    stand_in = "http://127.0.0.1:1/binance"
+    assert spot(BINANCE_REST_URL=stand_in) == stand_in
+    own = "http://127.0.0.1:2/spot"
+    assert spot(BINANCE_REST_URL=stand_in, BINANCE_SPOT_REST_URL=own) == own
