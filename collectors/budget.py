@@ -268,7 +268,7 @@ class CallBudget:
             if room.verdict == "granted":
                 return room
             if room.verdict == "load":
-                self._load(nonce)
+                self._load(nonce, provider)
             elif room.verdict == "wait":
                 self._sleep(room.wait_s)
             elif room.verdict == "refused" or patience <= 0:
@@ -281,10 +281,10 @@ class CallBudget:
             else:  # somebody else loads, or the clocks do not agree on the month yet
                 self._sleep(LOADING_PAUSE_S * random.uniform(0.5, 1.5))
 
-    def _load(self, nonce: str) -> None:
+    def _load(self, nonce: str, provider: str) -> None:
         """Give Redis what the database remembers."""
         at = clock.now()
-        remembered: dict[str, Remembered] = dict.fromkeys(self._limits, Remembered())
+        remembered: dict[str, Remembered] = dict.fromkeys([*self._limits, provider], Remembered())
         try:
             if self._records is not None:
                 month, _ = month_of(at)

@@ -67,7 +67,9 @@ end
 redis.call('ZREMRANGEBYSCORE', log, '-inf', text(now))
 redis.call('HSET', tally, 'used', used)
 local newest = redis.call('ZREVRANGE', log, 0, 0, 'WITHSCORES')[2]
-local month = redis.call('HGET', tally, 'month') or a.month
+local month = redis.call('HGET', tally, 'month')
+-- A server short of memory may throw single keys away.
+if not month or (used == 0) ~= (redis.call('ZCARD', log) == 0) then return forget() end
 if month > a.month or (newest and tonumber(newest) > now + a.furthest) then return forget() end
 
 local month_used = 0
