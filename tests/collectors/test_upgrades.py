@@ -37,6 +37,11 @@ def table(instrument: Instrument) -> list[tuple[Any, ...]]:
     return list(rows.values_list("open_time", "open", "high", "low", "close", "volume", "source"))
 
 
+def klines(venues: Venues) -> int:
+    """How often Binance was asked for candles; a repair run asks for other things, too."""
+    return venues.provider.paths().count("/binance/fapi/v1/klines")
+
+
 def test_an_outage_leaves_the_table_as_if_it_had_not_been(
     bitcoin: Instrument, venues: Venues, history_start: datetime
 ) -> None:
@@ -52,15 +57,15 @@ def test_an_outage_leaves_the_table_as_if_it_had_not_been(
     assert sources(bitcoin)["bybit"] == 6
     assert CollectionState.objects.get().consecutive_failures == 1
     venues.failing.clear()
-    before = venues.calls("binance")
+    before = klines(venues)
     tasks.backfill_all()
     assert table(bitcoin) == without_outage
-    assert venues.calls("binance") == before + 1
+    assert klines(venues) == before + 1
     assert not CandleHole.objects.exists()
     reasons = CandleReplacement.objects.values_list("reason", "old_source", "new_source")
     assert list(reasons) == [("better source", "bybit", "binance")] * 6
     tasks.backfill_all()
-    assert venues.calls("binance") == before + 1
+    assert klines(venues) == before + 1
 
 
 def test_what_the_better_source_does_not_have_is_asked_for_once(
