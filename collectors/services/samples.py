@@ -20,10 +20,12 @@ from django.db import transaction
 
 from collectors import clock, selectors
 from collectors.coingecko import NAME, Sample, sampled_candles, windows
+from collectors.exchange import END_OF_TIME_MS
 from collectors.marketdata import Candle, duration, floor_time, from_ms, to_ms
 from collectors.models import Instrument, PriceSample
-from collectors.quality import check_bar
+from collectors.quality import Finding, check_bar
 from collectors.services.candles import source_chain, store_candles
+from collectors.services.findings import record_findings
 from collectors.services.providers import coingecko
 from collectors.sources import VENUES
 
@@ -143,18 +145,21 @@ def store_samples(
     many were new.
 
     Of two samples of one moment the first that was stored counts. `apart_from` are a timeframe's
-    bars (ms) whose candles the caller makes himself. Samples without a usable price, or of a time
-    to come, are left out.
+    bars (ms) whose candles the caller makes himself. A null is what the source does not know and
+    no sample; one that cannot be is rejected with a finding.
     """
     now = clock.now()
-    usable = {
-        from_ms(item.at): item.price
-        for item in samples
-        if item.price is not None
-        and math.isfinite(item.price)
-        and item.price > 0
-        and 0 <= item.at <= to_ms(clock.current().widen(timedelta(0)) + now)
-    }
+    usable: dict[datetime, float] = {}
+    impossible: list[Finding] = []
+    for item in samples:
+        reason = _reason_to_reject(item, now)
+        if reason is not None:
+            impossible.append(_rejected(item, reason, now))
+        elif item.price is not None:
+            usable[from_ms(item.at)] = item.price
+    record_findings(
+        subject=f"samples:{instrument.coin_id}", findings=impossible, instrument=instrument
+    )
     if not usable:
         return 0
     with transaction.atomic():
@@ -180,6 +185,29 @@ def store_samples(
         for timeframe in instrument.timeframes if new else ():
             _make_again(instrument, timeframe, new, apart_from, now)
     return len(new)
+
+
+def _reason_to_reject(sample: Sample, now: datetime) -> str | None:
+    if not 0 <= sample.at < END_OF_TIME_MS:
+        return "no time"
+    if from_ms(sample.at) > now + clock.current().widen(timedelta(0)):
+        return "of a time to come"
+    if sample.price is not None and not math.isfinite(sample.price):
+        return "price is not finite"
+    if sample.price is not None and sample.price <= 0:
+        return "price is not positive"
+    return None
+
+
+def _rejected(sample: Sample, reason: str, now: datetime) -> Finding:
+    is_dated = 0 <= sample.at < END_OF_TIME_MS
+    return Finding(
+        verdict="rejected",
+        reason=reason,
+        at=from_ms(sample.at) if is_dated else now,
+        source=NAME,
+        values={"at": sample.at, "price": str(sample.price)},
+    )
 
 
 def _make_again(

@@ -9,9 +9,17 @@ import pytest
 import structlog
 
 from collectors import clock, services
+from collectors.coingecko import Sample
 from collectors.marketdata import to_ms
-from collectors.models import CandleReplacement, Instrument, Ohlcv, PriceSample
+from collectors.models import (
+    CandleReplacement,
+    Instrument,
+    Ohlcv,
+    PriceSample,
+    QualityFinding,
+)
 from collectors.services import coverage
+from collectors.services.samples import store_samples
 from tests.collectors.providers import NOW, Answer, Provider, Venues, json_answer
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -224,3 +232,33 @@ def test_nothing_is_polled_while_exchanges_serve_all(gecko: Gecko) -> None:
     assert services.poll_samples() == 0
     assert gecko.provider.requests == []
     assert NOW < clock.now()
+
+
+def test_an_impossible_sample_is_rejected_with_a_finding(gecko: Gecko) -> None:
+    tether = Instrument.objects.get(coin_id="tether")
+    turn_clock(TEN + 59 * MINUTE)
+    now = to_ms(clock.now())
+    samples = [
+        Sample(now - 1000, 1.0),
+        Sample(now - 2000, None),
+        Sample(now - 3000, 0.0),
+        Sample(now - 4000, -1.0),
+        Sample(now - 5000, float("inf")),
+        Sample(now + 3_600_000, 1.0),
+        Sample(-5, 1.0),
+        Sample(10**18, 1.0),
+    ]
+    assert store_samples(instrument=tether, samples=samples) == 1
+    assert PriceSample.objects.get().price == 1.0
+    found = QualityFinding.objects.filter(subject="samples:tether", verdict="rejected")
+    reasons = sorted(found.values_list("reason", flat=True))
+    assert reasons == sorted(
+        [
+            "no time",
+            "of a time to come",
+            "price is not finite",
+            "price is not positive",
+            "price is not positive",
+        ]
+    )
+    assert sum(found.values_list("times", flat=True)) == 6
