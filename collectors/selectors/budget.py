@@ -20,7 +20,7 @@ from collectors.marketdata import duration, floor_time
 from collectors.models import FundingRate, Instrument, MacroSeries, ProviderCallMinute, Tier
 from collectors.selectors.instruments import enabled_instruments, listing_for
 from collectors.selectors.live import redis_client
-from collectors.sources import EXCHANGES
+from collectors.sources import EXCHANGES, FUNDING_VENUES, VENUES
 
 DAY = timedelta(days=1)
 # The schedule that gap repair replaces: every asset each quarter of an hour, from both sources.
@@ -28,6 +28,7 @@ NAIVE_TICKS, NAIVE_SOURCES = 96, 2
 TICKS = {Tier.HIGH_FREQUENCY.value: 96, Tier.HOURLY.value: 24}
 FUNDING_HOURS = 8.0
 COINS_PER_POLL = 250
+COINGECKO = "coingecko"
 # Before this share of the day has passed, its calls say nothing about the whole.
 SHORTEST_SHARE = 1 / 96
 STREAM_HEARTBEAT = "heartbeat:stream"
@@ -178,9 +179,9 @@ def forecast_day(*, at: datetime) -> Forecast:
     instruments = enabled_instruments()
     for instrument in instruments:
         source = _serving(instrument, at)
-        if source is not None and source not in EXCHANGES:
+        if source == COINGECKO:
             sampled.append(instrument)
-        elif source is not None and not is_streaming:
+        elif source is not None and not (is_streaming and source in EXCHANGES):
             calls[source] += _ticks(instrument)
     if sampled:
         polls = 96 if any("15m" in item.timeframes for item in sampled) else 24
@@ -189,7 +190,7 @@ def forecast_day(*, at: datetime) -> Forecast:
     if "coingecko" in settings.CANDLE_SOURCES:
         calls["coingecko"] += 1
     calls.update(_settlements(instruments, at))
-    calls.update(name for name in EXCHANGES if name in settings.CANDLE_SOURCES)
+    calls.update(name for name in VENUES if name in settings.CANDLE_SOURCES)
     if settings.ENV.fred_api_key:
         calls["fred"] += MacroSeries.objects.filter(is_enabled=True).count()
     return Forecast(calls, is_streaming)
@@ -208,7 +209,7 @@ def _serving(instrument: Instrument, at: datetime) -> str | None:
     for source in instrument.source_chain:
         if source not in settings.CANDLE_SOURCES:
             continue
-        if source not in EXCHANGES or listing_for(instrument=instrument, exchange=source, at=at):
+        if source == COINGECKO or listing_for(instrument=instrument, exchange=source, at=at):
             return str(source)
     return None
 
@@ -221,7 +222,7 @@ def _ticks(instrument: Instrument) -> int:
 
 
 def _settlements(instruments: list[Instrument], at: datetime) -> Counter[str]:
-    """Funding settlements a day by exchange, by the interval last seen."""
+    """Funding calls a day by exchange, by the intervals last seen."""
     newest = FundingRate.objects.filter(
         instrument=OuterRef("instrument"), exchange=OuterRef("exchange")
     ).order_by("-funding_time")
@@ -233,12 +234,17 @@ def _settlements(instruments: list[Instrument], at: datetime) -> Counter[str]:
         .annotate(interval=Subquery(newest.values("interval_hours")[:1]))
     }
     calls: Counter[str] = Counter()
-    for instrument in instruments:
-        for exchange in EXCHANGES:
-            if exchange not in settings.CANDLE_SOURCES:
-                continue
-            if listing_for(instrument=instrument, exchange=exchange, at=at) is None:
-                continue
-            hours = seen.get((instrument.pk, exchange)) or FUNDING_HOURS
-            calls[exchange] += math.ceil(24 / hours)
+    for exchange in FUNDING_VENUES:
+        if exchange not in settings.CANDLE_SOURCES:
+            continue
+        times = [
+            math.ceil(24 / (seen.get((item.pk, exchange)) or FUNDING_HOURS))
+            for item in instruments
+            if exchange in item.source_chain
+            and listing_for(instrument=item, exchange=exchange, at=at) is not None
+        ]
+        # Some give the settlements of all symbols at once; the outlook always is for all.
+        at_once = hasattr(VENUES[exchange].open_rest, "fetch_all_settlements")
+        moments = max(times, default=0)
+        calls[exchange] += (moments if at_once else sum(times)) + moments
     return calls

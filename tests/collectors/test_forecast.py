@@ -60,8 +60,10 @@ def test_while_the_streams_run_exchanges_cost_no_candle_call(redis_client: redis
     forecast = forecast_day(at=AT)
     assert forecast.is_streaming
     assert listed("binance") == 12
-    # A list of instruments, and three settlements a day of each.
-    assert forecast.calls["binance"] == forecast.calls["bybit"] == 1 + 3 * 12
+    # A list of instruments, and three times a day the settlements and the outlook: Binance gives
+    # the settlements of all symbols at once.
+    assert forecast.calls["binance"] == 1 + 3 + 3
+    assert forecast.calls["bybit"] == 1 + 3 * 12 + 3
     # Three coins without an exchange: an hourly poll for all, one refinement each; a discovery.
     assert forecast.calls["coingecko"] == 24 + 3 + 1
     assert forecast.calls["fred"] == SERIES
@@ -71,8 +73,8 @@ def test_without_the_streams_the_best_exchange_is_asked_for_each_bar() -> None:
     forecast = forecast_day(at=AT)
     assert not forecast.is_streaming
     candles = 2 * (96 + 24) + 10 * 24
-    assert forecast.calls["binance"] == candles + 1 + 3 * 12
-    assert forecast.calls["bybit"] == 1 + 3 * 12
+    assert forecast.calls["binance"] == candles + 1 + 3 + 3
+    assert forecast.calls["bybit"] == 1 + 3 * 12 + 3
 
 
 def test_coingecko_alone(settings: Any, redis_client: redis.Redis) -> None:
@@ -110,8 +112,8 @@ def test_funding_follows_the_interval_last_seen(
             interval_hours=interval,
             received_at=AT,
         )
-    assert forecast_day(at=AT).calls["bybit"] == before - 3 + 24
-    assert forecast_day(at=AT).calls["binance"] == before
+    assert forecast_day(at=AT).calls["bybit"] == before - 3 + 24 - 3 + 24
+    assert forecast_day(at=AT).calls["binance"] == 1 + 3 + 3
 
 
 def test_the_day_the_month_and_the_projection() -> None:
@@ -143,7 +145,7 @@ def test_the_naive_schedule_is_beside_it(redis_client: redis.Redis) -> None:
     streaming(redis_client)
     called("binance", AT.replace(hour=1), 144)
     budget = budget_today(at=AT)
-    expected = 2 * 37 + 28 + SERIES
+    expected = 7 + 40 + 28 + SERIES
     assert budget["total"] == {"calls_today": 144, "forecast": expected, "projected": 288}
     assert budget["naive"] == {
         "instruments": 15,
