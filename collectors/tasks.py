@@ -56,7 +56,8 @@ def backfill_all() -> int:
     for at the better ones.
     """
     started = time.monotonic()
-    vintages = collect_macro_series()
+    # The registry's first series is what most strategies read; the others can wait for candles.
+    vintages = collect_macro_series(most=1)
     series = [
         (instrument, timeframe)
         for instrument in enabled_instruments()
@@ -64,6 +65,7 @@ def backfill_all() -> int:
     ]
     series.sort(key=lambda item: (not item[0].is_strategy_enabled, item[1] != "1h"))
     results = services.cover_all(series, retry_worse=True)
+    vintages += collect_macro_series()
     settlements = collect_funding(repair=True)
     log.info(
         "backfill_done",
@@ -121,8 +123,9 @@ def sweep_backfills() -> None:
 
 
 @shared_task  # type: ignore[untyped-decorator]
-def collect_macro_series() -> int:
-    """Collect the enabled macro series that are not current; gives the number of new vintages.
+def collect_macro_series(most: int | None = None) -> int:
+    """Collect the enabled macro series that are not current, at most so many; gives the number of
+    new vintages.
 
     Values become usable once a day, so that however often this runs, a series is asked for once a
     day, and again only after a failure. What has no new values for too long is flagged.
@@ -130,7 +133,7 @@ def collect_macro_series() -> int:
     with _alone("macro") as is_alone:
         if not is_alone:
             return 0
-        due = due_macro_series(moment=clock.now())
+        due = due_macro_series(moment=clock.now())[:most]
         stored = sum(_collect_macro(series_id) for series_id in due)
         services.flag_stale_series()
         return stored
