@@ -20,7 +20,6 @@ from django.db import transaction
 
 from collectors import clock, selectors
 from collectors.coingecko import NAME, Sample, sampled_candles, windows
-from collectors.exchange import END_OF_TIME_MS
 from collectors.marketdata import Candle, duration, floor_time, from_ms, to_ms
 from collectors.models import Instrument, PriceSample
 from collectors.quality import Finding, check_bar
@@ -28,6 +27,7 @@ from collectors.services.candles import source_chain, store_candles
 from collectors.services.findings import record_findings
 from collectors.services.providers import coingecko
 from collectors.sources import VENUES
+from collectors.venues import END_OF_TIME_MS
 
 log = structlog.get_logger(__name__)
 
