@@ -115,11 +115,14 @@ class CallRecords(Protocol):
     ) -> None:
         """Add how a counted call went."""
 
+    def block(self, provider: str, seconds: float) -> None:
+        """Remember that the provider is to be left alone for `seconds` (wall)."""
+
     def remembered(
         self, *, since: datetime, month: datetime, until: datetime
     ) -> Mapping[str, Remembered]:
         """Per provider the weights of all minutes from `since` on, and the sum from `month` on,
-        both to `until` (inclusive)."""
+        both to `until` (inclusive), and the block that holds now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +248,11 @@ class CallBudget:
 
     def block(self, provider: str, seconds: float) -> None:
         """Let no process call the provider for `seconds` of wall time. Raises redis.RedisError."""
+        if self._records is not None:
+            try:
+                self._records.block(provider, seconds)
+            except RecordsUnavailable as error:
+                log.warning("block_not_recorded", provider=provider, problem=str(error))
         self._window.block(provider, seconds)
 
     def used(self, provider: str) -> int:
@@ -295,6 +303,9 @@ class CallBudget:
             with contextlib.suppress(redis.RedisError):
                 self._window.stand_down(nonce)
             raise
+        for provider, of in remembered.items():
+            if of.blocked_s > 0:  # before there is any room
+                self._window.block(provider, of.blocked_s)
         if self._window.load(nonce, remembered, at=at):
             weight = sum(entry for of in remembered.values() for _, entry in of.minutes)
             log.info("call_budget_loaded", weight_of_last_minutes=weight)

@@ -68,11 +68,13 @@ class Room:
 
 @dataclass(frozen=True, kw_only=True)
 class Remembered:
-    """A provider's calls as the database has them: (minute, weight) of the last minutes, and the
-    weight since the month's beginning."""
+    """A provider's calls as the database has them: (minute, weight) of the last minutes, the
+    weight since the month's beginning, and for how many seconds (wall) it is still to be left
+    alone."""
 
     minutes: tuple[tuple[datetime, int], ...] = ()
     month_weight: int = 0
+    blocked_s: float = 0.0
 
 
 class CallWindow:

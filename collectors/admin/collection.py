@@ -11,6 +11,7 @@ from collectors.models import (
     CollectionState,
     Instrument,
     MacroSeries,
+    ProviderBlock,
     ProviderCallMinute,
     QualityFinding,
 )
@@ -24,6 +25,11 @@ class ProviderCallMinuteAdmin(RecordAdmin):
     ]  # fmt: skip
     list_filter = ["provider", "endpoint"]
     search_fields = ["provider", "endpoint"]
+
+
+@admin.register(ProviderBlock)
+class ProviderBlockAdmin(RecordAdmin):
+    list_display = ["provider", "until"]
 
 
 @admin.register(CollectionState)

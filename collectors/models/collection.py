@@ -34,6 +34,19 @@ class ProviderCallMinute(models.Model):
         return f"{self.provider} {self.endpoint} {self.minute:%H:%M}: {self.calls}"
 
 
+class ProviderBlock(models.Model):
+    """Until when a provider told us to stay away: a ban must outlive the memory it is kept in."""
+
+    provider = models.CharField(max_length=16, unique=True)
+    until = models.DateTimeField(help_text="wall time")
+
+    class Meta:
+        ordering = ["provider"]
+
+    def __str__(self) -> str:
+        return f"{self.provider} until {self.until:%Y-%m-%d %H:%M:%S}"
+
+
 class CollectionState(models.Model):
     """How collection of one instrument's timeframe stands; survives restarts."""
 

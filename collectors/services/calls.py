@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import Error as DatabaseFailure
 from django.db import connection
 from django.db.models import F, QuerySet, Sum
 
+from collectors import clock
 from collectors.budget import RecordsUnavailable
 from collectors.call_window import Remembered
-from collectors.models import ProviderCallMinute
+from collectors.models import ProviderBlock, ProviderCallMinute
 
 _TABLE = ProviderCallMinute._meta.db_table
 _ADD = f"""
@@ -55,10 +56,22 @@ class ProviderCallRecords:
                 response_ms_total=F("response_ms_total") + response_ms,
             )
 
+    def block(self, provider: str, seconds: float) -> None:
+        """Remember that the provider is to be left alone for `seconds` (wall); a longer block
+        stays."""
+        until = clock.wall_now() + timedelta(seconds=seconds)
+        with _available():
+            row, is_new = ProviderBlock.objects.get_or_create(
+                provider=provider, defaults={"until": until}
+            )
+            if not is_new:
+                ProviderBlock.objects.filter(pk=row.pk, until__lt=until).update(until=until)
+
     def remembered(
         self, *, since: datetime, month: datetime, until: datetime
     ) -> Mapping[str, Remembered]:
-        """The weights of the minutes from `since` on, and the weight from `month` on."""
+        """The weights of the minutes from `since` on, the weight from `month` on, and the block
+        that holds now."""
         rows = ProviderCallMinute.objects.filter(minute__lte=until, weight__gte=1)
         with _available():
             sums = dict(
@@ -71,11 +84,16 @@ class ProviderCallRecords:
             recent = rows.filter(minute__gte=since)
             for provider, minute, weight in recent.values_list("provider", "minute", "weight"):
                 minutes.setdefault(provider, []).append((minute, weight))
+            now = clock.wall_now()
+            blocks = ProviderBlock.objects.filter(until__gt=now).values_list("provider", "until")
+            blocked = {provider: (end - now).total_seconds() for provider, end in blocks}
         return {
             provider: Remembered(
-                minutes=tuple(minutes.get(provider, ())), month_weight=sums.get(provider, 0)
+                minutes=tuple(minutes.get(provider, ())),
+                month_weight=sums.get(provider, 0),
+                blocked_s=blocked.get(provider, 0.0),
             )
-            for provider in {*sums, *minutes}
+            for provider in {*sums, *minutes, *blocked}
         }
 
 

@@ -223,6 +223,20 @@ def test_a_block_holds_for_every_process(redis_client: redis.Redis) -> None:
     assert 20 < caught.value.retry_after <= 30
 
 
+@pytest.mark.django_db
+def test_a_block_outlives_the_memory_it_is_kept_in(redis_client: redis.Redis) -> None:
+    def budget() -> CallBudget:
+        return CallBudget(redis_client, records=ProviderCallRecords(), longest_wait_s=0.0)
+
+    budget().block("binance", 600)
+    budget().block("binance", 5)
+    redis_client.flushdb()
+    with pytest.raises(BudgetExhausted, match="stay away") as caught:
+        budget().reserve("binance", "/x", 1)
+    assert 590 < caught.value.retry_after <= 600
+    budget().reserve("bybit", "/x", 1)
+
+
 # -- What the provider says --------------------------------------------------------------------
 
 

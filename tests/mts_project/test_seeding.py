@@ -32,3 +32,15 @@ def test_equal_rows_in_the_schedules_tables_stop_nothing() -> None:
             row.pk = None
             row.save()
     assert seed_schedule() == len(periodic_seeds())
+
+
+def test_a_row_of_a_task_that_is_gone_goes_too() -> None:
+    seed_schedule()
+    interval = IntervalSchedule.objects.first()
+    PeriodicTask.objects.create(
+        name="flush provider calls",
+        task="collectors.tasks.flush_provider_calls",
+        interval=interval,
+    )
+    assert seed_schedule() == 0
+    assert PeriodicTask.objects.count() == len(periodic_seeds())
