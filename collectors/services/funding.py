@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db.models import Max, Q
 
 from collectors import clock, selectors
-from collectors.exchange import ProviderError
+from collectors.exchange import ProviderError, RequestRefused, UnknownSymbol
 from collectors.models import FundingRate, Instrument
 from collectors.selectors.live import redis_client
 from collectors.services.candles import source_chain
@@ -91,15 +91,12 @@ def _cover(exchange: str, at: datetime, repair: bool, result: FundingCoverage) -
         result.is_busy = True
         return
     try:
-        stored = _store(exchange, gaps, _ask(exchange, gaps))
+        asked, settled = _ask(exchange, gaps, result)
+        stored = _store(exchange, gaps, settled)
         result.stored += sum(stored.values())
-        _wait_for_late(exchange, [gap for gap in gaps if not stored.get(gap.symbol)], at)
+        _wait_for_late(exchange, [gap for gap in asked if not stored.get(gap.symbol)], at)
         if stored:
             _publish(exchange, {gap.symbol for gap in gaps}, at)
-    except ProviderError as error:
-        problem = f"{exchange} funding: {error}"
-        log.warning("funding_failed", exchange=exchange, problem=problem)
-        result.errors.append(problem)
     finally:
         _release_lock(exchange)
 
@@ -163,17 +160,39 @@ def _interval(rate: FundingRate) -> timedelta:
 # -- Asking and keeping ------------------------------------------------------------------------
 
 
-def _ask(exchange: str, gaps: Sequence[Gap]) -> list[Settlement]:
+def _ask(
+    exchange: str, gaps: Sequence[Gap], result: FundingCoverage
+) -> tuple[list[Gap], list[Settlement]]:
+    """The gaps that were asked for, and what has settled in them.
+
+    What an exchange refuses of one symbol stops no other; what may pass ends the look, and is no
+    reason to wait. Errors are in the result.
+    """
     source = funding_source(exchange)
-    young = [gap for gap in gaps if gap.until - gap.since <= TOGETHER]
+    asked: list[Gap] = []
     settled: list[Settlement] = []
-    if len(young) > 1 and isinstance(source, EverybodysFunding):
-        since, until = min(gap.since for gap in young), max(gap.until for gap in young)
-        settled += source.fetch_all_settlements(since, until)
-        gaps = [gap for gap in gaps if gap not in young]
-    for gap in gaps:
-        settled += source.fetch_settlements(gap.symbol, gap.since, gap.until)
-    return settled
+    young = [gap for gap in gaps if gap.until - gap.since <= TOGETHER]
+    try:
+        if len(young) > 1 and isinstance(source, EverybodysFunding):
+            since, until = min(gap.since for gap in young), max(gap.until for gap in young)
+            settled += source.fetch_all_settlements(since, until)
+            asked += young
+            gaps = [gap for gap in gaps if gap.until - gap.since > TOGETHER]
+        for gap in gaps:
+            try:
+                settled += source.fetch_settlements(gap.symbol, gap.since, gap.until)
+            except (UnknownSymbol, RequestRefused) as error:
+                _note_failure(exchange, f"{gap.symbol}: {error}", result)
+            asked.append(gap)
+    except ProviderError as error:
+        _note_failure(exchange, str(error), result)
+    return asked, settled
+
+
+def _note_failure(exchange: str, error: str, result: FundingCoverage) -> None:
+    problem = f"{exchange} funding: {error}"
+    log.warning("funding_failed", exchange=exchange, problem=problem)
+    result.errors.append(problem)
 
 
 def _store(exchange: str, gaps: Sequence[Gap], settled: Iterable[Settlement]) -> dict[str, int]:

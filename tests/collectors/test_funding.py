@@ -219,6 +219,26 @@ def test_a_failing_exchange_stores_nothing_and_stops_no_other(
     assert set(FundingRate.objects.values_list("exchange", flat=True)) == {"bybit"}
 
 
+def test_a_symbol_that_is_refused_stops_no_other(
+    settling: Settling, settings: Any, redis_client: redis.Redis
+) -> None:
+    settings.CANDLE_SOURCES = ("bybit",)
+    settling.every(8, ["SOLUSDT"], start=coverage.default_history_start(), end=NOW)
+
+    def answer(params: dict[str, str]) -> Answer:
+        if params["symbol"] == "BTCUSDT":
+            return json_answer({"retCode": 10001, "retMsg": "symbol invalid", "result": {}})
+        return settling.bybit(params)
+
+    settling.provider.routes["/bybit/v5/market/funding/history"] = answer
+    done = ensure_funding()
+    assert done.stored == 32
+    assert [error for error in done.errors if "BTCUSDT" in error] == done.errors != []
+    asked = len(settling.calls())
+    assert ensure_funding().errors == []  # it is asked again after a while
+    assert len(settling.calls()) == asked
+
+
 def test_live_readers_find_the_newest_and_the_coming_rate(
     settling: Settling, redis_client: redis.Redis
 ) -> None:
