@@ -42,8 +42,9 @@ def cover_tier(
     ]
     lacking = selectors.series_that_lack(series=series, until=now - settling())
     results = cover_all(lacking, on_series)
-    # Those that were asked for have said themselves how it went.
-    asked = {(item.coin_id, item.timeframe) for item in results if not _is_well(item)}
+    # Those that were asked for, or could not be, have said themselves how it went.
+    well = {(item.coin_id, item.timeframe) for item in results if _is_well(item)}
+    asked = {(item.coin_id, timeframe) for item, timeframe in lacking} - well
     _record_due(series, asked, now)
     _publish_status(tier, series, now)
     return results

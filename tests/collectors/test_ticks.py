@@ -148,3 +148,22 @@ def test_the_looks_do_not_grow_with_the_instruments(
     with CaptureQueriesContext(connection) as many:
         assert tick() == []
     assert len(many) == len(few)
+
+
+def test_a_series_whose_work_broke_off_is_not_well(
+    solana: Instrument, venues: Venues, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(coverage, "store_candles", fail)
+        assert tick() == []
+    state = CollectionState.objects.get(instrument=solana)
+    assert (state.consecutive_failures, state.last_success_at) == (1, None)
+    assert "the disk is full" in state.last_error
+    assert state.next_due_at is not None
+    (healed,) = tick()
+    assert healed.is_complete
+    state.refresh_from_db()
+    assert (state.consecutive_failures, state.last_error) == (0, "")
