@@ -3,12 +3,14 @@
 import json
 from datetime import datetime, timedelta
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 
-from collectors.models import Instrument, Listing, Ohlcv
-from tests.collectors.providers import NOW, Venues
+from collectors.marketdata import to_ms
+from collectors.models import FundingRate, Instrument, Listing, MacroSeries, Ohlcv
+from tests.collectors.providers import NOW, Answer, Venues, json_answer, observations
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,10 @@ from tests.collectors.providers import NOW, Venues
         ),
         (["backfill_candles", "--instrument", "bitcoin", "nocoin"], "unknown instrument 'nocoin'"),
         (["backfill_candles", "--instrument", "bitcoin", "--timeframe", "4h"], "backfill these"),
-        (["collect", "weekly"], "unknown tier 'weekly'"),
+        (
+            ["collect", "weekly"],
+            "'weekly'; known: .*hourly, macro, funding, discovery",
+        ),
         (["stream_market_data", "--exchanges", "nasdaq"], "unknown exchange 'nasdaq'"),
     ],
 )
@@ -109,3 +114,52 @@ def test_collect_covers_a_tier_and_tells_of_failures(
     with pytest.raises(SystemExit) as caught:
         call_command("collect", "hourly", "--json", stdout=StringIO())
     assert caught.value.code == 1
+
+
+def test_collect_macro_collects_what_is_due_and_tells_of_each_failure(
+    bitcoin: Instrument, venues: Venues
+) -> None:
+    MacroSeries.objects.exclude(series_id__in=["VIXCLS", "DFF"]).update(is_enabled=False)
+    told = observations([("2025-02-27", "2025-02-28", "14.47")], page=1000)
+
+    def route(params: dict[str, str]) -> Answer:
+        return told(params) if params["series_id"] == "VIXCLS" else json_answer({}, 500)
+
+    venues.provider.routes["/fred/series/observations"] = route
+    out, errors = StringIO(), StringIO()
+    with pytest.raises(SystemExit) as caught:
+        call_command("collect", "macro", "--json", stdout=out, stderr=errors)
+    assert caught.value.code == 1
+    rows = {row["series_id"]: row for row in json.loads(out.getvalue())}
+    assert set(rows) == {"VIXCLS", "DFF"}
+    assert rows["VIXCLS"] == {"series_id": "VIXCLS", "stored": 1, "errors": []}
+    assert rows["DFF"]["stored"] == 0
+    assert errors.getvalue().startswith("DFF: ")
+    out = StringIO()
+    call_command("collect", "macro", stdout=out)
+    assert out.getvalue().strip() == "nothing was due"
+
+
+def test_collect_funding_stores_the_settlements_that_are_due(
+    bitcoin: Instrument, venues: Venues, settings: Any
+) -> None:
+    settings.CANDLE_SOURCES = ("bybit",)
+    Instrument.objects.exclude(coin_id="bitcoin").update(is_enabled=False)
+    settled = NOW.replace(hour=8, minute=0)
+    row = {
+        "symbol": "BTCUSDT",
+        "fundingRate": "0.0001",
+        "fundingRateTimestamp": str(to_ms(settled)),
+    }
+
+    def history(params: dict[str, str]) -> Answer:
+        is_asked = int(params["startTime"]) <= to_ms(settled) <= int(params["endTime"])
+        listed = [row] if is_asked else []
+        return json_answer({"retCode": 0, "retMsg": "OK", "result": {"list": listed}})
+
+    venues.provider.routes["/bybit/v5/market/funding/history"] = history
+    out = StringIO()
+    call_command("collect", "funding", "--json", stdout=out)
+    (told,) = json.loads(out.getvalue())
+    assert (told["stored"], told["errors"]) == (1, [])
+    assert FundingRate.objects.get().funding_time == settled

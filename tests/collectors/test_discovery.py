@@ -1,8 +1,11 @@
 """New coins by market cap, and what the exchanges' lists say of our listings."""
 
+import json
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 
 from collectors.exchange import ProviderError
 from collectors.models import Instrument, Listing
@@ -145,3 +148,19 @@ def test_spot_listings_are_found_where_spot_is_asked_for(lists: Provider, settin
     found = Listing.objects.get(instrument__coin_id="bitcoin", exchange="binance_spot")
     assert (found.symbol, found.tick_size) == ("BTCUSDT", "0.01")
     assert refresh_listings().added == 0
+
+
+def test_collect_discovery_registers_coins_and_follows_the_lists(lists: Provider) -> None:
+    out = StringIO()
+    call_command("collect", "discovery", "--json", stdout=out)
+    (told,) = json.loads(out.getvalue())
+    assert told["registered"] == ["new-coin", "lonely"]
+    assert told["listings_changed"] == 0
+    assert told["errors"] == []
+    lists.routes["/coingecko/coins/markets"] = lambda _: json_answer({}, 404)
+    out, errors = StringIO(), StringIO()
+    with pytest.raises(SystemExit) as caught:
+        call_command("collect", "discovery", "--json", stdout=out, stderr=errors)
+    assert caught.value.code == 1
+    assert json.loads(out.getvalue())[0]["registered"] == []
+    assert errors.getvalue().count("\n") == 1
