@@ -39,8 +39,7 @@ class Finding:
 def diagnose() -> list[Finding]:
     """Run all checks, those over the network in parallel; at most about ten seconds."""
     local = [_configuration(), _data_folder(), _database(), _redis()]
-    if not settings.ENV.fred_api_key:
-        local.append(_no_fred_key())
+    local += _missing_keys()
     checks = provider_checks()
     with ThreadPoolExecutor(max_workers=len(checks)) as pool:
         remote = list(pool.map(lambda check: check(), checks))
@@ -50,18 +49,34 @@ def diagnose() -> list[Finding]:
 def provider_checks() -> list[Callable[[], Finding]]:
     """One check per provider address that can be asked; each takes at most about ten seconds.
 
-    An exchange that is no candle source is not needed, and only a warning.
+    An exchange that is no candle source is not needed, and only a warning; a spot market is asked
+    only where it is one.
     """
     urls, env = settings.PROVIDER_URLS, settings.ENV
     header = {"pro": "x-cg-pro-api-key", "demo": "x-cg-demo-api-key"}.get(env.coingecko_plan)
     headers = {header: env.coingecko_api_key} if header else {}
     coingecko = plan_url(urls["COINGECKO_BASE_URL"], env.coingecko_plan)
     checks: list[Callable[[], Finding]] = [
-        partial(_http, "coingecko", f"{coingecko}/ping", headers=headers),
+        partial(
+            _http,
+            "coingecko",
+            f"{coingecko}/ping",
+            headers=headers,
+            note=f", plan {env.coingecko_plan}",
+        ),
         partial(_http, "binance", f"{urls['BINANCE_REST_URL']}/fapi/v1/ping"),
         partial(_websocket, "binance", f"{urls['BINANCE_WS_URL']}/ws"),
         partial(_http, "bybit", f"{urls['BYBIT_REST_URL']}/v5/market/time"),
         partial(_websocket, "bybit", f"{urls['BYBIT_WS_URL']}/linear"),
+    ]
+    spot = {
+        "binance_spot": ("BINANCE_SPOT_REST_URL", "/api/v3/ping"),
+        "bybit_spot": ("BYBIT_REST_URL", "/v5/market/time"),
+    }
+    checks += [
+        partial(_http, name, f"{urls[setting]}{path}")
+        for name, (setting, path) in spot.items()
+        if name in settings.CANDLE_SOURCES
     ]
     if not env.fred_api_key:
         return checks
@@ -75,11 +90,7 @@ def missing_keys() -> list[str]:
     lines = [
         f"{name} is set, but this version does nothing with it yet" for name in env.not_used_yet
     ]
-    if not env.fred_api_key:
-        lines.append("FRED_API_KEY is not set: no macro series is collected")
-    if env.coingecko_plan != "none" and not env.coingecko_api_key:
-        lines.append(f"COINGECKO_API_KEY is not set for plan {env.coingecko_plan}")
-    return lines
+    return lines + [finding.detail for finding in _missing_keys()]
 
 
 def _configuration() -> Finding:
@@ -125,9 +136,20 @@ def _redis() -> Finding:
     return Finding(name="redis", state="ok", detail=f"private, started from {binary.name}")
 
 
-def _no_fred_key() -> Finding:
-    detail = "FRED_API_KEY is not set: no macro series is collected"
-    return Finding(name="fred", state="warning", detail=detail)
+def _missing_keys() -> list[Finding]:
+    keys = {"fred": _missing_fred_key(), "coingecko key": _missing_coingecko_key()}
+    return [Finding(name=name, state="warning", detail=text) for name, text in keys.items() if text]
+
+
+def _missing_fred_key() -> str:
+    is_missing = not settings.ENV.fred_api_key
+    return "FRED_API_KEY is not set: no macro series is collected" if is_missing else ""
+
+
+def _missing_coingecko_key() -> str:
+    plan = settings.ENV.coingecko_plan
+    is_missing = plan != "none" and not settings.ENV.coingecko_api_key
+    return f"COINGECKO_API_KEY is not set for plan {plan}" if is_missing else ""
 
 
 def _http(
@@ -136,6 +158,7 @@ def _http(
     *,
     headers: dict[str, str] | None = None,
     query: dict[str, str] | None = None,
+    note: str = "",
 ) -> Finding:
     try:
         answer = requests.get(
@@ -149,11 +172,11 @@ def _http(
         answer.close()
     except requests.RequestException as error:
         # The text of the error may hold the query, and with it the key.
-        return _unreachable(name, url, type(error).__name__)
+        return _unusable(name, f"{url} unreachable: {type(error).__name__}")
     if answer.status_code != requests.codes.ok:
-        return _unreachable(name, url, f"HTTP {answer.status_code}")
+        return _unusable(name, f"{url} answers HTTP {answer.status_code}{note}")
     milliseconds = answer.elapsed.total_seconds() * 1000
-    return Finding(name=name, state="ok", detail=f"{url} in {milliseconds:.0f} ms")
+    return Finding(name=name, state="ok", detail=f"{url} in {milliseconds:.0f} ms{note}")
 
 
 def _websocket(name: str, url: str) -> Finding:
@@ -162,14 +185,12 @@ def _websocket(name: str, url: str) -> Finding:
         with connect(url, open_timeout=CONNECT_TIMEOUT_S, close_timeout=1):
             return Finding(name=label, state="ok", detail=url)
     except (OSError, WebSocketException) as error:
-        return _unreachable(label, url, type(error).__name__, source=name)
+        return _unusable(label, f"{url} unreachable: {type(error).__name__}", source=name)
 
 
-def _unreachable(name: str, url: str, why: str, *, source: str = "") -> Finding:
+def _unusable(name: str, detail: str, *, source: str = "") -> Finding:
     is_needed = (source or name) in settings.CANDLE_SOURCES or name == "fred"
-    return Finding(
-        name=name, state="failed" if is_needed else "warning", detail=f"{url} unreachable: {why}"
-    )
+    return Finding(name=name, state="failed" if is_needed else "warning", detail=detail)
 
 
 def _one_line(error: Exception) -> str:

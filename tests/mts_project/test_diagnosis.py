@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -59,6 +60,7 @@ def test_providers_that_answer_are_ok(sandbox_urls: dict[str, str], settings) ->
     assert states.pop("fred") == "warning"
     assert set(states.values()) == {"ok"}
     assert {"database", "redis", "binance stream", "bybit stream", "coingecko"} <= set(states)
+    assert not {"binance_spot", "bybit_spot"} & set(states)
 
 
 @pytest.mark.django_db
@@ -77,6 +79,22 @@ def test_a_provider_that_is_no_candle_source_is_only_a_warning(settings) -> None
     settings.CANDLE_SOURCES = ("binance",)
     states = {finding.name: finding.state for finding in diagnose()}
     assert (states["binance"], states["bybit"]) == ("failed", "warning")
+
+
+@pytest.mark.django_db
+def test_spot_markets_and_the_plan_are_named_where_they_are_set(
+    sandbox_urls: dict[str, str], settings
+) -> None:
+    settings.PROVIDER_URLS = sandbox_urls | {
+        "BINANCE_SPOT_REST_URL": sandbox_urls["BINANCE_REST_URL"]
+    }
+    settings.CANDLE_SOURCES = ("binance_spot", "bybit_spot", "coingecko")
+    settings.ENV = dataclasses.replace(settings.ENV, coingecko_plan="demo")
+    findings = {finding.name: finding for finding in diagnose()}
+    assert findings["binance_spot"].state == findings["bybit_spot"].state == "ok"
+    assert findings["coingecko"].detail.endswith(", plan demo")
+    key = findings["coingecko key"]
+    assert (key.state, key.detail) == ("warning", "COINGECKO_API_KEY is not set for plan demo")
 
 
 def run_check(*arguments: str, data: Path, **others: str) -> subprocess.CompletedProcess[str]:
