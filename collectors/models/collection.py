@@ -66,6 +66,11 @@ class CollectionState(models.Model):
     history_from = models.DateTimeField(
         null=True, blank=True, help_text="no source has candles before this open time"
     )
+    asked_sources = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="whose answers the holes' labels and the begin of the history rest on",
+    )
     leased_until = models.DateTimeField(
         null=True, blank=True, help_text="database time; who holds it is asking the providers"
     )

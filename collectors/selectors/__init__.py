@@ -10,7 +10,12 @@ from collectors.selectors.completeness import (
     known_series,
     series_totals,
 )
-from collectors.selectors.coverage import hole_counts, lacking_bars, missing_at
+from collectors.selectors.coverage import (
+    given_up_bars,
+    hole_counts,
+    lacking_bars,
+    missing_at,
+)
 from collectors.selectors.findings import findings_by_reason, quality_today, stale_series
 from collectors.selectors.frames import market_frame
 from collectors.selectors.instruments import (
@@ -43,6 +48,7 @@ __all__ = [
     "due_macro_series",
     "enabled_instruments",
     "findings_by_reason",
+    "given_up_bars",
     "hole_counts",
     "instrument_by_coin_id",
     "known_series",

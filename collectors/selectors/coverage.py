@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import numpy as np
-from django.db.models import BooleanField, Case, Exists, OuterRef, Value, When
+from django.db.models import BooleanField, Case, Exists, Max, OuterRef, Value, When
 
 from collectors import spans
 from collectors.marketdata import duration, to_ms
@@ -90,6 +90,19 @@ def lacking_bars(
         lower, upper = span.start // 1000 - first, span.end // 1000 - first
         is_lacking[lower // step_s : upper // step_s] = False
     return (first + np.flatnonzero(is_lacking) * step_s) * 1000
+
+
+def given_up_bars(*, instrument: Instrument, timeframe: str, start: datetime) -> spans.Bars:
+    """The open times from `start` on that have a final hole label."""
+    step = duration(timeframe) // MILLISECOND
+    last = CandleHole.objects.filter(instrument=instrument, timeframe=timeframe).aggregate(
+        end=Max("end")
+    )["end"]
+    if last is None:
+        return np.empty(0, dtype=np.int64)
+    labelled = _labelled_spans(instrument, timeframe, start, last + duration(timeframe))
+    parts = [spans.grid(span.start, span.end, step) for span in labelled]
+    return np.sort(np.concatenate(parts)) if parts else np.empty(0, dtype=np.int64)
 
 
 def hole_counts(

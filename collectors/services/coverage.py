@@ -14,7 +14,14 @@ from django.db.models import Min
 from collectors import clock, selectors, spans
 from collectors.exchange import ProviderError
 from collectors.marketdata import candle_key, duration, floor_time, from_ms, to_ms
-from collectors.models import CollectionState, HoleLabel, Instrument, Ohlcv
+from collectors.models import (
+    CollectionState,
+    HoleLabel,
+    Instrument,
+    Ohlcv,
+    RetentionPolicy,
+    SourceGap,
+)
 from collectors.services.candles import lock_series, store_candles
 from collectors.services.holes import Label, relabel_holes
 from collectors.services.leases import Lease, take_lease
@@ -24,6 +31,7 @@ from collectors.services.search import (
     Search,
     ask_sources,
     fresh_from,
+    source_names,
     step_ms,
 )
 from collectors.services.upgrades import recent_from, upgrade_bars, worse_bars
@@ -65,15 +73,21 @@ def ensure_coverage(
     of the instrument's chain that can serve it; label what no source has.
 
     Costs no call when nothing is lacking. Without `start`, from `default_history_start` or the
-    first bar that any source has. With `retry_labelled` finally labelled holes are asked for
-    again; with `retry_worse`, so are bars that a worse source gave while a better one was away,
-    all of them from an explicit `start`, else those of `upgrades.RECENT`. Works in chunks, oldest
-    first: what an interruption leaves is stored, and the next call goes on from there.
+    first bar that any source has. With `retry_labelled`, and when a source is new to the series,
+    finally labelled holes are asked for again; with `retry_worse`, so are bars that a worse source
+    gave while a better one was away, all of them from an explicit `start`, else those of
+    `upgrades.RECENT`. Works in chunks, oldest first: what an interruption leaves is stored, and
+    the next call goes on from there.
     `on_progress` is told, after each chunk, how many bars have been asked for. Provider errors
     are reported in the result, never raised.
     """
     result = Coverage(coin_id=instrument.coin_id, timeframe=timeframe)
     state, _ = CollectionState.objects.get_or_create(instrument=instrument, timeframe=timeframe)
+    sources = source_names(instrument)
+    has_new = not set(sources) <= set(state.asked_sources)
+    if has_new:
+        # What the others do not have says nothing of what this one has.
+        state.history_from = _pruned_before()
     end = closed_until(until, timeframe)
     begin = _begin(state, timeframe, start)
     bars = selectors.lacking_bars(
@@ -81,7 +95,7 @@ def ensure_coverage(
         timeframe=timeframe,
         start=begin,
         end=end,
-        retry_labelled=retry_labelled,
+        retry_labelled=retry_labelled or has_new,
     )
     worse_from = begin if start is not None else max(begin, recent_from(timeframe))
     worse = worse_bars(instrument, timeframe, worse_from, end) if retry_worse else None
@@ -97,6 +111,8 @@ def ensure_coverage(
     repair = _Repair(instrument, timeframe, lease, result, lead=_leads_from(state, begin))
     try:
         with lease.renewed():
+            if sources != state.asked_sources:
+                _rest_on(sources, state, lease, has_new=has_new)
             for first in range(0, len(bars), CHUNK_BARS):
                 repair.work_off(bars[first : first + CHUNK_BARS])
                 if result.is_busy:
@@ -122,6 +138,35 @@ def _begin(state: CollectionState, timeframe: str, start: datetime | None) -> da
         start = max(default_history_start(), state.history_from or default_history_start())
     floored = floor_time(start, timeframe)
     return floored if floored == start else floored + duration(timeframe)
+
+
+def _pruned_before() -> datetime | None:
+    """The moment before which candles were deleted for their age."""
+    policies = RetentionPolicy.objects.filter(kind="candles")
+    return policies.values_list("pruned_before", flat=True).first()
+
+
+def _rest_on(sources: list[str], state: CollectionState, lease: Lease, *, has_new: bool) -> None:
+    """Remember whose answers count from now on. A new source has not answered for any bar yet:
+    what was given up is pending again, and the history may begin earlier."""
+    instrument, timeframe = state.instrument, state.timeframe
+    begin = _begin(state, timeframe, None)
+    with transaction.atomic():
+        lock_series(candle_key(instrument.coin_id, timeframe))
+        if not lease.mine().update(asked_sources=sources):
+            return
+        if not has_new:
+            return
+        lease.mine().update(history_from=state.history_from)
+        SourceGap.objects.filter(instrument=instrument, timeframe=timeframe).delete()
+        given_up = selectors.given_up_bars(instrument=instrument, timeframe=timeframe, start=begin)
+        pending = Label(HoleLabel.PENDING, "a new source was not asked yet")
+        relabel_holes(
+            instrument=instrument,
+            timeframe=timeframe,
+            filled=(),
+            labels={from_ms(bar): pending for bar in given_up.tolist()},
+        )
 
 
 def _is_dormant(state: CollectionState) -> bool:

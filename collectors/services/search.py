@@ -158,6 +158,20 @@ def servable_sources(instrument: Instrument) -> Iterator[tuple[str, str, spans.S
             )
 
 
+def source_names(instrument: Instrument) -> list[str]:
+    """The instrument's sources, each with all that decides which bars it can be asked about."""
+    names: list[str] = []
+    for source in source_chain(instrument):
+        if source not in VENUES:
+            names.append(f"{source} {settings.ENV.coingecko_plan}")
+            continue
+        for listing in selectors.listings_at(instrument=instrument, exchange=source):
+            limits = (listing.valid_from, listing.valid_to)
+            since, until = ("" if at is None else at.isoformat() for at in limits)
+            names.append(f"{source} {listing.symbol} {since}/{until}")
+    return names
+
+
 def ask_source(
     source: str,
     symbol: str,

@@ -18,6 +18,7 @@ from collectors.models import (
     Instrument,
     Ohlcv,
     ProviderCallMinute,
+    RetentionPolicy,
 )
 from collectors.selectors import missing_at, revisions
 from collectors.services import coverage, leases
@@ -199,6 +200,59 @@ def test_the_settings_narrow_the_sources(
     venues.add("bybit", "BTCUSDT", history_start, END, 101.0)
     assert cover(bitcoin).is_complete
     assert venues.calls("binance") == 0
+
+
+def test_what_was_given_up_is_asked_for_at_a_source_that_is_new(
+    bitcoin: Instrument, venues: Venues, history_start: datetime, settings: Any
+) -> None:
+    venues.provider.routes["/coingecko/coins/bitcoin/market_chart/range"] = venues.coingecko
+    venues.add("binance", "BTCUSDT", history_start, END, 100.0)
+    everybody = settings.CANDLE_SOURCES
+    cover(bitcoin)
+    whole = Ohlcv.objects.count()
+    gap = END - 30 * HOUR
+    Ohlcv.objects.filter(open_time__gte=gap).delete()
+    settings.CANDLE_SOURCES = ("coingecko",)
+    assert cover(bitcoin).unrepairable == 30
+    assert cover(bitcoin).requests == 0
+    settings.CANDLE_SOURCES = everybody
+    venues.failing.add("binance")
+    cover(bitcoin)
+    assert {hole.label for hole in CandleHole.objects.all()} == {"pending"}
+    venues.failing.clear()
+    assert cover(bitcoin).stored == 30
+    assert not CandleHole.objects.exists()
+    assert Ohlcv.objects.count() == whole
+    assert cover(bitcoin).requests == 0
+
+
+def test_a_source_that_is_new_may_have_an_older_history(
+    bitcoin: Instrument, venues: Venues, history_start: datetime, settings: Any
+) -> None:
+    venues.add("bybit", "BTCUSDT", END - 20 * HOUR, END, 101.0)
+    venues.add("binance", "BTCUSDT", history_start, END, 100.0)
+    settings.CANDLE_SOURCES = ("bybit",)
+    assert cover(bitcoin).stored == 20
+    settings.CANDLE_SOURCES = ("binance", "bybit")
+    assert cover(bitcoin, start=END - 25 * HOUR).stored == 5  # a backfill may come first
+    assert cover(bitcoin).stored == (END - history_start) // HOUR - 25
+    assert cover(bitcoin).requests == 0
+
+
+def test_what_was_deleted_for_its_age_is_not_asked_for_at_a_new_source(
+    bitcoin: Instrument, venues: Venues, history_start: datetime, settings: Any
+) -> None:
+    settings.CANDLE_SOURCES = ("bybit",)
+    kept_from = END - 48 * HOUR
+    RetentionPolicy.objects.update_or_create(
+        kind="candles", defaults={"keep_days": 2, "pruned_before": kept_from}
+    )
+    for venue in ("binance", "bybit"):
+        venues.add(venue, "BTCUSDT", history_start, END, 100.0)
+    assert cover(bitcoin).stored == 48
+    settings.CANDLE_SOURCES = ("binance", "bybit")
+    assert cover(bitcoin).requests == 0
+    assert not Ohlcv.objects.filter(open_time__lt=kept_from).exists()
 
 
 def test_a_stablecoin_is_sampled_from_coingecko_alone(
