@@ -31,9 +31,14 @@ def one_shape_handler(error: Exception, context: dict[str, Any]) -> Response | N
         message = "the request is not valid" if fields else " ".join(map(str, error.detail))
         code = "invalid"
     else:
-        fields, message, code = {}, str(error.detail), _code(error)
+        fields, message, code = {}, _message(error.detail), _code(error)
     response.data = {"error": {"code": code, "message": message, "fields": fields}}
     return response
+
+
+def _message(detail: Any) -> str:
+    """The sentence; whoever judges tokens says it with details beside it."""
+    return str(detail.get("detail", detail)) if isinstance(detail, dict) else str(detail)
 
 
 def _code(error: exceptions.APIException) -> str:

@@ -204,10 +204,15 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
     "UPDATE_LAST_LOGIN": False,
 }
+# Where a login leads that came from nowhere.
+LOGIN_REDIRECT_URL = "/admin/"
+
 SPECTACULAR_SETTINGS = {
     "TITLE": "MTS",
     "DESCRIPTION": "Market data, signals, risk and paper trading.",
     "VERSION": "1",
+    # Operations are grouped by what comes after it.
+    "SCHEMA_PATH_PREFIX": "/api/v1",
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -25,4 +26,7 @@ class BudgetView(APIView):
         wanted = request.query_params.get("provider")
         budget = budget_today(at=clock.now())
         shown = [item for item in budget["providers"] if wanted in {None, item["provider"]}]
+        if not shown:
+            known = ", ".join(item["provider"] for item in budget["providers"])
+            raise serializers.ValidationError({"provider": [f"one of {known}"]})
         return Response({**budget, "providers": shown})

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from collectors import clock, services
-from collectors.models import DERIVED_TIMEFRAMES, CandleHole, CollectionState
+from collectors.marketdata import TIMEFRAMES
+from collectors.models import DERIVED_TIMEFRAMES, CandleHole, CollectionState, Instrument
 from collectors.selectors import SeriesKey, SeriesTotals, series_totals
 
 
@@ -34,11 +36,13 @@ class CoverageSerializer(serializers.ModelSerializer[CollectionState]):
     """How the collection of one series stands, with its holes.
 
     `expected` closed bars are required since the begin of the default history, or since any source
-    has the coin; `lacking` of them may still come.
+    has the coin; `lacking` of them may still come. `success_rate` (0 to 1) and `response_ms`, the
+    mean of the last collection, are null before the first; `next_due_at` is market time.
     """
 
     instrument = serializers.CharField(source="instrument.coin_id")
     is_derived = serializers.SerializerMethodField()
+    success_rate = serializers.FloatField(allow_null=True, read_only=True)
     expected = serializers.SerializerMethodField()
     stored = serializers.SerializerMethodField()
     lacking = serializers.SerializerMethodField()
@@ -51,7 +55,7 @@ class CoverageSerializer(serializers.ModelSerializer[CollectionState]):
         fields = [
             "instrument", "timeframe", "is_derived", "expected", "stored", "lacking", "covered_pct",
             "last_success_at", "last_error", "consecutive_failures", "attempts", "successes",
-            "history_from", "derived", "holes",
+            "success_rate", "response_ms", "next_due_at", "history_from", "derived", "holes",
         ]  # fmt: skip
 
     def get_is_derived(self, state: CollectionState) -> bool:
@@ -94,6 +98,16 @@ class CoverageSerializer(serializers.ModelSerializer[CollectionState]):
         return totals
 
 
+class CoverageQuery(serializers.Serializer[Any]):
+    """Which series; all without parameters."""
+
+    instrument = serializers.SlugRelatedField(
+        slug_field="coin_id", queryset=Instrument.objects.all(), required=False
+    )
+    timeframe = serializers.ChoiceField(choices=list(TIMEFRAMES), required=False)
+
+
+@extend_schema(parameters=[CoverageQuery])
 class CoverageList(generics.ListAPIView[CollectionState]):
     """Every collected series with its counts and holes."""
 
@@ -101,6 +115,12 @@ class CoverageList(generics.ListAPIView[CollectionState]):
     queryset = CollectionState.objects.select_related("instrument").prefetch_related(
         "instrument__holes"
     )
+
+    def get_queryset(self) -> QuerySet[CollectionState]:
+        """The series that are asked for."""
+        query = CoverageQuery(data=self.request.query_params)
+        query.is_valid(raise_exception=True)
+        return super().get_queryset().filter(**query.validated_data)
 
     def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """One page; the counts of all its series come from two queries."""

@@ -9,7 +9,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 
 from collectors.access import NewestFirstPagination
-from collectors.models import FindingVerdict, QualityFinding
+from collectors.models import FindingVerdict, Instrument, MacroSeries, QualityFinding
 
 
 class FindingSerializer(serializers.ModelSerializer[QualityFinding]):
@@ -35,8 +35,12 @@ class FindingQuery(serializers.Serializer[Any]):
     verdict = serializers.ChoiceField(choices=FindingVerdict.choices, required=False)
     reason = serializers.CharField(required=False)
     subject = serializers.CharField(required=False)
-    instrument = serializers.CharField(required=False)
-    series = serializers.CharField(required=False)
+    instrument = serializers.SlugRelatedField(
+        slug_field="coin_id", queryset=Instrument.objects.all(), required=False
+    )
+    series = serializers.SlugRelatedField(
+        slug_field="series_id", queryset=MacroSeries.objects.all(), required=False
+    )
 
 
 @extend_schema(parameters=[FindingQuery])
@@ -50,7 +54,7 @@ class FindingList(generics.ListAPIView[QualityFinding]):
     def get_queryset(self) -> QuerySet[QualityFinding]:
         query = FindingQuery(data=self.request.query_params)
         query.is_valid(raise_exception=True)
-        columns = {"instrument": "instrument__coin_id", "series": "macro_series__series_id"}
+        columns = {"series": "macro_series"}
         wanted: dict[str, Any] = query.validated_data
         conditions = {columns.get(name, name): value for name, value in wanted.items()}
         findings = QualityFinding.objects.select_related("instrument", "macro_series")

@@ -35,6 +35,12 @@ class InstrumentSerializer(serializers.ModelSerializer[Instrument]):
     )
     listings = ListingSerializer(many=True, read_only=True)
 
+    def validate_source_chain(self, chain: list[str]) -> list[str]:
+        """Refuse a source that is named twice."""
+        if len(set(chain)) != len(chain):
+            raise serializers.ValidationError("a source is named twice")
+        return chain
+
     class Meta:
         model = Instrument
         fields = [
@@ -52,7 +58,7 @@ class InstrumentList(generics.ListAPIView[Instrument]):
 
 
 class InstrumentDetail(generics.RetrieveUpdateAPIView[Instrument]):
-    """One instrument; PATCH changes tier, source chain and what it is enabled for."""
+    """One instrument; PATCH changes tier, timeframes, source chain and what it is enabled for."""
 
     serializer_class = InstrumentSerializer
     queryset = Instrument.objects.prefetch_related("listings")

@@ -121,7 +121,7 @@ def _entry(
         "busiest_minute_weight": busiest,
         "utilization_pct": round(100 * used, 2),
         "errors_today": made.get("errors", 0),
-        "mean_response_ms": made["response_ms"] / calls if calls else None,
+        "mean_response_ms": round(made["response_ms"] / calls, 3) if calls else None,
     }
 
 

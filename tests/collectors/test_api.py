@@ -125,6 +125,8 @@ def test_instruments_are_listed_and_changed_by_operators(
     assert (answer["coin_id"], answer["timeframes"]) == ("bitcoin", ["1h"])
     refused = operator.patch(address, {"source_chain": ["nowhere"]}, format="json")
     assert refused.status_code == 400
+    twice = operator.patch(address, {"source_chain": ["bybit", "bybit"]}, format="json")
+    assert twice.json()["error"]["fields"] == {"source_chain": ["a source is named twice"]}
     assert APIClient().get("/api/v1/instruments/").status_code == 401
 
 
@@ -139,6 +141,35 @@ def test_coverage_shows_holes_with_their_label(viewer: APIClient, bitcoin: Instr
     assert entry["expected"] == entry["lacking"] + 1 > 75 * 24
     assert entry["is_derived"] is False
     assert [item["timeframe"] for item in entry["derived"]] == ["4h", "1d"]
+    assert (entry["success_rate"], entry["response_ms"], entry["next_due_at"]) == (None, None, None)
+
+
+def test_coverage_of_one_series(viewer: APIClient, bitcoin: Instrument) -> None:
+    solana = Instrument.objects.get(coin_id="solana")
+    for instrument, timeframe in ((bitcoin, "1h"), (bitcoin, "15m"), (solana, "1h")):
+        CollectionState.objects.create(
+            instrument=instrument, timeframe=timeframe, attempts=4, successes=3
+        )
+    query = {"instrument": "bitcoin", "timeframe": "15m"}
+    (entry,) = viewer.get("/api/v1/coverage/", query).json()["results"]
+    assert (entry["instrument"], entry["timeframe"]) == ("bitcoin", "15m")
+    assert entry["success_rate"] == 0.75
+
+
+@pytest.mark.parametrize(
+    ("address", "field"),
+    [
+        ("coverage/?instrument=nocoin", "instrument"),
+        ("coverage/?timeframe=7h", "timeframe"),
+        ("findings/?instrument=nocoin", "instrument"),
+        ("findings/?series=NONE", "series"),
+        ("budget/?provider=nobody", "provider"),
+    ],
+)
+def test_what_is_not_known_is_named(viewer: APIClient, address: str, field: str) -> None:
+    answer = viewer.get(f"/api/v1/{address}")
+    assert answer.status_code == 400
+    assert set(answer.json()["error"]["fields"]) == {field}
 
 
 def test_macro_is_as_it_was_known(viewer: APIClient) -> None:

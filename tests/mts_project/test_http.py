@@ -36,6 +36,10 @@ def test_every_error_has_one_shape(api_client: APIClient):
     missing = api_client.post("/api/v1/token/", {"username": "ada"}, "json")
     assert_error(missing, 400, "invalid")
     assert "password" in missing.json()["error"]["fields"]
+    stale = api_client.get("/api/v1/alerts/", headers={"Authorization": "Bearer nonsense"})
+    assert_error(stale, 401, "token_not_valid")
+    message = stale.json()["error"]["message"]
+    assert message == "Given token not valid for any token type"
     broken = api_client.post("/api/v1/token/", "{", content_type="application/json")
     assert_error(broken, 400, "parse_error")
     assert_error(api_client.get("/api/v1/nothing/"), 404, "not_found")
@@ -68,6 +72,12 @@ def test_a_missing_page_outside_the_api_stays_a_page(client: Client):
 
 def test_the_root_leads_to_the_admin(client: Client):
     assert client.get("/").headers["Location"] == "/admin/"
+
+
+def test_a_login_that_came_from_nowhere_leads_to_the_admin(client: Client):
+    make_user("ada", password="secret", is_staff=True)
+    answer = client.post("/admin/login/", {"username": "ada", "password": "secret"})
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/")
 
 
 def test_the_documentation_opens_with_a_login(client: Client):
