@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import structlog
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 from collectors import clock, selectors
-from collectors.marketdata import Candle, candle_key
+from collectors.marketdata import Candle, candle_key, duration
 from collectors.models import Instrument
 from collectors.quality import Finding, compare_sources, reject_candle
 from collectors.services.candles import source_chain, store_market
@@ -90,6 +90,9 @@ class CandleWriter(threading.Thread):
     refused for another reason, or still waits at the end is `dropped`: counted, logged, and left
     to the gap repair, which finds every bar that the table lacks.
 
+    A candle that an exchange closes while our clock, which may run behind, has still some seconds
+    to go, waits for our clock.
+
     Of two exchanges' candles of one bar the worse is not stored, but compared: where they close
     far apart, that is recorded, and so is a candle given to `reject`, which cannot be true.
     """
@@ -106,6 +109,7 @@ class CandleWriter(threading.Thread):
         self._queue: queue.SimpleQueue[StreamedCandle | _Rejected | None] = queue.SimpleQueue()
         self._findings: dict[tuple[Instrument, str], list[Finding]] = {}
         self._held: dict[tuple[Instrument, str, datetime], _Held] = {}
+        self._early: list[StreamedCandle] = []
         self._newest: dict[SeriesKey, Candle] = {}
         self._on_stored = on_stored
         patience = clock.current().widen(BAR_RUN_PATIENCE) / 2
@@ -148,7 +152,7 @@ class CandleWriter(threading.Thread):
                 try_at = time.monotonic() + backoff(failures, first=FIRST_RETRY_S)
                 failures += 1
             self._record_findings()
-        self._drop(_count(waiting), "the stream ends")
+        self._drop(_count(waiting) + len(self._early), "the stream ends")
         connection.close()
 
     def _add(self, waiting: Due, due: Due) -> None:
@@ -201,7 +205,7 @@ class CandleWriter(threading.Thread):
     def _due(self, batch: list[StreamedCandle]) -> Due:
         """The candles to store now, by timeframe and instrument."""
         due: Due = {}
-        for item in batch:
+        for item in self._ripe(batch):
             subscription = self._subscriptions.get((item.exchange, item.symbol))
             if subscription is None:
                 continue
@@ -226,6 +230,18 @@ class CandleWriter(threading.Thread):
             candle = self._held.pop(held_key).candle
             due.setdefault(timeframe, {}).setdefault(instrument, []).append(candle)
         return due
+
+    def _ripe(self, batch: list[StreamedCandle]) -> list[StreamedCandle]:
+        """The candles, and those that waited, whose bars are over by our clock or far from it."""
+        now = clock.now()
+        most = clock.current().widen(BAR_RUN_PATIENCE)
+        ripe: list[StreamedCandle] = []
+        early: list[StreamedCandle] = []
+        for item in [*self._early, *batch]:
+            ahead = item.candle.open_time + duration(item.timeframe) - now
+            (early if timedelta(0) < ahead <= most else ripe).append(item)
+        self._early = early
+        return ripe
 
     def _note(self, item: StreamedCandle, finding: Finding | None) -> None:
         subscription = self._subscriptions.get((item.exchange, item.symbol))

@@ -258,6 +258,37 @@ def test_a_slower_better_venue_wins(writer_of: CandleWriter, bitcoin: Instrument
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_candle_waits_for_a_clock_that_runs_behind(
+    bitcoin: Instrument, market_now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "LOOK_AT_HELD_S", 0.01)
+    behind = AT + timedelta(hours=1) - timedelta(seconds=0.3)
+    clock.configure(clock.MarketClock(start=behind, anchor=clock.wall_now(), speed=1.0))
+    stored: list[datetime] = []
+    writer = CandleWriter(
+        stream_subscriptions(at=clock.now()), on_stored=lambda _: stored.append(clock.now())
+    )
+    writer.start()
+    writer.put(streamed("binance"))
+    deadline = clock.wall_now() + timedelta(seconds=5)
+    while not stored and clock.wall_now() < deadline:
+        time.sleep(0.01)
+    writer.close()
+    assert stored[0] >= AT + timedelta(hours=1)
+    assert Ohlcv.objects.get().open_time == AT
+    assert not QualityFinding.objects.exists()
+
+
+def test_a_candle_that_is_far_too_early_is_not_waited_for(
+    writer_of: CandleWriter, bitcoin: Instrument
+) -> None:
+    far = AT + timedelta(minutes=58)
+    clock.configure(clock.MarketClock(start=far, anchor=clock.wall_now(), speed=1.0))
+    due = writer_of._due([streamed("binance")])
+    assert len(due["1h"][bitcoin]) == 1  # storing rejects it, with a finding
+
+
+@pytest.mark.django_db(transaction=True)
 def test_the_writer_tries_again_when_the_database_is_away(
     bitcoin: Instrument, market_now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
