@@ -30,10 +30,15 @@ class RetentionForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(RetentionPolicy)
 class RetentionPolicyAdmin(ModelAdmin):  # type: ignore[misc]
     form = RetentionForm
-    list_display = ["kind", "keep_days", "is_archived", "archived_through", "pruned_before"]
+    list_display = ["kind", "kept", "is_archived", "archived_through", "pruned_before"]
     list_filter = ["is_archived"]
     search_fields = ["kind"]
     readonly_fields = ["kind", "archived_through", "pruned_before"]
+
+    @admin.display(description="kept for", ordering="keep_days")
+    def kept(self, policy: RetentionPolicy) -> str:
+        """For how long rows stay."""
+        return "ever" if policy.keep_days is None else f"{policy.keep_days} market days"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -11,7 +11,12 @@ from unfold.sites import UnfoldAdminSite
 from mts_project.login import LoginThrottle
 
 FLOW = ("collectors", "signals", "risk", "trading", "alerts", "realtime")
-
+# The collectors' many tables under headings; a table that is named nowhere comes under the last.
+COLLECTORS = {
+    "What is collected": ("Instrument", "Listing", "MacroSeries", "Backfill", "RetentionPolicy"),
+    "What is stored": ("CoverageMap", "Ohlcv", "MacroObservation", "FundingRate"),
+    "How it went": ("CollectionState", "QualityFinding", "CandleHole", "CandleReplacement"),
+}
 
 COVERAGE_PERMISSION = "collectors.view_candlehole"
 
@@ -26,6 +31,30 @@ def coverage_link() -> dict[str, Any]:
         "view_only": True,
         "perms": {"add": False, "change": False, "delete": False, "view": True},
     }
+
+
+def under_headings(tables: list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
+    """The collectors' tables in the order of COLLECTORS; the first of each group has a `header`.
+
+    `path` is the page's. A menu marks every entry whose address the path begins with, and the
+    map's begins with that of the holes: then theirs is told apart.
+    """
+    place = {
+        name: (row, column)
+        for row, names in enumerate(COLLECTORS.values())
+        for column, name in enumerate(names)
+    }
+    rest = len(COLLECTORS) - 1
+    ordered = sorted(tables, key=lambda table: place.get(table["object_name"], (rest, 99)))
+    shown: set[int] = set()
+    for table in ordered:
+        group = place.get(table["object_name"], (rest, 99))[0]
+        if group not in shown:
+            shown.add(group)
+            table["header"] = list(COLLECTORS)[group]
+        if table["object_name"] == "CandleHole" and path.startswith(coverage_link()["admin_url"]):
+            table["admin_url"] += "?"
+    return ordered
 
 
 class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
@@ -49,7 +78,10 @@ class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
         """The product's apps first, as the data flows; schedules and logins after them."""
         apps: list[dict[str, Any]] = super().get_app_list(request, app_label)
         for app in apps:
-            if app["app_label"] == "collectors" and request.user.has_perm(COVERAGE_PERMISSION):
+            if app["app_label"] != "collectors":
+                continue
+            if request.user.has_perm(COVERAGE_PERMISSION):
                 app["models"].append(coverage_link())
+            app["models"] = under_headings(app["models"], request.path)
         order = {label: place for place, label in enumerate(FLOW)}
         return sorted(apps, key=lambda app: order.get(app["app_label"], len(FLOW)))

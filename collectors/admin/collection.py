@@ -21,10 +21,15 @@ from collectors.selectors import findings_by_reason
 @admin.register(ProviderCallMinute)
 class ProviderCallMinuteAdmin(RecordAdmin):
     list_display = [
-        "minute", "provider", "endpoint", "calls", "weight", "errors", "response_ms_total",
+        "minute", "provider", "endpoint", "calls", "weight", "errors", "mean_response",
     ]  # fmt: skip
     list_filter = ["provider", "endpoint"]
     search_fields = ["provider", "endpoint"]
+
+    @admin.display(description="mean response")
+    def mean_response(self, row: ProviderCallMinute) -> str:
+        """The mean wall time of an answer."""
+        return f"{row.response_ms_total / row.calls:.1f} ms" if row.calls else ""
 
 
 @admin.register(ProviderBlock)
@@ -35,12 +40,23 @@ class ProviderBlockAdmin(RecordAdmin):
 @admin.register(CollectionState)
 class CollectionStateAdmin(RecordAdmin):
     list_display = [
-        "instrument", "timeframe", "last_success_at", "consecutive_failures", "last_error",
-        "attempts", "successes", "history_from",
+        "instrument", "timeframe", "last_success_at", "next_due_at", "consecutive_failures",
+        "success_share", "mean_response", "last_error", "history_from",
     ]  # fmt: skip
     list_filter = ["timeframe", "instrument"]
     search_fields = ["instrument__coin_id", "last_error"]
     list_select_related = ["instrument"]
+
+    @admin.display(description="success rate")
+    def success_share(self, state: CollectionState) -> str:
+        """The share of collections that every asked source answered, and of how many."""
+        rate = state.success_rate
+        return "" if rate is None else f"{rate:.1%} of {state.attempts}"
+
+    @admin.display(description="response")
+    def mean_response(self, state: CollectionState) -> str:
+        """The mean time of an answer in the last collection."""
+        return "" if state.response_ms is None else f"{state.response_ms:.1f} ms"
 
 
 @admin.register(QualityFinding)

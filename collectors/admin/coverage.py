@@ -56,7 +56,7 @@ def show_coverage_map(request: HttpRequest, *, model_admin: ModelAdmin[CandleHol
     context = {
         **model_admin.admin_site.each_context(request),
         "title": "Coverage by day",
-        "opts": model_admin.model._meta,
+        "content_title": "Coverage by day",
         "spans": [{"days": span, "is_chosen": span == days} for span in SPANS],
         "days": days,
         "page": page,

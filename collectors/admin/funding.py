@@ -17,3 +17,4 @@ class FundingRateAdmin(RecordAdmin):
     search_fields = ["symbol", "instrument__coin_id"]
     list_select_related = ["instrument"]
     date_hierarchy = "funding_time"
+    ordering = ["-funding_time", "instrument", "exchange"]

@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import ModelAdmin, StackedInline
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
 from collectors.admin.backfills import queue_default_history
@@ -18,7 +18,7 @@ from collectors.models.instruments import check_timeframes
 from collectors.sources import CANDLE_SOURCES
 
 
-class ListingInline(TabularInline):  # type: ignore[misc]
+class ListingInline(StackedInline):  # type: ignore[misc]
     """An instrument's symbols on its own page."""
 
     model = Listing
@@ -62,7 +62,7 @@ class InstrumentForm(forms.ModelForm):  # type: ignore[type-arg]
 class InstrumentAdmin(ModelAdmin):  # type: ignore[misc]
     form = InstrumentForm
     list_display = [
-        "coin_id", "symbol", "name", "sector", "tier", "timeframes", "source_chain", "is_enabled",
+        "coin_id", "symbol", "name", "sector", "tier", "collected_in", "sources", "is_enabled",
         "is_strategy_enabled",
     ]  # fmt: skip
     list_filter = ["tier", "sector", "is_enabled", "is_strategy_enabled"]
@@ -70,6 +70,16 @@ class InstrumentAdmin(ModelAdmin):  # type: ignore[misc]
     inlines = [ListingInline]
     readonly_fields = ["findings"]
     actions = ["backfill_default_history"]
+
+    @admin.display(description="timeframes")
+    def collected_in(self, instrument: Instrument) -> str:
+        """The timeframes that are asked for."""
+        return ", ".join(instrument.timeframes)
+
+    @admin.display(description="source chain")
+    def sources(self, instrument: Instrument) -> str:
+        """The candle sources, best first."""
+        return ", ".join(instrument.source_chain)
 
     @admin.display(description="quality findings")
     def findings(self, instrument: Instrument) -> str:

@@ -37,6 +37,7 @@ class MacroObservationAdmin(RecordAdmin):
         "series", "date", "value", "realtime_start", "released_at", "is_release_assumed",
     ]  # fmt: skip
     list_filter = ["series", "is_release_assumed"]
+    ordering = ["-date", "series", "-realtime_start"]
     search_fields = ["series__series_id"]
     list_select_related = ["series"]
     date_hierarchy = "date"

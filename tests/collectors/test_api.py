@@ -19,6 +19,7 @@ from collectors.models import (
     Instrument,
     MacroObservation,
     MacroSeries,
+    ProviderCallMinute,
 )
 from collectors.quality import Finding
 from collectors.services.providers import call_budget
@@ -299,6 +300,23 @@ def test_the_budget_counts_every_reserved_call(viewer: APIClient) -> None:
 def test_every_model_has_an_admin_page(client: Client, bitcoin: Instrument, model: str) -> None:
     client.force_login(make_user("root", role=None, is_superuser=True, is_staff=True))
     assert client.get(f"/admin/collectors/{model}/?q=x").status_code == 200
+
+
+def test_the_pages_show_lists_and_figures_for_people(client: Client, bitcoin: Instrument) -> None:
+    client.force_login(make_user("root", role=None, is_superuser=True, is_staff=True))
+    CollectionState.objects.create(
+        instrument=bitcoin, timeframe="1h", attempts=8, successes=7, response_ms=12.3456
+    )
+    ProviderCallMinute.objects.create(
+        provider="bybit", endpoint="/x", minute=START, calls=3, response_ms_total=20.0
+    )
+    for model, texts in {
+        "instrument": ["15m, 1h", "binance, bybit, coingecko"],
+        "collectionstate": ["87.5% of 8", "12.3 ms"],
+        "providercallminute": ["6.7 ms"],
+    }.items():
+        page = client.get(f"/admin/collectors/{model}/").content.decode()
+        assert [text for text in texts if text not in page] == []
 
 
 def test_the_pages_of_instruments_and_series_count_their_findings(

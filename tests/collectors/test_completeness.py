@@ -1,5 +1,6 @@
 """How complete the series are: by day, in all, over HTTP and on the admin's map."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -146,6 +147,18 @@ def test_the_map_colours_each_day_and_leads_to_its_rows(
     assert holes.context["cl"].result_count == 2
     assert operator.get(f"{address}{patchwork.pk}/1h/99999999/", follow=True).status_code == 200
     assert address in operator.get("/admin/").content.decode()
+
+
+def test_the_map_is_the_one_page_that_the_menu_marks(
+    operator: Client, patchwork: Instrument
+) -> None:
+    page = operator.get(reverse("admin:collectors_coverage_map")).content.decode()
+    assert re.findall(r'class="model-(\w+) current-model"', page) == ["coveragemap"]
+    assert "Coverage by day | MTS" in page
+    holes = operator.get(reverse("admin:collectors_candlehole_changelist")).content.decode()
+    assert re.findall(r'class="model-(\w+) current-model"', holes) == ["candlehole"]
+    headings = [" ".join(text.split()) for text in re.findall(r"<h3[^>]*>([^<]*)</h3>", holes)]
+    assert headings[:3] == ["What is collected", "What is stored", "How it went"]
 
 
 def test_the_map_is_for_those_who_may_see_holes(client: Client, patchwork: Instrument) -> None:
