@@ -92,7 +92,9 @@ class Search:
     def fail(self, source: str, bars: spans.Bars, error: ProviderError) -> None:
         """Record that the source could not be asked about the bars."""
         self.unanswered.update(dict.fromkeys(bars.tolist(), str(error)))
-        self.may_recover = self.may_recover or isinstance(error, RetryableError)
+        # A refusal that nobody can read is no answer about the bars either.
+        is_passing = isinstance(error, RetryableError | RequestRefused)
+        self.may_recover = self.may_recover or is_passing
         # One page that does not parse and one symbol that is refused say nothing of the rest.
         if not isinstance(error, MalformedPayload | RequestRefused):
             self.down[source] = error

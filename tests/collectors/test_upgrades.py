@@ -15,7 +15,7 @@ from collectors.models import (
     SourceGap,
 )
 from collectors.services import coverage
-from tests.collectors.providers import Venues
+from tests.collectors.providers import Venues, json_answer
 
 HOUR = timedelta(hours=1)
 END = datetime(2025, 3, 3, 10, tzinfo=UTC)  # the bar before is the newest that is closed
@@ -120,6 +120,21 @@ def test_a_bar_is_pending_while_a_source_that_may_have_it_is_away(
     assert cover(bitcoin).pending == 1
     assert CandleHole.objects.get().label == "pending"
     venues.failing.clear()
+    venues.add("binance", "BTCUSDT", lone, lone + HOUR, 100.0)
+    assert cover(bitcoin).stored == 1
+    assert not CandleHole.objects.exists()
+
+
+def test_a_bar_is_pending_while_a_source_that_may_have_it_refuses_unreadably(
+    bitcoin: Instrument, venues: Venues, history_start: datetime
+) -> None:
+    venues.add("bybit", "BTCUSDT", history_start, END, 101.0)
+    lone = END - 40 * HOUR
+    del venues.bars["bybit", "BTCUSDT"][lone]
+    klines = "/binance/fapi/v1/klines"
+    venues.provider.routes[klines] = lambda _: json_answer({"code": -9999, "msg": "odd"}, 400)
+    assert cover(bitcoin).pending == 1
+    venues.provider.routes[klines] = venues.binance
     venues.add("binance", "BTCUSDT", lone, lone + HOUR, 100.0)
     assert cover(bitcoin).stored == 1
     assert not CandleHole.objects.exists()
