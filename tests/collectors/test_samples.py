@@ -1,6 +1,7 @@
 """Coins that CoinGecko serves: one poll for all, candles from stored samples, made again alike."""
 
 import itertools
+import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -190,6 +191,27 @@ def test_more_samples_make_a_better_candle_and_the_replacement_is_recorded(gecko
     assert replaced.reason == "correction"
     assert replaced.old_values["high"] == poor[2]
     assert services.refine_samples() <= 1  # the moment of asking itself
+
+
+@pytest.mark.usefixtures("coingecko_alone")
+def test_one_odd_coin_does_not_hide_the_others(gecko: Gecko) -> None:
+    def answer(params: dict[str, str]) -> Answer:
+        priced = json.loads(gecko.markets(params)[2])
+        for row in priced:
+            row["current_price"] = 0 if row["id"] == "bittensor" else row["current_price"]
+        return json_answer(priced)
+
+    gecko.provider.routes[MARKETS] = answer
+    turn_clock(TEN + 59 * MINUTE)
+    assert services.poll_samples() == 2
+    sampled = PriceSample.objects.order_by("instrument__coin_id")
+    assert list(sampled.values_list("instrument__coin_id", flat=True)) == ["solana", "tether"]
+    finding = QualityFinding.objects.get()
+    assert (finding.subject, finding.reason) == ("samples:bittensor", "price is not positive")
+    unknown = json_answer({"error": "coin not found"}, 404)
+    gecko.provider.routes["/coingecko/coins/bittensor/market_chart"] = lambda _: unknown
+    services.refine_samples()
+    assert sampled.filter(at__lt=TEN).values("instrument").distinct().count() == 2
 
 
 def test_a_rolling_volume_never_becomes_a_candles_volume(gecko: Gecko) -> None:
