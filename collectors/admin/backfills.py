@@ -19,6 +19,11 @@ from collectors import services, tasks
 from collectors.marketdata import TIMEFRAMES
 from collectors.models import DERIVED_TIMEFRAMES, NATIVE_TIMEFRAMES, Backfill, Instrument
 
+STANDING = [
+    "state", "progress", "position", "stored", "requests", "error", "requested_by", "created_at",
+    "finished_at",
+]  # fmt: skip
+
 
 class BackfillForm(forms.ModelForm):  # type: ignore[type-arg]
     """A span of one series; what cannot be had is refused with the reason."""
@@ -56,6 +61,15 @@ class BackfillAdmin(ModelAdmin):  # type: ignore[misc]
     search_fields = ["instrument__coin_id", "error"]
     list_select_related = ["instrument"]
     actions = ["cancel", "start_again"]
+
+    def get_fields(self, request: HttpRequest, obj: Backfill | None = None) -> list[str]:
+        """What is asked for, and of a backfill that is there also how it stands."""
+        asked = list(BackfillForm.Meta.fields)
+        return asked if obj is None else asked + STANDING
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Backfill | None = None) -> list[str]:
+        """How a backfill stands is nobody's to say."""
+        return [] if obj is None else STANDING
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -178,6 +178,11 @@ def test_a_backfill_is_asked_for_with_a_form(operator: Client, patchwork: Instru
     assert (row.end - row.start, row.requested_by is not None) == (DAY, True)
     listed = operator.get(reverse("admin:collectors_backfill_changelist")).content.decode()
     assert "0.0%" in listed
+    shown = operator.get(reverse("admin:collectors_backfill_change", args=[row.pk]))
+    page = shown.content.decode()
+    assert "0.0%" in page
+    assert "queued" in page
+    assert "boss" in page
     choice = {"action": "cancel", "_selected_action": [row.pk]}
     operator.post(reverse("admin:collectors_backfill_changelist"), choice)
     row.refresh_from_db()
