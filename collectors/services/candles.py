@@ -66,6 +66,17 @@ def source_chain(instrument: Instrument) -> list[str]:
     return [name for name in instrument.source_chain if name in settings.CANDLE_SOURCES]
 
 
+def source_ranking(instrument: Instrument) -> list[str]:
+    """The sources by what their stored candles are worth, best first, whether or not they may be
+    asked now: the instrument's chain, and before the price samples at its end every exchange that
+    it does not name. A source that is switched off takes nothing from what it gave."""
+    chain = list(dict.fromkeys(instrument.source_chain))
+    end = len(chain)
+    while end and chain[end - 1] not in VENUES:
+        end -= 1
+    return [*chain[:end], *(name for name in VENUES if name not in chain), *chain[end:]]
+
+
 def store_candles(
     *, instrument: Instrument, timeframe: str, candles: Iterable[Candle]
 ) -> StoreResult:
@@ -201,7 +212,7 @@ def _groups(instruments: Sequence[Instrument], batch: CandleBatch) -> Iterator[_
 
 def _look(group: _Group, timeframe: str) -> tuple[StoredRows, Plan]:
     """The stored candles of the group's bars, and what of the group changes them."""
-    chains = [source_chain(instrument) for instrument in group.instruments]
+    chains = [source_ranking(instrument) for instrument in group.instruments]
     names = _source_names(group, chains)
     first, last = group.span
     stored = read_stored(
@@ -222,7 +233,7 @@ def _source_names(group: _Group, chains: Sequence[Sequence[str]]) -> list[str]:
 
 def _record_jumps(group: _Group, timeframe: str, stored: StoredRows, changes: Plan) -> None:
     """Flag the candles that a better source replaces by one that closes far away."""
-    names = _source_names(group, [source_chain(each) for each in group.instruments])
+    names = _source_names(group, [source_ranking(each) for each in group.instruments])
     sampled = [name for name in names if name not in VENUES]
     by_series: dict[int, list[Finding]] = {}
     for series, finding in jumps(group.batch, stored, changes, names=names, sampled=sampled):

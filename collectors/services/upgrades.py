@@ -16,7 +16,7 @@ from collectors.exchange import ProviderError
 from collectors.marketdata import duration, floor_time, from_ms, to_ms
 from collectors.models import Instrument, Ohlcv, SourceGap
 from collectors.selectors.expressions import EpochSeconds
-from collectors.services.candles import source_chain, store_candles
+from collectors.services.candles import source_chain, source_ranking, store_candles
 from collectors.services.search import (
     Coverage,
     Search,
@@ -34,8 +34,8 @@ SETTLED_AFTER = timedelta(minutes=15)
 
 @dataclass(frozen=True)
 class WorseBars:
-    """Stored bars (open times in ms) and the places of their sources in the chain; the place of
-    a source that is not in it is the chain's length."""
+    """Stored bars (open times in ms) and the places of their sources in the ranking; the place of
+    a source that is not in it is the ranking's length."""
 
     bars: spans.Bars
     ranks: np.ndarray
@@ -51,7 +51,9 @@ def worse_bars(
 ) -> WorseBars | None:
     """The bars of [start, end) that a better source may have and was not asked for; None when
     there are none. One query when all are from the best source."""
-    chain = source_chain(instrument)
+    ranking, allowed = source_ranking(instrument), source_chain(instrument)
+    if not allowed:
+        return None
     candles = Ohlcv.objects.filter(
         instrument=instrument,
         timeframe=timeframe,
@@ -59,13 +61,13 @@ def worse_bars(
         open_time__lt=min(end, from_ms(_settled_before(timeframe))),
     )
     rows = (
-        candles.exclude(source__in=chain[:1])
+        candles.exclude(source__in=ranking[: min(map(ranking.index, allowed)) + 1])
         .order_by("open_time")
         .annotate(seconds=EpochSeconds("open_time"))
         .values_list("seconds", "source")
     )
-    places = {name: place for place, name in enumerate(chain)}
-    pairs = [(seconds * 1000, places.get(source, len(chain))) for seconds, source in rows]
+    places = {name: place for place, name in enumerate(ranking)}
+    pairs = [(seconds * 1000, places.get(source, len(ranking))) for seconds, source in rows]
     if not pairs:
         return None
     table = np.array(pairs, dtype=np.int64)
@@ -87,12 +89,12 @@ def upgrade_bars(
 
     A source that is `down` is left for the next time. What a source does not have is remembered.
     """
-    chain = source_chain(instrument)
+    ranking = source_ranking(instrument)
     taken = Search(worse.bars)
     unheard: dict[str, set[int]] = {}
     for source, symbol, valid in servable_sources(instrument):
         bars = taken.without_found(
-            _askable(worse, instrument, timeframe, source, chain.index(source), valid)
+            _askable(worse, instrument, timeframe, source, ranking.index(source), valid)
         )
         if len(bars) == 0 or source in down:
             continue

@@ -25,6 +25,8 @@ START = datetime(2025, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SOURCES = ("binance", "bybit", "coingecko", "elsewhere")
 CHAINS = {"bitcoin": ["binance", "bybit", "coingecko"], "tether": ["coingecko"]}
+# Of both: an exchange that a chain leaves out still comes before price samples.
+RANKING = ("binance", "bybit", "coingecko")
 VALUES = ("open", "high", "low", "close", "volume")
 FLAGS = ("valid", "sampled", "has_volume")
 Row = tuple[str, datetime]  # coin id, open time
@@ -89,8 +91,7 @@ class Model:
 
     @staticmethod
     def _reason(coin_id: str, old: Candle, new: Candle, received: datetime | None) -> str:
-        chain = CHAINS[coin_id]
-        ranks = [chain.index(each.source) if each.source in chain else 9 for each in (old, new)]
+        ranks = [RANKING.index(each.source) if each.source in RANKING else 9 for each in (old, new)]
         if ranks[1] < ranks[0]:
             return "better source"
         known = received or clock.wall_now()

@@ -140,6 +140,30 @@ def test_a_bar_is_pending_while_a_source_that_may_have_it_refuses_unreadably(
     assert not CandleHole.objects.exists()
 
 
+@pytest.mark.parametrize("by_chain", [False, True])
+def test_a_worse_source_alone_takes_nothing_from_a_better_one(
+    bitcoin: Instrument, venues: Venues, history_start: datetime, settings: Any, by_chain: bool
+) -> None:
+    everybody, chain = settings.CANDLE_SOURCES, bitcoin.source_chain
+    venues.provider.routes["/coingecko/coins/bitcoin/market_chart/range"] = venues.coingecko
+    venues.add("coingecko", "tether", history_start, END, 102.0)  # what any coin is answered
+    venues.add("binance", "BTCUSDT", history_start, END, 100.0)
+    cover(bitcoin)
+    before = table(bitcoin)
+    if by_chain:
+        bitcoin.source_chain = ["coingecko"]
+    else:
+        settings.CANDLE_SOURCES = ("coingecko",)
+    cover(bitcoin, retry_worse=True, start=history_start)
+    assert table(bitcoin) == before
+    Ohlcv.objects.filter(open_time__gte=END - 20 * HOUR).delete()
+    cover(bitcoin, retry_worse=True)
+    assert sources(bitcoin)["coingecko"] == 20
+    settings.CANDLE_SOURCES, bitcoin.source_chain = everybody, chain
+    cover(bitcoin, retry_worse=True)
+    assert table(bitcoin) == before
+
+
 def test_a_long_history_is_worked_off_in_chunks(
     bitcoin: Instrument, venues: Venues, history_start: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
