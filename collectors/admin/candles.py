@@ -43,7 +43,7 @@ class CandleReplacementAdmin(RecordAdmin):
     list_display = ["replaced_at", "candle", "old_source", "new_source", "reason"]
     list_filter = ["reason", "old_source", "new_source"]
     search_fields = ["candle__instrument__coin_id"]
-    list_select_related = ["candle"]
+    list_select_related = ["candle__instrument"]
 
 
 @admin.register(CandleHole)

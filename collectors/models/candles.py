@@ -70,7 +70,7 @@ class Ohlcv(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.instrument_id} {self.timeframe} {self.open_time:%Y-%m-%d %H:%M}"
+        return f"{self.instrument} {self.timeframe} {self.open_time:%Y-%m-%d %H:%M}"
 
 
 class CandleReplacement(models.Model):
@@ -118,7 +118,7 @@ class CandleHole(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.instrument_id} {self.timeframe} {self.start} {self.label}"
+        return f"{self.instrument} {self.timeframe} {self.start} {self.label}"
 
 
 class SourceGap(models.Model):
@@ -141,7 +141,7 @@ class SourceGap(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.source} {self.instrument_id} {self.timeframe} {self.start}"
+        return f"{self.source} {self.instrument} {self.timeframe} {self.start}"
 
 
 class PriceSample(models.Model):

@@ -84,7 +84,7 @@ class CollectionState(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.instrument_id} {self.timeframe}"
+        return f"{self.instrument} {self.timeframe}"
 
     @property
     def success_rate(self) -> float | None:
@@ -168,7 +168,7 @@ class Backfill(models.Model):
         ordering = ["-id"]
 
     def __str__(self) -> str:
-        return f"{self.instrument_id} {self.timeframe} {self.start:%Y-%m-%d} {self.state}"
+        return f"{self.instrument} {self.timeframe} {self.start:%Y-%m-%d} {self.state}"
 
     @property
     def progress_pct(self) -> float:

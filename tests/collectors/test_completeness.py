@@ -183,6 +183,7 @@ def test_a_backfill_is_asked_for_with_a_form(operator: Client, patchwork: Instru
     assert "0.0%" in page
     assert "queued" in page
     assert "boss" in page
+    assert "bitcoin 1h 2025-02-01 queued" in page
     choice = {"action": "cancel", "_selected_action": [row.pk]}
     operator.post(reverse("admin:collectors_backfill_changelist"), choice)
     row.refresh_from_db()

@@ -63,6 +63,7 @@ def test_the_operator_sees_calls_beside_forecast_limit_and_naive_schedule(
     assert "Provider calls of this market day" in page
     assert "50.0% of 2400/min" in page
     assert "from two sources would cost 2880 calls a day; the forecast saves" in page
+    assert "History that is fetched comes on top" in page
 
 
 def test_a_login_without_permission_sees_no_account(account: Account, client: Client) -> None:
