@@ -166,3 +166,11 @@ def test_a_redis_that_does_not_answer_reads_as_no_quote(lost_redis: socket.socke
             assert selectors.latest_quote(exchange="binance", symbol="BTCUSDT") is None
     assert time.monotonic() - started < 1
     assert [line["event"] for line in logged] == ["quotes_not_readable"]
+
+
+@pytest.mark.django_db
+def test_exchanges_come_before_samples_where_they_are_not_allowed_yet(settings: Any) -> None:
+    settings.CANDLE_SOURCES = ("coingecko",)
+    services.seed_instruments()
+    chain = Instrument.objects.get(coin_id="bitcoin").source_chain
+    assert chain == ["binance", "bybit", "coingecko"]
