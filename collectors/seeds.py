@@ -176,17 +176,21 @@ def seed_instruments() -> int:
 
 
 def _chain(seed: Seed) -> list[str]:
-    """All sources that the seed allows, those of CANDLE_SOURCES first and in its order. The others
-    are not asked, but have their place when the setting comes to name them: exchanges before the
-    price samples at its end."""
+    """The sources of a seed."""
     if not seed.symbols:
         return ["coingecko"]
+    return [name for name in full_chain() if name in VENUES or not seed.exchanges_only]
+
+
+def full_chain() -> list[str]:
+    """All sources, those of CANDLE_SOURCES first and in its order. The others are not asked, but
+    have their place when the setting comes to name them: exchanges before the price samples at its
+    end."""
     allowed = list(settings.CANDLE_SOURCES)
     samples = allowed[-1:] if allowed and allowed[-1] not in VENUES else []
     exchanges = [name for name in default_source_chain() if name in VENUES]
     head = allowed[: len(allowed) - len(samples)]
-    chain = dict.fromkeys([*head, *exchanges, *samples, *default_source_chain()])
-    return [name for name in chain if name in VENUES or not seed.exchanges_only]
+    return list(dict.fromkeys([*head, *exchanges, *samples, *default_source_chain()]))
 
 
 def seed_macro_series() -> int:

@@ -210,8 +210,11 @@ class _Repair:
         search = ask_sources(self.instrument, self.timeframe, bars, self.result, self.down)
         if search.found:
             candles = [search.found[bar] for bar in sorted(search.found)]
+            # The new ones win: of one bar the last given is kept.
             stored = store_candles(
-                instrument=self.instrument, timeframe=self.timeframe, candles=candles
+                instrument=self.instrument,
+                timeframe=self.timeframe,
+                candles=[*search.beside, *candles],
             )
             self.result.stored += stored.inserted
             self.result.replaced += stored.replaced

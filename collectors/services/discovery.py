@@ -15,7 +15,8 @@ from collectors import clock, selectors
 from collectors.coingecko import NAME as COINGECKO
 from collectors.coingecko import MarketRow
 from collectors.exchange import ProviderError
-from collectors.models import Instrument, Listing, Tier, default_source_chain
+from collectors.models import Instrument, Listing, Tier
+from collectors.seeds import full_chain
 from collectors.services.providers import coingecko, symbol_source
 from collectors.sources import VENUES
 from collectors.venues import ListedSymbol
@@ -121,9 +122,7 @@ def _register(row: MarketRow, lists: Lists) -> int:
             "name": row.name[:64],
             "sector": UNCLASSIFIED,
             "tier": Tier.HOURLY,
-            "source_chain": list(
-                dict.fromkeys([*settings.CANDLE_SOURCES, *default_source_chain()])
-            ),
+            "source_chain": full_chain(),
             "is_strategy_enabled": False,
         },
     )

@@ -77,15 +77,17 @@ class Search:
     """What the sources said about the lacking `bars` (open times in ms).
 
     `unanswered` names the problem of each bar that a source could not be asked about;
-    `answered_by_venue` are the bars about which an exchange gave an answer. `down` are the sources
-    that would fail again: they are not asked any more. `may_recover`: a source failed that may
-    have what the others do not.
+    `answered_by_venue` are the bars about which an exchange gave an answer. `beside` are candles
+    of bars that are stored already, which came with the others and may correct them. `down` are
+    the sources that would fail again: they are not asked any more. `may_recover`: a source failed
+    that may have what the others do not.
     """
 
     bars: spans.Bars
     found: dict[int, Candle] = field(default_factory=dict)
     unanswered: dict[int, str] = field(default_factory=dict)
     answered_by_venue: set[int] = field(default_factory=set)
+    beside: list[Candle] = field(default_factory=list)
     down: dict[str, ProviderError] = field(default_factory=dict)
     may_recover: bool = False
 
@@ -227,6 +229,8 @@ def ask_source(
             at = to_ms(candle.open_time)
             if at in wanted:
                 search.found[at] = candle
+            else:
+                search.beside.append(candle)
 
 
 def step_ms(timeframe: str) -> int:

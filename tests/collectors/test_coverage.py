@@ -67,6 +67,21 @@ def test_only_the_gap_is_asked_for(
     assert venues.provider.requests[-1][1]["limit"] == "3"
 
 
+def test_a_correction_that_comes_with_a_gap_is_taken(
+    bitcoin: Instrument, venues: Venues, history_start: datetime
+) -> None:
+    venues.add("binance", "BTCUSDT", history_start, END, 100.0)
+    cover(bitcoin)
+    gap = [LAST - 3 * HOUR, LAST - 5 * HOUR]
+    Ohlcv.objects.filter(open_time__in=gap).delete()
+    corrected = LAST - 4 * HOUR  # between the two, so that it is in the same answer
+    venues.bars["binance", "BTCUSDT"][corrected] = 99.0
+    result = cover(bitcoin)
+    assert (result.stored, result.replaced, result.requests) == (2, 1, 1)
+    assert Ohlcv.objects.get(open_time=corrected).close == 99.0
+    assert CandleReplacement.objects.get().reason == "correction"
+
+
 def test_the_next_source_fills_what_the_best_lacks(
     bitcoin: Instrument, venues: Venues, history_start: datetime
 ) -> None:
