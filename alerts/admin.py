@@ -5,27 +5,14 @@ from __future__ import annotations
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 
 from alerts import services
 from alerts.models import Alert, Delivery, DeliveryState
-
-
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
-    """A page of rows that only the program writes."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
+from collectors.admin.records import RecordAdmin
 
 
 @admin.register(Alert)
-class AlertAdmin(ReadOnlyAdmin):
+class AlertAdmin(RecordAdmin):
     """What people were told."""
 
     list_display = ("at", "kind", "asset", "title")
@@ -34,7 +21,7 @@ class AlertAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(ReadOnlyAdmin):
+class DeliveryAdmin(RecordAdmin):
     """Where each alert went."""
 
     list_display = ("alert", "transport", "state", "attempt", "sent_at", "detail")

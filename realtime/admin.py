@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 
+from collectors.admin.records import RecordAdmin
 from realtime.models import Event
 
 
 @admin.register(Event)
-class EventAdmin(ModelAdmin):  # type: ignore[misc]
+class EventAdmin(RecordAdmin):
     """What subscribers were sent; nobody edits it."""
 
     list_display = ("seq", "topic", "prev", "row_id", "at", "numbered_at")
@@ -18,12 +17,3 @@ class EventAdmin(ModelAdmin):  # type: ignore[misc]
     search_fields = ("=seq", "=row_id")
     ordering = ("-seq",)
     show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Event | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Event | None = None) -> bool:
-        return False

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
+from collectors.admin.records import RecordAdmin
 from risk.models import RiskDecision, RiskProfile
 
 
@@ -24,7 +25,7 @@ class RiskProfileAdmin(ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(RiskDecision)
-class RiskDecisionAdmin(ModelAdmin):  # type: ignore[misc]
+class RiskDecisionAdmin(RecordAdmin):
     """What was decided, with all that it was computed from. Read only."""
 
     list_display = [
@@ -41,12 +42,3 @@ class RiskDecisionAdmin(ModelAdmin):  # type: ignore[misc]
     search_fields = ["instrument__coin_id", "rejection_reason"]
     list_select_related = ["profile", "instrument"]
     date_hierarchy = "at"
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False

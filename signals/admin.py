@@ -10,25 +10,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
+from collectors.admin.records import RecordAdmin
 from signals import services
 from signals.models import BarRun, InitialState, Signal, StrategyConfig
 from signals.parameters import ParameterError
 from signals.registry import UnknownStrategy, strategy_type
 
 REFUSALS = (services.StrategyNotCertified, ParameterError, UnknownStrategy)
-
-
-class RecordAdmin(ModelAdmin):  # type: ignore[misc]
-    """A page on which nothing can be added, changed or removed."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Signal)

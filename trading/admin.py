@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
+from collectors.admin.records import RecordAdmin
 from trading.models import (
     Account,
     Backtest,
@@ -18,19 +19,6 @@ from trading.models import (
     Trade,
 )
 from trading.services import update_account
-
-
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
-    """Rows that only trading writes."""
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
 
 @admin.register(Account)
@@ -66,7 +54,7 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(Order)
-class OrderAdmin(ReadOnlyAdmin):
+class OrderAdmin(RecordAdmin):
     """Orders as they were executed."""
 
     list_display = ["at", "account", "symbol", "side", "leg", "quantity_steps", "status"]
@@ -76,7 +64,7 @@ class OrderAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Fill)
-class FillAdmin(ReadOnlyAdmin):
+class FillAdmin(RecordAdmin):
     """Fills with the quote that they met."""
 
     list_display = [
@@ -95,7 +83,7 @@ class FillAdmin(ReadOnlyAdmin):
 
 
 @admin.register(LedgerEntry)
-class LedgerEntryAdmin(ReadOnlyAdmin):
+class LedgerEntryAdmin(RecordAdmin):
     """Every movement of cash."""
 
     list_display = ["at", "account", "kind", "amount", "fill"]
@@ -105,7 +93,7 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Position)
-class PositionAdmin(ReadOnlyAdmin):
+class PositionAdmin(RecordAdmin):
     """What is held."""
 
     list_display = ["account", "instrument", "quantity_steps", "total_cost", "realised_pnl"]
@@ -115,7 +103,7 @@ class PositionAdmin(ReadOnlyAdmin):
 
 
 @admin.register(PendingSignal)
-class PendingSignalAdmin(ReadOnlyAdmin):
+class PendingSignalAdmin(RecordAdmin):
     """What waits for a quote."""
 
     list_display = ["account", "instrument", "signal"]
@@ -125,7 +113,7 @@ class PendingSignalAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Trade)
-class TradeAdmin(ReadOnlyAdmin):
+class TradeAdmin(RecordAdmin):
     """Closed round trips."""
 
     list_display = [
@@ -145,7 +133,7 @@ class TradeAdmin(ReadOnlyAdmin):
 
 
 @admin.register(EquityPoint)
-class EquityPointAdmin(ReadOnlyAdmin):
+class EquityPointAdmin(RecordAdmin):
     """What the account was worth at each bar's close."""
 
     list_display = ["at", "account", "equity", "cash", "gross_exposure"]
@@ -156,7 +144,7 @@ class EquityPointAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Backtest)
-class BacktestAdmin(ReadOnlyAdmin):
+class BacktestAdmin(RecordAdmin):
     """Backtests and their results."""
 
     list_display = [

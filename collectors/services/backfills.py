@@ -9,22 +9,20 @@ these. A failed one can be started again and goes on at its position.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from django.db import Error as DatabaseFailure
-from django.db import connections
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from collectors import clock
 from collectors.marketdata import duration
 from collectors.models import Backfill, BackfillState
+from collectors.renewal import renewing
 from collectors.services.coverage import CHUNK_BARS, ensure_coverage
 from collectors.services.search import Coverage
 
@@ -180,28 +178,13 @@ class _Claim:
             state=state, error=error[:300], finished_at=clock.wall_now(), leased_until=None
         )
 
-    @contextmanager
-    def renewed(self) -> Iterator[None]:
+    def renewed(self) -> AbstractContextManager[None]:
         """Keep the lease while the block runs: a chunk may take longer than it lasts."""
-        over = threading.Event()
-        thread = threading.Thread(target=self._renew_until, args=(over,), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-
-    def _renew_until(self, over: threading.Event) -> None:
-        try:
-            while not over.wait(RENEW_EVERY_S):
-                try:
-                    self.mine().update(leased_until=Now() + LEASE)
-                except DatabaseFailure as error:
-                    log.warning("lease_not_renewed", backfill=self.backfill_id, problem=str(error))
-                    connections.close_all()
-        finally:
-            connections.close_all()
+        return renewing(
+            lambda: self.mine().update(leased_until=Now() + LEASE),
+            every_s=RENEW_EVERY_S,
+            name=f"lease-backfill-{self.backfill_id}",
+        )
 
 
 def _take(backfill_id: int) -> _Claim | None:

@@ -7,19 +7,17 @@ killed holds it until it expires: at an hour of market a second, ten seconds are
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
-from django.db import Error as DatabaseFailure
-from django.db import connections
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from collectors import clock
 from collectors.models import CollectionState
+from collectors.renewal import renewing
 
 log = structlog.get_logger(__name__)
 
@@ -38,17 +36,13 @@ class Lease:
         """The series' row while nobody has claimed it after us, else nothing."""
         return CollectionState.objects.filter(pk=self.state_id, attempts=self.attempt)
 
-    @contextlib.contextmanager
-    def renewed(self) -> Iterator[None]:
+    def renewed(self) -> contextlib.AbstractContextManager[None]:
         """Keep the lease while the block runs; a request may wait longer than the lease lasts."""
-        over = threading.Event()
-        thread = threading.Thread(target=self._renew_until, args=(over,), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+        return renewing(
+            lambda: self.mine().update(leased_until=Now() + LEASE),
+            every_s=RENEW_EVERY_S,
+            name=f"lease-series-{self.state_id}",
+        )
 
     def release(self, errors: list[str], response_ms: Sequence[float] = ()) -> None:
         """Give the series back and record how it went: a failure when there were `errors`.
@@ -69,17 +63,6 @@ class Lease:
                 successes=F("successes") + 1,
                 last_success_at=clock.now(),
             )
-
-    def _renew_until(self, over: threading.Event) -> None:
-        try:
-            while not over.wait(RENEW_EVERY_S):
-                try:
-                    self.mine().update(leased_until=Now() + LEASE)
-                except DatabaseFailure as error:
-                    log.warning("lease_not_renewed", state=self.state_id, problem=str(error))
-                    connections.close_all()
-        finally:
-            connections.close_all()
 
 
 def take_lease(state: CollectionState) -> Lease | None:

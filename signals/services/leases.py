@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
-from django.db import connection
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from collectors import clock
+from collectors.renewal import renewing
 from signals.models import BarRun, RunState
 
 LEASE = timedelta(seconds=30)
@@ -43,22 +41,10 @@ def held(run: BarRun) -> QuerySet[BarRun]:
     return BarRun.objects.filter(pk=run.pk, attempt=run.attempt, state=RunState.RUNNING)
 
 
-@contextmanager
-def lease_kept(run: BarRun) -> Iterator[None]:
+def lease_kept(run: BarRun) -> AbstractContextManager[None]:
     """Renew the lease from a thread: a strategy reports no progress while it computes."""
-    stopped = threading.Event()
-
-    def renew() -> None:
-        try:
-            while not stopped.wait(RENEW_SECONDS):
-                held(run).update(leased_until=Now() + LEASE)
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=renew, name=f"lease-bar-run-{run.pk}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()
+    return renewing(
+        lambda: held(run).update(leased_until=Now() + LEASE),
+        every_s=RENEW_SECONDS,
+        name=f"lease-bar-run-{run.pk}",
+    )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from collectors.coingecko import WINDOW, Sample, sampled_candles, windows
 from collectors.exchange import MalformedPayload
 from collectors.exchanges import binance, bybit
+from collectors.klines import KlineRow
 from collectors.marketdata import Candle, Quote, floor_time, from_ms, to_ms
 from collectors.stream import StreamedCandle
 
@@ -197,12 +198,11 @@ def test_a_time_that_cannot_be_is_refused(at: int) -> None:
 
 def test_rest_rows_parse_strings_and_ignore_new_fields() -> None:
     row = [to_ms(AT), "1", "2", "0.5", "1.5", "7", 1, "x", 2, "y", "z", "0", "new"]
-    parsed = msgspec.json.decode(json.dumps(row), type=binance.KlineRow, strict=False)
-    assert parsed.candle().close == 1.5
+    parsed = msgspec.json.decode(json.dumps(row), type=KlineRow, strict=False)
+    assert (parsed.candle("binance").close, parsed.candle("binance").source) == (1.5, "binance")
     row = [str(to_ms(AT)), "1", "2", "0.5", "1.5", "7", "8"]
-    assert msgspec.json.decode(
-        json.dumps(row), type=bybit.KlineRow, strict=False
-    ).candle().open_time == (AT)
+    parsed = msgspec.json.decode(json.dumps(row), type=KlineRow, strict=False)
+    assert (parsed.candle("bybit").open_time, parsed.candle("bybit").volume) == (AT, 7.0)
 
 
 def test_samples_are_sorted_deduplicated_and_bucketed() -> None:

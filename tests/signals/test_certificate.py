@@ -1,6 +1,7 @@
 """Strategies that look ahead are caught, with the bar named; ours pass, quickly."""
 
 import time
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from signals.registry import STRATEGIES, build_strategy
 from signals.strategy import Analysis
 
 
-class Rule:
+class Rule(ABC):
     """Long where a score is positive. The subclasses give the score."""
 
     name: ClassVar[str] = "rule"
@@ -19,8 +20,9 @@ class Rule:
     macro_series: ClassVar[tuple[str, ...]] = ("VIXCLS",)
     lookback = 48
 
+    @abstractmethod
     def score(self, market):
-        raise NotImplementedError
+        """(B, K) doubles, positive where the rule wants to be long."""
 
     def analyze(self, market):
         score = self.score(market)
@@ -97,7 +99,7 @@ class Raising(Rule):
         raise ZeroDivisionError("no score")
 
 
-class Impossible(Rule):
+class Impossible(Honest):
     def analyze(self, market):
         analysis = Honest().analyze(market)
         analysis.confidence[:] = 1.2

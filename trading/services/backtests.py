@@ -9,20 +9,19 @@ import itertools
 import os
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import structlog
-from django.db import connection
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Now
 
 from collectors import clock
 from collectors.marketdata import duration, from_ms, to_ms
 from collectors.models import Instrument
+from collectors.renewal import renewing
 from risk.limits import STATE_ACTIVE
 from risk.models import RiskProfile
 from risk.selectors import limits_of
@@ -287,22 +286,10 @@ def _finish(backtest_id: int, attempt: int, **fields: Any) -> None:
         log.info("backtest_lease_lost", backtest=backtest_id, attempt=attempt)
 
 
-@contextmanager
-def _lease_kept(backtest_id: int, attempt: int) -> Iterator[None]:
+def _lease_kept(backtest_id: int, attempt: int) -> AbstractContextManager[None]:
     """Renew the lease from a thread: the analysis of long history reports no progress itself."""
-    stopped = threading.Event()
-
-    def renew() -> None:
-        try:
-            while not stopped.wait(RENEW_SECONDS):
-                _held(backtest_id, attempt).update(leased_until=_lease_end())
-        finally:
-            connection.close()
-
-    thread = threading.Thread(target=renew, name=f"lease-{backtest_id}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        thread.join()
+    return renewing(
+        lambda: _held(backtest_id, attempt).update(leased_until=_lease_end()),
+        every_s=RENEW_SECONDS,
+        name=f"lease-{backtest_id}",
+    )

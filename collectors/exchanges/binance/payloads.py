@@ -10,11 +10,9 @@ from collectors.exchange import (
     UNREADABLE,
     ProviderError,
     UnknownSymbol,
-    moment_of,
     sample,
     status_error,
 )
-from collectors.marketdata import Candle
 from collectors.venues import (
     Amount,
     BookTop,
@@ -42,30 +40,6 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
     code: int = 0
     msg: str = ""
-
-
-class KlineRow(msgspec.Struct, array_like=True, frozen=True):
-    """One bar of klines; the fields after the volume are not used. Whether its prices can be is
-    for the rules of quality to say."""
-
-    open_time: Moment
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-
-    def candle(self, source: str = NAME) -> Candle:
-        """The bar as a candle."""
-        return Candle(
-            open_time=moment_of(self.open_time),
-            open=self.open,
-            high=self.high,
-            low=self.low,
-            close=self.close,
-            volume=self.volume,
-            source=source,
-        )
 
 
 class Depth(msgspec.Struct, frozen=True):

@@ -21,12 +21,12 @@ from collectors.exchanges.binance.payloads import (
     ExchangeInfo,
     FundingInfo,
     FundingRow,
-    KlineRow,
     PremiumIndex,
     SymbolRow,
     read_error,
 )
 from collectors.exchanges.binance.weights import Weights
+from collectors.klines import KlineRow
 from collectors.marketdata import Candle, duration, to_ms
 from collectors.rows import readable_rows
 from collectors.venues import (

@@ -12,8 +12,9 @@ from datetime import datetime
 import msgspec
 
 from collectors.exchange import UNREADABLE, MalformedPayload, moment_of, sample
-from collectors.exchanges.binance.payloads import NAME, ErrorBody, KlineRow
+from collectors.exchanges.binance.payloads import NAME, ErrorBody
 from collectors.exchanges.binance.rest import INTERVALS
+from collectors.klines import KlineRow
 from collectors.marketdata import Candle, Quote
 from collectors.stream import Channel, StreamedCandle, Update, possible
 
@@ -35,7 +36,7 @@ class Kline(msgspec.Struct, frozen=True):
     def candle(self) -> Candle:
         """The bar as a candle."""
         row = KlineRow(self.t, self.o, self.h, self.l, self.c, self.v)
-        return row.candle()
+        return row.candle(NAME)
 
 
 class KlineEvent(msgspec.Struct, frozen=True):

@@ -16,12 +16,11 @@ from collectors.exchange import (
     RequestRefused,
     ServerError,
     UnknownSymbol,
-    moment_of,
     retry_after,
     sample,
     status_error,
 )
-from collectors.marketdata import Candle
+from collectors.klines import KlineRow
 from collectors.venues import (
     Amount,
     BookTop,
@@ -40,30 +39,6 @@ from collectors.venues import (
 
 NAME = "bybit"
 PARAMETER_ERROR, RATE_LIMIT, SERVER_ERROR = 10001, 10006, 10016
-
-
-class KlineRow(msgspec.Struct, array_like=True, frozen=True):
-    """One bar of kline; the turnover after the volume is not used. Whether its prices can be is
-    for the rules of quality to say."""
-
-    start: Moment
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-
-    def candle(self, source: str = NAME) -> Candle:
-        """The bar as a candle."""
-        return Candle(
-            open_time=moment_of(self.start),
-            open=self.open,
-            high=self.high,
-            low=self.low,
-            close=self.close,
-            volume=self.volume,
-            source=source,
-        )
 
 
 class KlineResult(msgspec.Struct, frozen=True):

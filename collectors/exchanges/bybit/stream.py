@@ -12,8 +12,9 @@ from datetime import datetime
 import msgspec
 
 from collectors.exchange import UNREADABLE, MalformedPayload, moment_of, sample
-from collectors.exchanges.bybit.payloads import NAME, KlineRow
+from collectors.exchanges.bybit.payloads import NAME
 from collectors.exchanges.bybit.rest import INTERVALS, LINEAR_CATEGORY
+from collectors.klines import KlineRow
 from collectors.marketdata import Candle, Quote
 from collectors.stream import Channel, StreamedCandle, Update, possible
 
@@ -36,7 +37,7 @@ class StreamKline(msgspec.Struct, frozen=True):
     def candle(self) -> Candle:
         """The bar as a candle."""
         row = KlineRow(self.start, self.open, self.high, self.low, self.close, self.volume)
-        return row.candle()
+        return row.candle(NAME)
 
 
 class Level(msgspec.Struct, array_like=True, frozen=True):
