@@ -38,6 +38,13 @@ def poll_samples() -> int:
 
 
 @shared_task  # type: ignore[untyped-decorator]
+def sample_books() -> int:
+    """Store the newest quote of every streamed book; gives how many were new."""
+    with _alone("books") as is_alone:
+        return services.sample_books() if is_alone else 0
+
+
+@shared_task  # type: ignore[untyped-decorator]
 def refine_samples() -> int:
     """Take the last day's samples of every coin that CoinGecko serves first; gives how many were
     new."""

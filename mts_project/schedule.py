@@ -53,6 +53,11 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
             minute="14,29,44,59",
         ),
         PeriodicSeed(
+            name="sample books",
+            task="collectors.tasks.sample_books",
+            minute="5-59/15",
+        ),
+        PeriodicSeed(
             name="refine samples",
             task="collectors.tasks.refine_samples",
             minute="20",

@@ -14,6 +14,7 @@ from django.db.models import QuerySet
 from collectors.formats.schema import Column, Kind, Row
 from collectors.marketdata import TIMEFRAMES
 from collectors.models import (
+    BookSample,
     CandleReplacement,
     FundingRate,
     MacroObservation,
@@ -135,6 +136,15 @@ STORED_KINDS = (
         columns="instrument__coin_id exchange symbol funding_time rate mark_price "
         "interval_hours received_at",
         changed="received_at",
+    ),
+    StoredKind(
+        name="books",
+        model=BookSample,
+        time="at",
+        columns="instrument__coin_id exchange symbol at best_bid bid_quantity best_ask "
+        "ask_quantity spread_bps received_at",
+        changed="received_at",
+        keep_days=400,
     ),
     StoredKind(
         name="signals",

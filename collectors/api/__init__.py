@@ -10,6 +10,7 @@ from collectors.api.findings import FindingList
 from collectors.api.funding import FundingList
 from collectors.api.instruments import InstrumentDetail, InstrumentList
 from collectors.api.macro import MacroList, MacroSeriesList
+from collectors.api.spreads import SpreadList
 
 urlpatterns = [
     path("instruments/", InstrumentList.as_view()),
@@ -22,6 +23,7 @@ urlpatterns = [
     path("macro/", MacroList.as_view()),
     path("macro/series/", MacroSeriesList.as_view()),
     path("funding/", FundingList.as_view()),
+    path("spreads/", SpreadList.as_view()),
     path("findings/", FindingList.as_view()),
     path("budget/", BudgetView.as_view()),
 ]

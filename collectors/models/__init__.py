@@ -1,5 +1,6 @@
 """What was collected, and how collection stands. The other modules are its parts."""
 
+from collectors.models.books import BookSample
 from collectors.models.candles import (
     CandleHole,
     CandleReplacement,
@@ -35,6 +36,7 @@ __all__ = [
     "NATIVE_TIMEFRAMES",
     "Backfill",
     "BackfillState",
+    "BookSample",
     "CandleHole",
     "CandleReplacement",
     "CollectionState",

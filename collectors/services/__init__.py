@@ -11,6 +11,7 @@ from collectors.services.backfill_requests import (
     servable_span,
 )
 from collectors.services.backfills import cancel_backfill, due_backfills, run_backfill
+from collectors.services.books import sample_books
 from collectors.services.candles import StoreResult, store_candles, store_market
 from collectors.services.coverage import default_history_start, ensure_coverage
 from collectors.services.discovery import Refreshed, discover_instruments, refresh_listings
@@ -59,6 +60,7 @@ __all__ = [
     "request_backfill",
     "restart_backfill",
     "run_backfill",
+    "sample_books",
     "sampled_instruments",
     "seed_instruments",
     "seed_macro_series",

@@ -181,6 +181,17 @@ def test_every_kind_of_row_is_written_with_its_columns() -> None:
     bitcoin.funding.create(
         exchange="binance", symbol="BTCUSDT", funding_time=moment, rate=1e-4, received_at=NOW
     )
+    bitcoin.book_samples.create(
+        exchange="binance",
+        symbol="BTCUSDT",
+        at=moment,
+        best_bid=1.0,
+        bid_quantity=2.0,
+        best_ask=1.5,
+        ask_quantity=3.0,
+        spread_bps=4000.0,
+        received_at=NOW,
+    )
     make_signal(bar=moment, reasons={"why": ["x"]})
     bitcoin.findings.create(
         verdict="rejected",
