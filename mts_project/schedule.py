@@ -55,7 +55,7 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
         PeriodicSeed(
             name="sample books",
             task="collectors.tasks.sample_books",
-            minute="5-59/15",
+            minute="5",
         ),
         PeriodicSeed(
             name="refine samples",
