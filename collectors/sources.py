@@ -11,6 +11,7 @@ from collectors.budget import CallBudget
 from collectors.coingecko import CoinGecko
 from collectors.exchange import CandleSource
 from collectors.exchanges import binance, bybit
+from collectors.feeds import Feed
 from collectors.stream import Channel, MessageReader, Update
 from collectors.venues import SymbolSource
 
@@ -41,6 +42,17 @@ EXCHANGES: Mapping[str, Exchange] = {
     for exchange in (
         Exchange(binance.NAME, binance.stream_channels, binance.read_message),
         Exchange(bybit.NAME, bybit.stream_channels, bybit.read_message),
+    )
+}
+
+# What is streamed, spot only where an operator's source chain asks for it.
+FEEDS: Mapping[str, Feed] = {
+    feed.exchange: feed
+    for feed in (
+        binance.USDM_FEED,
+        bybit.LINEAR_FEED,
+        binance.SPOT_FEED,
+        bybit.SPOT_FEED,
     )
 }
 

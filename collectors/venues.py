@@ -21,6 +21,7 @@ Moment = Annotated[int, msgspec.Meta(ge=0, lt=END_OF_TIME_MS)]  # epoch millisec
 Price = Annotated[float, msgspec.Meta(gt=0, lt=1e300)]
 Amount = Annotated[float, msgspec.Meta(ge=0, lt=1e300)]
 Rate = Annotated[float, msgspec.Meta(gt=-100, lt=100)]
+Identifier = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class ListedSymbol(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,13 +1,16 @@
-"""Binance: USD-M futures (`binance`) over REST and WebSocket, spot (`binance_spot`) over REST."""
+"""Binance: USD-M futures (`binance`) and spot (`binance_spot`), over REST and WebSocket."""
 
+from collectors.exchanges.binance.channels import read_message, stream_channels
 from collectors.exchanges.binance.payloads import NAME, read_error
 from collectors.exchanges.binance.rest import SPOT, Binance, BinanceSpot
-from collectors.exchanges.binance.stream import read_message, stream_channels
+from collectors.exchanges.binance.stream import SPOT_FEED, USDM_FEED
 from collectors.exchanges.binance.weights import klines_weight
 
 __all__ = [
     "NAME",
     "SPOT",
+    "SPOT_FEED",
+    "USDM_FEED",
     "Binance",
     "BinanceSpot",
     "klines_weight",

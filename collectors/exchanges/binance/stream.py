@@ -1,134 +1,192 @@
-"""Binance USD-M futures over WebSocket: candles and top of book.
+"""Binance over WebSocket: USD-M futures and spot.
 
-`bookTicker` lives under `/public`, `kline` under `/market`; a kline is final when its `x` is true
-(https://developers.binance.com/docs/derivatives/usds-margined-futures).
+USD-M serves books and their tops under `/public`, everything else under `/market`. A connection
+takes 1024 streams, and few requests a second, where frames of the protocol's own heartbeat count
+too: whoever sends more is disconnected
+(https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams,
+https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
-from collectors.exchange import UNREADABLE, MalformedPayload, moment_of, sample
-from collectors.exchanges.binance.payloads import NAME, ErrorBody
-from collectors.exchanges.binance.rest import INTERVALS
-from collectors.klines import KlineRow
-from collectors.marketdata import Candle, Quote
-from collectors.stream import Channel, StreamedCandle, Update, possible
+from collectors.exchanges.binance.messages import (
+    AggregateTradeReader,
+    Answer,
+    CandleReader,
+    MarkReader,
+    SpotTopReader,
+    TickerReader,
+    TopReader,
+    TradeReader,
+)
+from collectors.exchanges.binance.payloads import NAME
+from collectors.exchanges.binance.rest import INTERVALS, SPOT
+from collectors.feeds import Kind, Refusal, Topic, Update
+from collectors.readers import MessageReader, ReadMessage, TopicReader
 
-STREAMS_PER_SUBSCRIBE = 100
-
-
-class Kline(msgspec.Struct, frozen=True):
-    """The `k` of a kline event. `t` open time, `i` interval, `x` whether the bar is closed."""
-
-    t: int
-    i: str
-    o: float
-    h: float
-    l: float  # noqa: E741 (the venue's own field name)
-    c: float
-    v: float
-    x: bool
-
-    def candle(self) -> Candle:
-        """The bar as a candle."""
-        row = KlineRow(self.t, self.o, self.h, self.l, self.c, self.v)
-        return row.candle(NAME)
-
-
-class KlineEvent(msgspec.Struct, frozen=True):
-    """`<symbol>@kline_<interval>`."""
-
-    s: str
-    k: Kline
+STREAMS_PER_CONNECTION = 1024
+STREAMS_PER_REQUEST = 100  # a request of more than 4,096 bytes has been refused
+TIMEFRAMES = {interval: timeframe for timeframe, interval in INTERVALS.items()}
+PUBLIC_GROUPS = ("books", "tops")
+GROUPS: Mapping[Kind, str] = {
+    Kind.BOOK: "books",
+    Kind.TOP: "tops",
+    Kind.CANDLE: "market",
+    Kind.MARK: "market",
+    Kind.TICKER: "market",
+    Kind.TRADE: "trades",
+}
 
 
-class BookTicker(msgspec.Struct, frozen=True):
-    """`<symbol>@bookTicker`: `u` update id, b/B best bid and quantity, a/A best ask, E event."""
+@dataclass(frozen=True, kw_only=True)
+class BinanceFeed:
+    """One of the two markets as a `collectors.feeds.Feed`.
 
-    u: int
-    s: str
-    b: float
-    B: float
-    a: float
-    A: float
-    E: int
+    `endings` is what follows the symbol in a stream's name; `quiet_s` the longest silence of a
+    kind. Only mark prices come by the clock; the rest waits for the market to move, and the bounds
+    are far above what a listed symbol is ever silent for.
+    """
 
-    def quote(self, received_at: datetime) -> Quote:
-        """The event as a quote."""
-        return Quote(
-            exchange=NAME,
-            symbol=self.s,
-            best_bid=self.b,
-            bid_quantity=self.B,
-            best_ask=self.a,
-            ask_quantity=self.A,
-            event_time=moment_of(self.E),
-            received_at=received_at,
-            sequence=self.u,
-        )
+    exchange: str
+    url_setting: str
+    paths: Mapping[str, str]  # by group
+    endings: Mapping[Kind, str]
+    quiet_s: Mapping[Kind, float | None]
+    requests_per_second: float
+    # Both markets together stay within ten connections.
+    most_connections: int = 5
+    topics_per_connection: int = STREAMS_PER_CONNECTION
+    ping: str = ""
+    ping_interval_s: float = 20.0
+
+    def topics(self, symbol: str, *, timeframes: Sequence[str], kinds: set[Kind]) -> list[Topic]:
+        """See `collectors.feeds.Feed`. Raises KeyError for a timeframe that the venue lacks."""
+        names: list[tuple[Kind, str]] = []
+        for kind, ending in self.endings.items():
+            if kind not in kinds:
+                continue
+            if kind is Kind.CANDLE:
+                names += [(kind, f"{ending}{INTERVALS[frame]}") for frame in timeframes]
+            else:
+                names.append((kind, ending))
+        return [
+            Topic(
+                exchange=self.exchange,
+                symbol=symbol,
+                kind=kind,
+                name=f"{symbol.lower()}@{ending}",
+                group=GROUPS[kind],
+                quiet_s=self.quiet_s[kind],
+            )
+            for kind, ending in names
+        ]
+
+    def url(self, ws_url: str, group: str) -> str:
+        """See `collectors.feeds.Feed`."""
+        return f"{ws_url}{self.paths[group]}"
+
+    def subscribe(self, names: Sequence[str]) -> list[str]:
+        """See `collectors.feeds.Feed`."""
+        return _requests("SUBSCRIBE", names)
+
+    def unsubscribe(self, names: Sequence[str]) -> list[str]:
+        """See `collectors.feeds.Feed`."""
+        return _requests("UNSUBSCRIBE", names)
+
+    def reader(self) -> BinanceReader:
+        """See `collectors.feeds.Feed`."""
+        return BinanceReader(self.exchange)
 
 
-class Envelope(msgspec.Struct, frozen=True):
-    """What the combined stream wraps every event in; answers to requests have no stream."""
+class BinanceReader(MessageReader):
+    """The messages of one connection to either market."""
 
-    stream: str = ""
-    data: msgspec.Raw = msgspec.Raw(b"null")
-    error: ErrorBody | None = None
+    opening = b'{"stream":"'
 
+    def reads(self, topic: Topic) -> ReadMessage:
+        """See `collectors.readers.MessageReader`."""
+        if topic.kind is Kind.CANDLE:
+            interval = topic.name.rpartition("@kline_")[2]
+            return CandleReader(topic, timeframe=TIMEFRAMES[interval], interval=interval).read
+        return READERS[self.exchange][topic.kind](topic).read
 
-_envelopes = msgspec.json.Decoder(Envelope)
-_klines = msgspec.json.Decoder(KlineEvent, strict=False)
-_tickers = msgspec.json.Decoder(BookTicker, strict=False)
+    def named(self, raw: bytes) -> str:
+        """See `collectors.readers.MessageReader`."""
+        return _answers.decode(raw).stream
 
-
-def stream_channels(
-    ws_url: str, *, candles: Sequence[tuple[str, str]], quotes: Sequence[str]
-) -> list[Channel]:
-    """One connection for the quotes of `quotes` (symbols) and one for the (symbol, timeframe)
-    pairs of `candles`."""
-    tickers = [f"{symbol.lower()}@bookTicker" for symbol in quotes]
-    klines = [f"{symbol.lower()}@kline_{INTERVALS[frame]}" for symbol, frame in candles]
-    channels = [
-        Channel(name="binance quotes", url=f"{ws_url}/public/stream", requests=_requests(tickers)),
-        Channel(name="binance candles", url=f"{ws_url}/market/stream", requests=_requests(klines)),
-    ]
-    return [channel for channel in channels if channel.requests]
+    def read_answer(self, raw: bytes) -> Sequence[Update]:
+        """A refusal does not say which of its streams was wrong."""
+        reason = _answers.decode(raw).refusal
+        return (Refusal(self.exchange, "", reason),) if reason else ()
 
 
-def _requests(streams: Sequence[str]) -> tuple[str, ...]:
-    batches = range(0, len(streams), STREAMS_PER_SUBSCRIBE)
-    return tuple(
+_answers = msgspec.json.Decoder(Answer, strict=False)
+
+_common: dict[Kind, Callable[[Topic], TopicReader]] = {Kind.TICKER: TickerReader}
+READERS: Mapping[str, Mapping[Kind, Callable[[Topic], TopicReader]]] = {
+    NAME: _common | {Kind.TOP: TopReader, Kind.MARK: MarkReader, Kind.TRADE: AggregateTradeReader},
+    SPOT: _common | {Kind.TOP: SpotTopReader, Kind.TRADE: TradeReader},
+}
+
+USDM_FEED = BinanceFeed(
+    exchange=NAME,
+    url_setting="BINANCE_WS_URL",
+    paths={
+        group: "/public/stream" if group in PUBLIC_GROUPS else "/market/stream"
+        for group in GROUPS.values()
+    },
+    endings={
+        Kind.TOP: "bookTicker",
+        Kind.CANDLE: "kline_",
+        Kind.MARK: "markPrice@1s",
+        Kind.TICKER: "ticker",
+        Kind.TRADE: "aggTrade",
+    },
+    quiet_s={
+        Kind.BOOK: 60.0,
+        Kind.TOP: 60.0,
+        Kind.CANDLE: 600.0,
+        Kind.MARK: 15.0,
+        Kind.TICKER: 600.0,
+        Kind.TRADE: None,
+    },
+    requests_per_second=4.0,
+)
+SPOT_FEED = BinanceFeed(
+    exchange=SPOT,
+    url_setting="BINANCE_SPOT_WS_URL",
+    paths=dict.fromkeys(GROUPS.values(), "/stream"),
+    endings={
+        Kind.TOP: "bookTicker",
+        Kind.CANDLE: "kline_",
+        Kind.TICKER: "ticker",
+        Kind.TRADE: "trade",
+    },
+    quiet_s={
+        Kind.BOOK: 300.0,
+        Kind.TOP: 300.0,
+        Kind.CANDLE: 900.0,
+        Kind.TICKER: 900.0,
+        Kind.TRADE: None,
+    },
+    requests_per_second=2.0,
+)
+
+
+def _requests(method: str, names: Sequence[str]) -> list[str]:
+    batches = range(0, len(names), STREAMS_PER_REQUEST)
+    return [
         msgspec.json.encode(
             {
-                "method": "SUBSCRIBE",
-                "params": list(streams[first : first + STREAMS_PER_SUBSCRIBE]),
+                "method": method,
+                "params": list(names[first : first + STREAMS_PER_REQUEST]),
                 "id": number,
             }
         ).decode()
         for number, first in enumerate(batches, start=1)
-    )
-
-
-def read_message(raw: bytes, received_at: datetime) -> Sequence[Update]:
-    """The updates in one message: a quote, a closed candle, or nothing.
-
-    Raises MalformedPayload when it does not parse or cannot be true, and for a refused
-    subscription.
-    """
-    try:
-        envelope = _envelopes.decode(raw)
-        if envelope.error is not None:
-            raise MalformedPayload(f"binance refuses a subscription: {envelope.error.msg}")
-        if envelope.stream.endswith("@bookTicker"):
-            return (possible(_tickers.decode(envelope.data).quote(received_at)),)
-        if "@kline_" in envelope.stream:
-            event = _klines.decode(envelope.data)
-            if event.k.x:
-                return (possible(StreamedCandle(NAME, event.s, event.k.i, event.k.candle())),)
-    except UNREADABLE as problem:
-        raise MalformedPayload(f"binance stream: {problem}: {sample(raw)}") from problem
-    return ()
+    ]
