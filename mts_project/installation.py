@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import shutil
@@ -23,6 +24,7 @@ from collectors import clock
 from mts_project import pipeline
 from mts_project.celery import app
 from mts_project.diagnosis import Finding, missing_keys, provider_checks
+from mts_project.ending import Ending
 from mts_project.environment import ConfigurationError, make_folder, private_socket
 from mts_project.launch import BASE_DIR, DemoWorld, Launch
 from mts_project.liveview import Screen
@@ -195,10 +197,10 @@ class Installation:
         demo = self._asked.demo
         watchdog = Watchdog(self._supervisor, app)
         watchdog.start()
-        deadline = None if demo is None else _end_of(demo)
+        ending = None if demo is None else self._ending_of(demo)
         try:
             with self._screen:
-                while not self._is_stopping and (deadline is None or clock.wall_now() < deadline):
+                while not self._is_stopping and not (ending and ending.is_over(_wall_s())):
                     self._supervisor.tend()
                     if self._screen.is_due():
                         self._look()
@@ -215,6 +217,19 @@ class Installation:
             market_start=demo.start,
             market_end=end,
             live_quotes=quotes,
+        )
+
+    def _ending_of(self, demo: DemoWorld) -> Ending | None:
+        """The end of a demo's time: it runs once market time does and the processes are up."""
+        if demo.seconds is None:
+            return None
+        wall = clock.current().wall
+        return Ending(
+            starts_at=max(wall(demo.start).timestamp(), _wall_s()),
+            seconds=demo.seconds,
+            latest=math.inf if demo.end is None else wall(demo.end).timestamp(),
+            empty_stages=_empty_stages,
+            say=self._screen.say,
         )
 
     def _look(self) -> None:
@@ -318,11 +333,16 @@ def start_clock(demo: DemoWorld, *, began_at: datetime) -> datetime:
     return anchor
 
 
-def _end_of(demo: DemoWorld) -> datetime | None:
-    """The wall moment at which the demo's time is over, counted from its market start."""
-    if demo.seconds is None:
-        return None
-    return clock.current().wall(demo.start) + timedelta(seconds=demo.seconds)
+def _wall_s() -> float:
+    return clock.wall_now().timestamp()
+
+
+def _empty_stages() -> list[str]:
+    """The stages that have no row; none where the database cannot be asked: the end tells."""
+    with suppress(DatabaseError):
+        counts = pipeline.stage_counts(live_quotes=pipeline.live_quotes())
+        return [stage for stage, count in counts.items() if count == 0]
+    return []
 
 
 def _demo_login() -> str:

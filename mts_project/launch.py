@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
+from mts_project.ending import GRACE_S
 from mts_project.environment import (
     ConfigurationError,
     Environment,
@@ -46,11 +47,15 @@ DEMO_ONLY = {"for", "replay", "start", "speed", "seed"}
 
 @dataclass(frozen=True, kw_only=True)
 class DemoWorld:
-    """A sandbox and how long to watch it; `folder` is new and belongs to this demo alone."""
+    """A sandbox and how long to watch it; `folder` is new and belongs to this demo alone.
+
+    `end` is the market time at which a replayed history ends, None for a world without an end.
+    """
 
     seconds: float | None
     replay: Path | None
     start: datetime
+    end: datetime | None
     speed: float
     seed: int
     folder: Path
@@ -107,7 +112,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     demo = parser.add_argument_group("with --demo")
     demo.add_argument(
-        "--for", metavar="SECONDS", help="stop this long after the market start, with a summary"
+        "--for",
+        metavar="SECONDS",
+        help="stop with a summary after this time, which runs once all processes are up and market "
+        f"time has started; while a stage has no rows yet, up to {GRACE_S:.0f} seconds later",
     )
     demo.add_argument("--replay", metavar="DIR", help="a folder of CSV history to replay")
     demo.add_argument(
@@ -185,6 +193,7 @@ def _demo_world(given: argparse.Namespace) -> DemoWorld:
         seconds=None if seconds is None else _number("--for", seconds, low=1, high=10_000_000),
         replay=None if given.replay is None else Path(given.replay).expanduser().resolve(),
         start=DEMO_START if given.start is None else _date("--start", given.start),
+        end=None,
         speed=_number("--speed", _or(given.speed, DEMO_SPEED), low=0.001, high=100_000),
         seed=_whole("--seed", _or(given.seed, DEMO_SEED), low=0, high=2**31),
         folder=Path(),
@@ -199,7 +208,7 @@ def _demo_world(given: argparse.Namespace) -> DemoWorld:
                 f"--for: the replayed history ends {end:%Y-%m-%d %H:%M}, which is {left:.0f} s "
                 f"after the start at speed {world.speed:g}"
             )
-    return replace(world, start=start)
+    return replace(world, start=start, end=end)
 
 
 def _ask_sandbox(replay: Path | None, wanted: datetime | None) -> tuple[datetime, datetime | None]:
