@@ -47,6 +47,8 @@ log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
 ATTEMPTS = 3
+RETRY_PAUSE_S = 0.25
+LONGEST_RETRY_PAUSE_S = 3.0
 LONGEST_RETRY_AFTER_S = 10.0
 BODY_LIMIT = 8 * 1024 * 1024
 SAMPLE_LENGTH = 200
@@ -211,12 +213,16 @@ class Connection:
         timeout_s: float,
         read_error: ErrorReader,
         headers: Mapping[str, str] | None = None,
+        retry_pause_s: float = RETRY_PAUSE_S,
     ) -> None:
         self.provider = provider
         self._base_url = base_url.rstrip("/")
         self._budget = budget
         self._timeout_s = timeout_s
         self._read_error = read_error
+        self._jittered = tenacity.wait_random_exponential(
+            multiplier=retry_pause_s, max=LONGEST_RETRY_PAUSE_S
+        )
         self._session = BoundedSession(
             headers={"Accept": "application/json", **(headers or {})},
             # A proxy of the environment must not see requests to this machine.
@@ -244,18 +250,24 @@ class Connection:
         """GET `path` and decode the JSON answer as `into`. Raises ProviderError.
 
         `endpoint` is what the call is counted under, where the path itself names a coin.
-        Retryable failures are tried up to three times with jitter, and Retry-After is obeyed
-        when it is short; a longer one is left to the next tick. While the provider's circuit is
-        open nothing is sent and CircuitOpen is raised.
+        Retryable failures are tried up to three times, after pauses of up to `retry_pause_s` and
+        twice that; Retry-After is obeyed when it is short, a longer one is left to the next tick.
+        While the provider's circuit is open nothing is sent and CircuitOpen is raised.
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(_worth_another_try),
             stop=tenacity.stop_after_attempt(ATTEMPTS),
-            wait=_wait_before_retry,
+            wait=self._wait_before_retry,
             reraise=True,
         )
         answer: T = retrying(self._get_guarded, path, params, into, weight, endpoint or path)
         return answer
+
+    def _wait_before_retry(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, RateLimited) and error.retry_after is not None:
+            return error.retry_after
+        return float(self._jittered(state))
 
     def _get_guarded(
         self,
@@ -367,13 +379,3 @@ def _worth_another_try(error: BaseException) -> bool:
     if isinstance(error, RateLimited):
         return error.retry_after is None or error.retry_after <= LONGEST_RETRY_AFTER_S
     return isinstance(error, RetryableError)
-
-
-_jittered = tenacity.wait_random_exponential(multiplier=0.25, max=3)
-
-
-def _wait_before_retry(state: tenacity.RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, RateLimited) and error.retry_after is not None:
-        return error.retry_after
-    return float(_jittered(state))

@@ -18,6 +18,7 @@ import msgspec
 
 from collectors.budget import CallBudget
 from collectors.exchange import (
+    RETRY_PAUSE_S,
     UNREADABLE,
     Connection,
     KeyMissing,
@@ -78,7 +79,13 @@ class Fred:
     name = NAME
 
     def __init__(
-        self, *, base_url: str, budget: CallBudget, timeout_s: float, api_key: str
+        self,
+        *,
+        base_url: str,
+        budget: CallBudget,
+        timeout_s: float,
+        api_key: str,
+        retry_pause_s: float = RETRY_PAUSE_S,
     ) -> None:
         self._api_key = api_key
         self._connection = Connection(
@@ -87,6 +94,7 @@ class Fred:
             budget=budget,
             timeout_s=timeout_s,
             read_error=read_error,
+            retry_pause_s=retry_pause_s,
         )
 
     def fetch_vintages(

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from collectors.budget import CallBudget
 from collectors.coingecko import CoinGecko
-from collectors.exchange import CandleSource
+from collectors.exchange import RETRY_PAUSE_S, CandleSource
 from collectors.exchanges import binance, bybit
 from collectors.feeds import Feed
 from collectors.stream import Channel, MessageReader, Update
@@ -82,13 +82,15 @@ CANDLE_SOURCES = (*VENUES, CoinGecko.name)
 
 @dataclass(frozen=True, kw_only=True)
 class ProviderAccess:
-    """How the providers are reached: their URLs by setting name, keys, timeout in seconds."""
+    """How the providers are reached: their URLs by setting name, keys, the timeout and the first
+    pause before another try in seconds."""
 
     urls: Mapping[str, str]
     timeout_s: float
     coingecko_plan: str
     coingecko_api_key: str
     fred_api_key: str
+    retry_pause_s: float = RETRY_PAUSE_S
 
 
 def open_candle_source(name: str, *, access: ProviderAccess, budget: CallBudget) -> CandleSource:
@@ -100,6 +102,7 @@ def open_candle_source(name: str, *, access: ProviderAccess, budget: CallBudget)
             timeout_s=access.timeout_s,
             plan=access.coingecko_plan,
             api_key=access.coingecko_api_key,
+            retry_pause_s=access.retry_pause_s,
         )
     return open_venue(name, access=access, budget=budget)
 
@@ -108,7 +111,10 @@ def open_venue(name: str, *, access: ProviderAccess, budget: CallBudget) -> Venu
     """The REST client of that venue. Raises KeyError for an unknown one."""
     venue = VENUES[name]
     return venue.open_rest(
-        base_url=access.urls[venue.url_setting], budget=budget, timeout_s=access.timeout_s
+        base_url=access.urls[venue.url_setting],
+        budget=budget,
+        timeout_s=access.timeout_s,
+        retry_pause_s=access.retry_pause_s,
     )
 
 

@@ -28,7 +28,7 @@ from collectors.coingecko.samples import (
     sampled_candles,
     windows,
 )
-from collectors.exchange import Connection, KeyRefused, UnknownSymbol
+from collectors.exchange import RETRY_PAUSE_S, Connection, KeyRefused, UnknownSymbol
 from collectors.marketdata import Candle, duration, to_ms
 
 log = structlog.get_logger(__name__)
@@ -49,7 +49,14 @@ class CoinGecko:
     name = NAME
 
     def __init__(
-        self, *, base_url: str, budget: CallBudget, timeout_s: float, plan: str, api_key: str
+        self,
+        *,
+        base_url: str,
+        budget: CallBudget,
+        timeout_s: float,
+        plan: str,
+        api_key: str,
+        retry_pause_s: float = RETRY_PAUSE_S,
     ) -> None:
         def connect(door: Door, provider: str = NAME) -> Connection:
             return Connection(
@@ -59,6 +66,7 @@ class CoinGecko:
                 timeout_s=timeout_s,
                 read_error=read_error,
                 headers=door.headers,
+                retry_pause_s=retry_pause_s,
             )
 
         door = plan_door(base_url, plan, api_key)

@@ -42,6 +42,7 @@ def provider_access() -> ProviderAccess:
         coingecko_plan=settings.ENV.coingecko_plan,
         coingecko_api_key=settings.ENV.coingecko_api_key,
         fred_api_key=settings.ENV.fred_api_key,
+        retry_pause_s=settings.RETRY_PAUSE_S,
     )
 
 
@@ -87,4 +88,5 @@ def fred() -> Fred:
         budget=call_budget(),
         timeout_s=access.timeout_s,
         api_key=access.fred_api_key,
+        retry_pause_s=access.retry_pause_s,
     )

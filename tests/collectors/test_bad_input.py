@@ -161,8 +161,12 @@ REFUSALS: list[tuple[str, int, object, dict[str, str], type[ProviderError]]] = [
 
 
 @pytest.fixture(autouse=True)
-def impatient(settings: Any) -> None:
-    settings.REQUEST_TIMEOUT = TIMEOUT_S
+def impatient(request: pytest.FixtureRequest, settings: Any) -> None:
+    """Short pauses; and a short timeout where it is what the case is about, not elsewhere, where a
+    slow machine would meet it."""
+    settings.RETRY_PAUSE_S = 0.01
+    if request.node.callspec.params.get("say") is stall:
+        settings.REQUEST_TIMEOUT = TIMEOUT_S
 
 
 def fetch(name: str) -> None:

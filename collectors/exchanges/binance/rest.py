@@ -11,7 +11,7 @@ from typing import ClassVar, TypeVar
 import msgspec
 
 from collectors.budget import CallBudget
-from collectors.exchange import Connection
+from collectors.exchange import RETRY_PAUSE_S, Connection
 from collectors.exchanges.binance import weights
 from collectors.exchanges.binance.payloads import (
     NAME,
@@ -75,13 +75,21 @@ class _Rest:
 
     market: ClassVar[Market]
 
-    def __init__(self, *, base_url: str, budget: CallBudget, timeout_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        budget: CallBudget,
+        timeout_s: float,
+        retry_pause_s: float = RETRY_PAUSE_S,
+    ) -> None:
         self._connection = Connection(
             provider=self.market.name,
             base_url=base_url,
             budget=budget,
             timeout_s=timeout_s,
             read_error=read_error,
+            retry_pause_s=retry_pause_s,
         )
 
     def fetch_candles(

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import ClassVar, TypeVar
 
 from collectors.budget import CallBudget
-from collectors.exchange import Connection, MalformedPayload
+from collectors.exchange import RETRY_PAUSE_S, Connection, MalformedPayload
 from collectors.exchanges.bybit.payloads import (
     NAME,
     BookAnswer,
@@ -57,13 +57,21 @@ class _Rest:
     category: ClassVar[str]
     contract: ClassVar[str]
 
-    def __init__(self, *, base_url: str, budget: CallBudget, timeout_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        budget: CallBudget,
+        timeout_s: float,
+        retry_pause_s: float = RETRY_PAUSE_S,
+    ) -> None:
         self._connection = Connection(
             provider=NAME,
             base_url=base_url,
             budget=budget,
             timeout_s=timeout_s,
             read_error=read_error,
+            retry_pause_s=retry_pause_s,
         )
 
     def fetch_candles(
