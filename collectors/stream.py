@@ -13,7 +13,6 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
@@ -22,7 +21,8 @@ from websockets.exceptions import WebSocketException
 
 from collectors import clock
 from collectors.exchange import MalformedPayload
-from collectors.marketdata import Candle, Quote
+from collectors.feeds import StreamedCandle as StreamedCandle
+from collectors.marketdata import Quote
 from collectors.quality import check_bar, check_quote
 
 log = structlog.get_logger(__name__)
@@ -31,15 +31,6 @@ SILENCE_LIMIT_S = 30.0
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
 QUOTE_INTERVAL_S = 0.05
 REPORT_INTERVAL_S = 60.0
-
-
-class StreamedCandle(NamedTuple):
-    """A candle that a venue has just declared closed."""
-
-    exchange: str
-    symbol: str
-    timeframe: str
-    candle: Candle
 
 
 Update = Quote | StreamedCandle

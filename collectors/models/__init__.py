@@ -1,6 +1,6 @@
 """What was collected, and how collection stands. The other modules are its parts."""
 
-from collectors.models.books import BookSample
+from collectors.models.books import BookDowntime, BookHour, BookSample
 from collectors.models.candles import (
     CandleHole,
     CandleReplacement,
@@ -36,6 +36,8 @@ __all__ = [
     "NATIVE_TIMEFRAMES",
     "Backfill",
     "BackfillState",
+    "BookDowntime",
+    "BookHour",
     "BookSample",
     "CandleHole",
     "CandleReplacement",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from django.db import models
+from django.db.models import Q
 
 from collectors.models.instruments import Instrument
 
@@ -21,6 +22,10 @@ class FundingRate(models.Model):
     interval_hours = models.FloatField(
         null=True, blank=True, help_text="since the settlement before, where that is known"
     )
+    is_confirmed = models.BooleanField(
+        default=True,
+        help_text="said by the exchange's history; before that, it is what the stream last saw",
+    )
     received_at = models.DateTimeField(help_text="wall time")
 
     class Meta:
@@ -28,6 +33,13 @@ class FundingRate(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["instrument", "exchange", "funding_time"], name="funding_rate_unique"
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                fields=["exchange", "funding_time"],
+                condition=Q(is_confirmed=False),
+                name="funding_rate_unconfirmed",
             ),
         ]
 

@@ -26,6 +26,7 @@ from collectors.selectors.instruments import (
     strategy_instruments,
 )
 from collectors.selectors.live import latest_quote, quote_key, redis_client
+from collectors.selectors.livebooks import LiveBook, live_book
 from collectors.selectors.macro import (
     due_macro_series,
     macro_as_of,
@@ -39,6 +40,7 @@ from collectors.selectors.ticks import series_that_lack
 
 __all__ = [
     "CoverageMap",
+    "LiveBook",
     "SeriesKey",
     "SeriesTotals",
     "budget_today",
@@ -56,6 +58,7 @@ __all__ = [
     "latest_quote",
     "listing_for",
     "listings_at",
+    "live_book",
     "macro_as_of",
     "macro_as_of_many",
     "macro_history",

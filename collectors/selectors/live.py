@@ -66,6 +66,12 @@ def latest_quote(*, exchange: str, symbol: str) -> Quote | None:
     return quote
 
 
+def read_live(key: str) -> bytes | None:
+    """What the stream has written under a key; None without it, and for a while after Redis could
+    not be asked."""
+    return _quote_store.read(key)
+
+
 class _QuoteStore:
     """Reads from Redis, and remembers for a while that it could not."""
 

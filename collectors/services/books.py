@@ -1,36 +1,36 @@
-"""How the newest quotes become rows: a sample of every book that the stream follows."""
+"""How books become rows: samples of the newest, what their hours were like, their downtimes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Q
+
 from collectors import clock, selectors
-from collectors.marketdata import Quote
-from collectors.models import BookSample
+from collectors.bookhours import Depth, Downtime, HourPart
+from collectors.models import BookDowntime, BookHour, BookSample, Instrument
 from collectors.services.streaming import stream_subscriptions
 
-BPS = 10_000.0
+# A book that has not moved for longer is not what trading would cost now (market time).
+OLDEST = timedelta(hours=1)
+REASON_LENGTH = 200
 
 
 def sample_books() -> int:
-    """Store the newest quote of every symbol that is streamed; gives how many were new.
+    """Store the newest state of every book that is streamed; gives how many were new.
 
-    A quote is named by the exchange's own time: one that has not changed since the last look is
-    stored once, and a book that is silent gets no row.
+    A state is named by the exchange's own time: one that has not changed since the last look is
+    stored once, and a book that is silent, or has been for an hour, gets no row.
     """
+    now = clock.now()
+    oldest = now - clock.current().widen(OLDEST)
     found = [
-        BookSample(
-            instrument=item.instrument,
-            exchange=item.exchange,
-            symbol=item.symbol,
-            at=quote.event_time,
-            best_bid=quote.best_bid,
-            bid_quantity=quote.bid_quantity,
-            best_ask=quote.best_ask,
-            ask_quantity=quote.ask_quantity,
-            spread_bps=spread_bps(quote),
-            received_at=quote.received_at,
-        )
-        for item in stream_subscriptions(at=clock.now())
-        if (quote := selectors.latest_quote(exchange=item.exchange, symbol=item.symbol))
+        _sample(item.instrument, book)
+        for item in stream_subscriptions(at=now)
+        if (book := selectors.live_book(exchange=item.exchange, symbol=item.symbol))
+        and book.event_time >= oldest
     ]
     if not found:
         return 0
@@ -40,7 +40,148 @@ def sample_books() -> int:
     return around.count() - before
 
 
-def spread_bps(quote: Quote) -> float:
-    """What lies between bid and ask, in basis points of the mid price."""
-    mid_price = (quote.best_bid + quote.best_ask) / 2
-    return (quote.best_ask - quote.best_bid) / mid_price * BPS
+def _sample(instrument: Instrument, book: selectors.LiveBook) -> BookSample:
+    near, far = book.depth_within(10), book.depth_within(50)
+    return BookSample(
+        instrument=instrument,
+        exchange=book.exchange,
+        symbol=book.symbol,
+        at=book.event_time,
+        best_bid=book.best_bid,
+        bid_quantity=book.bid_quantity,
+        best_ask=book.best_ask,
+        ask_quantity=book.ask_quantity,
+        spread_bps=book.spread,
+        is_synced=book.is_synced,
+        mid_price=book.mid_price,
+        imbalance=book.imbalance,
+        bid_depth_10_bps=near[0],
+        ask_depth_10_bps=near[1],
+        bid_depth_50_bps=far[0],
+        ask_depth_50_bps=far[1],
+        received_at=book.received_at,
+    )
+
+
+# -- Hours -------------------------------------------------------------------------------------
+
+
+def store_book_hours(parts: Sequence[tuple[Instrument, HourPart]]) -> None:
+    """Add the parts to the rows of their hours, which are made where they are missing."""
+    if not parts:
+        return
+    rows = [_empty(instrument, part) for instrument, part in parts]
+    wanted = Q(pk__in=[])
+    for row in rows:
+        wanted |= Q(
+            instrument=row.instrument, exchange=row.exchange, symbol=row.symbol, hour=row.hour
+        )
+    now = clock.wall_now()
+    with transaction.atomic():
+        # Who makes the same row at the same moment waits here, and adds to it afterwards.
+        BookHour.objects.bulk_create(rows, ignore_conflicts=True)
+        locked = BookHour.objects.select_for_update().filter(wanted).order_by("pk")
+        known = {_name(row): row for row in locked}
+        for row, (_, part) in zip(rows, parts, strict=True):
+            _add(known[_name(row)], part)
+        for row in known.values():
+            row.changed_at = now
+        BookHour.objects.bulk_update(known.values(), ADDED, batch_size=500)
+
+
+ADDED = (
+    "synced_s", "withheld_s", "spread_bps_mean", "spread_bps_min", "spread_bps_max",
+    "bid_depth_10_bps", "ask_depth_10_bps", "depth_10_bps_s",
+    "bid_depth_50_bps", "ask_depth_50_bps", "depth_50_bps_s",
+    "messages", "gaps", "resyncs", "changed_at",
+)  # fmt: skip
+
+
+def _name(row: BookHour) -> tuple[int, str, str, datetime]:
+    return row.instrument_id, row.exchange, row.symbol, row.hour
+
+
+def _empty(instrument: Instrument, part: HourPart) -> BookHour:
+    return BookHour(
+        instrument=instrument,
+        exchange=part.exchange,
+        symbol=part.symbol,
+        hour=part.hour,
+        synced_s=0.0,
+        withheld_s=0.0,
+        depth_10_bps_s=0.0,
+        depth_50_bps_s=0.0,
+        messages=0,
+        gaps=0,
+        resyncs=0,
+        changed_at=clock.wall_now(),
+    )
+
+
+def _add(row: BookHour, part: HourPart) -> None:
+    row.spread_bps_mean = _mean(row.spread_bps_mean, row.synced_s, part.spread, part.synced_s)
+    lows = [value for value in (row.spread_bps_min, part.spread_min) if value is not None]
+    highs = [value for value in (row.spread_bps_max, part.spread_max) if value is not None]
+    row.spread_bps_min = min(lows, default=None)
+    row.spread_bps_max = max(highs, default=None)
+    row.synced_s += part.synced_s
+    row.withheld_s += part.withheld_s
+    _add_depth(row, 10, part.depth_10_bps)
+    _add_depth(row, 50, part.depth_50_bps)
+    row.messages += part.messages
+    row.gaps += part.gaps
+    row.resyncs += part.resyncs
+
+
+def _add_depth(row: BookHour, bps: int, depth: Depth) -> None:
+    weight = f"depth_{bps}_bps_s"
+    seconds: float = getattr(row, weight)
+    for name, total in ((f"bid_depth_{bps}_bps", depth.bid), (f"ask_depth_{bps}_bps", depth.ask)):
+        setattr(row, name, _mean(getattr(row, name), seconds, total, depth.seconds))
+    setattr(row, weight, seconds + depth.seconds)
+
+
+def _mean(mean: float | None, weight: float, total: float, more: float) -> float | None:
+    """The mean of `weight` and the `more` that add up to `total`; None of nothing."""
+    if not more:
+        return mean
+    return ((mean or 0.0) * weight + total) / (weight + more)
+
+
+# -- Downtimes ---------------------------------------------------------------------------------
+
+
+def store_downtimes(downtimes: Sequence[tuple[Instrument, Downtime]]) -> None:
+    """Open and close downtimes, in the order in which they were told.
+
+    A book is down once at a time: an earlier downtime that is still open, as the process that told
+    of it has died, ends where the next begins.
+    """
+    with transaction.atomic():
+        for instrument, item in downtimes:
+            _store_downtime(instrument, item)
+
+
+def _store_downtime(instrument: Instrument, item: Downtime) -> None:
+    now = clock.wall_now()
+    ended_at = None if item.ended_at is None else max(item.ended_at, item.began_at)
+    mine = BookDowntime.objects.filter(
+        instrument=instrument, exchange=item.exchange, symbol=item.symbol
+    )
+    mine.filter(ended_at=None, began_at__lt=item.began_at).update(
+        ended_at=item.began_at, changed_at=now
+    )
+    row, is_new = mine.get_or_create(
+        began_at=item.began_at,
+        defaults={
+            "instrument": instrument,
+            "exchange": item.exchange,
+            "symbol": item.symbol,
+            "at": clock.current().market(item.began_at),
+            "ended_at": ended_at,
+            "reason": item.reason[:REASON_LENGTH],
+            "changed_at": now,
+        },
+    )
+    if not is_new and row.ended_at is None and ended_at is not None:
+        mine.filter(pk=row.pk).update(ended_at=ended_at, changed_at=now)

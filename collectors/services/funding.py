@@ -23,6 +23,7 @@ from collectors.models import FundingRate, Instrument
 from collectors.selectors.live import redis_client
 from collectors.services.candles import source_chain
 from collectors.services.coverage import default_history_start
+from collectors.services.funding_rows import store_history
 from collectors.services.providers import funding_source
 from collectors.sources import FUNDING_VENUES
 from collectors.venues import EverybodysFunding, FundingOutlook, Settlement
@@ -208,39 +209,13 @@ def _store(exchange: str, gaps: Sequence[Gap], settled: Iterable[Settlement]) ->
             if gap.since <= item.funding_time < gap.until
         }
         if found:
-            new = _store_gap(exchange, gap, [found[moment] for moment in sorted(found)])
+            new = store_history(
+                instrument=gap.instrument,
+                exchange=exchange,
+                found=[found[moment] for moment in sorted(found)],
+            )
             stored[gap.symbol] = stored.get(gap.symbol, 0) + new
     return {symbol: count for symbol, count in stored.items() if count}
-
-
-def _store_gap(exchange: str, gap: Gap, found: Sequence[Settlement]) -> int:
-    rates = FundingRate.objects.filter(instrument=gap.instrument, exchange=exchange)
-    known = set(
-        rates.filter(
-            funding_time__gte=found[0].funding_time, funding_time__lte=found[-1].funding_time
-        ).values_list("funding_time", flat=True)
-    )
-    earlier = rates.filter(funding_time__lt=found[0].funding_time).order_by("-funding_time")
-    before = earlier.values_list("funding_time", flat=True).first()
-    rows: list[FundingRate] = []
-    for item in found:
-        if item.funding_time not in known:
-            hours = (item.funding_time - before).total_seconds() / 3600 if before else None
-            rows.append(
-                FundingRate(
-                    instrument=gap.instrument,
-                    exchange=exchange,
-                    symbol=item.symbol,
-                    funding_time=item.funding_time,
-                    rate=item.rate,
-                    mark_price=item.mark_price,
-                    interval_hours=hours,
-                    received_at=clock.wall_now(),
-                )
-            )
-        before = item.funding_time
-    FundingRate.objects.bulk_create(rows, ignore_conflicts=True)
-    return len(rows)
 
 
 # -- What Redis holds --------------------------------------------------------------------------

@@ -20,7 +20,8 @@ from collectors.management.commands.stream_market_data import channels_of, publi
 from collectors.marketdata import duration, floor_time
 from collectors.models import CandleReplacement, Instrument, MacroObservation, Ohlcv
 from collectors.selectors import latest_quote, missing_at
-from collectors.services.streaming import CandleWriter, stream_subscriptions
+from collectors.services.stream_writer import StreamWriter
+from collectors.services.streaming import stream_subscriptions
 from collectors.stream import MarketStream
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -80,7 +81,7 @@ def test_history_stream_and_repair_agree(bitcoin: Instrument, connected: None) -
     subscriptions = stream_subscriptions(at=clock.now())
     assert {item.symbol for item in subscriptions} == {"BTCUSDT", "SOLUSDT"}
     begin = clock.now()
-    writer = CandleWriter(subscriptions)
+    writer = StreamWriter(subscriptions)
     writer.start()
 
     async def stream() -> None:

@@ -24,7 +24,8 @@ from redis.exceptions import RedisError
 from collectors import clock
 from collectors.marketdata import Quote
 from collectors.selectors import quote_key
-from collectors.services.streaming import CandleWriter, Subscription, stream_subscriptions
+from collectors.services.stream_writer import StreamWriter
+from collectors.services.streaming import Subscription, stream_subscriptions
 from collectors.sources import EXCHANGES, open_channels
 from collectors.stream import Channel, MarketStream, MessageReader
 
@@ -66,7 +67,7 @@ class Command(BaseCommand):
         subscriptions = subscribed()
         if not subscriptions:
             raise CommandError("no enabled instrument is listed at an exchange", returncode=2)
-        writer = CandleWriter(subscriptions)
+        writer = StreamWriter(subscriptions)
         writer.start()
         try:
             uvloop.run(stream_until_stopped(subscriptions, writer, subscribed))
@@ -76,7 +77,7 @@ class Command(BaseCommand):
 
 async def stream_until_stopped(
     subscriptions: Sequence[Subscription],
-    writer: CandleWriter,
+    writer: StreamWriter,
     subscribed: Callable[[], list[Subscription]],
 ) -> None:
     """Stream until SIGTERM or SIGINT; `subscribed` reads what is wanted now."""
@@ -101,7 +102,7 @@ async def stream_until_stopped(
 
 
 async def follow_subscriptions(
-    stream: MarketStream, writer: CandleWriter, subscribed: Callable[[], list[Subscription]]
+    stream: MarketStream, writer: StreamWriter, subscribed: Callable[[], list[Subscription]]
 ) -> None:
     """Look every few seconds which instruments are enabled and listed, and subscribe to them."""
     read = sync_to_async(subscribed)
