@@ -70,14 +70,18 @@ def provider_checks() -> list[Callable[[], Finding]]:
         partial(_websocket, "bybit", f"{urls['BYBIT_WS_URL']}/linear"),
     ]
     spot = {
-        "binance_spot": ("BINANCE_SPOT_REST_URL", "/api/v3/ping"),
-        "bybit_spot": ("BYBIT_REST_URL", "/v5/market/time"),
+        "binance_spot": (
+            ("BINANCE_SPOT_REST_URL", "/api/v3/ping"),
+            ("BINANCE_SPOT_WS_URL", "/stream"),
+        ),
+        "bybit_spot": (("BYBIT_REST_URL", "/v5/market/time"), ("BYBIT_WS_URL", "/spot")),
     }
-    checks += [
-        partial(_http, name, f"{urls[setting]}{path}")
-        for name, (setting, path) in spot.items()
-        if name in settings.CANDLE_SOURCES
-    ]
+    for name, ((rest, path), (socket, socket_path)) in spot.items():
+        if name in settings.CANDLE_SOURCES:
+            checks += [
+                partial(_http, name, f"{urls[rest]}{path}"),
+                partial(_websocket, name, f"{urls[socket]}{socket_path}"),
+            ]
     if not env.fred_api_key:
         return checks
     query = {"series_id": MACRO_SERIES, "api_key": env.fred_api_key, "file_type": "json"}

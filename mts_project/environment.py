@@ -27,11 +27,13 @@ PROVIDER_URLS = {
     "BINANCE_REST_URL": "https://fapi.binance.com",
     "BINANCE_WS_URL": "wss://fstream.binance.com",
     "BINANCE_SPOT_REST_URL": "https://api.binance.com",
+    "BINANCE_SPOT_WS_URL": "wss://stream.binance.com:9443",
     "BYBIT_REST_URL": "https://api.bybit.com",
     "BYBIT_WS_URL": "wss://stream.bybit.com/v5/public",
 }
 CANDLE_SOURCES = ("binance", "bybit", "coingecko")
 ALLOWED_SOURCES = (*CANDLE_SOURCES, "binance_spot", "bybit_spot")
+STREAM_KINDS = ("book", "top", "candle", "mark", "ticker", "trade")
 HTTP = ("https", "http")
 WS = ("wss", "ws")
 SOCKET_PATH_LIMIT = 107
@@ -68,6 +70,7 @@ class Environment:
     fred_api_key: str
     request_timeout: float
     candle_sources: tuple[str, ...]
+    stream_kinds: tuple[str, ...]
     enable_signals: bool
     enable_alerts: bool
     enabled_strategies: tuple[str, ...]
@@ -93,10 +96,14 @@ def load_environment(*, base_dir: Path, environ: Mapping[str, str] | None = None
         name: reader.url(name, default, WS if default.startswith("wss") else HTTP)
         for name, default in PROVIDER_URLS.items()
     }
+    # A stand-in for Binance stands in for all of it, unless told otherwise.
     if urls["BINANCE_REST_URL"] != PROVIDER_URLS["BINANCE_REST_URL"]:
-        # A stand-in for Binance stands in for all of it, unless told otherwise.
         urls["BINANCE_SPOT_REST_URL"] = reader.url(
             "BINANCE_SPOT_REST_URL", urls["BINANCE_REST_URL"], HTTP
+        )
+    if urls["BINANCE_WS_URL"] != PROVIDER_URLS["BINANCE_WS_URL"]:
+        urls["BINANCE_SPOT_WS_URL"] = reader.url(
+            "BINANCE_SPOT_WS_URL", f"{urls['BINANCE_WS_URL']}/spot", WS
         )
     environment = Environment(
         data_dir=reader.folder("MTS_DATA_DIR", base_dir / "data"),
@@ -117,6 +124,8 @@ def load_environment(*, base_dir: Path, environ: Mapping[str, str] | None = None
         fred_api_key=reader.text("FRED_API_KEY"),
         request_timeout=reader.number("REQUEST_TIMEOUT", 30.0, 0.1, 600.0),
         candle_sources=reader.words("CANDLE_SOURCES", ",".join(CANDLE_SOURCES), ALLOWED_SOURCES),
+        stream_kinds=reader.words("STREAM_KINDS", ",".join(STREAM_KINDS), STREAM_KINDS)
+        or STREAM_KINDS,
         enable_signals=reader.flag("ENABLE_SIGNALS"),
         enable_alerts=reader.flag("ENABLE_ALERTS"),
         enabled_strategies=reader.words("ENABLED_STRATEGIES", "mean_reversion,vix_correlation"),

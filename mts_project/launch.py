@@ -282,6 +282,7 @@ def _demo_environ(start: datetime, sandbox_port: int) -> dict[str, str]:
         "BINANCE_REST_URL": f"http://{host}/binance",
         "BINANCE_WS_URL": f"ws://{host}/binance",
         "BINANCE_SPOT_REST_URL": f"http://{host}/binance",
+        "BINANCE_SPOT_WS_URL": f"ws://{host}/binance/spot",
         "BYBIT_REST_URL": f"http://{host}/bybit",
         "BYBIT_WS_URL": f"ws://{host}/bybit/v5/public",
         "ENABLE_SIGNALS": "true",

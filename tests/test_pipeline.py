@@ -145,6 +145,7 @@ def desk(folder: Path, database: str, sandbox: tuple[str, datetime]) -> Iterator
             "FRED_API_KEY": "a" * 32,
             "BINANCE_REST_URL": f"http://{host}/binance",
             "BINANCE_WS_URL": f"ws://{host}/binance",
+            "BINANCE_SPOT_WS_URL": f"ws://{host}/binance/spot",
             "BYBIT_REST_URL": f"http://{host}/bybit",
             "BYBIT_WS_URL": f"ws://{host}/bybit/v5/public",
             "MTS_CLOCK_START": START.isoformat(),

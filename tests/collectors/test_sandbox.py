@@ -64,6 +64,7 @@ def connected(world: tuple[str, datetime], settings: Any) -> Iterator[None]:
         "BINANCE_REST_URL": f"http://{host}/binance",
         "BINANCE_WS_URL": f"ws://{host}/binance",
         "BINANCE_SPOT_REST_URL": f"http://{host}/binance",
+        "BINANCE_SPOT_WS_URL": f"ws://{host}/binance/spot",
         "BYBIT_REST_URL": f"http://{host}/bybit",
         "BYBIT_WS_URL": f"ws://{host}/bybit/v5/public",
     }

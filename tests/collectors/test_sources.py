@@ -7,10 +7,12 @@ import redis
 
 from collectors import exchanges
 from collectors.budget import CallBudget, provider_limits
+from collectors.feeds import Kind
 from collectors.models import default_source_chain
 from collectors.sources import (
     CANDLE_SOURCES,
     EXCHANGES,
+    FEEDS,
     FUNDING_VENUES,
     VENUES,
     ProviderAccess,
@@ -33,6 +35,8 @@ def test_every_exchange_folder_is_registered() -> None:
 def test_the_settings_allow_what_there_is() -> None:
     assert set(environment.ALLOWED_SOURCES) == set(CANDLE_SOURCES)
     assert set(environment.CANDLE_SOURCES) == set(default_source_chain())
+    assert list(environment.STREAM_KINDS) == list(Kind)
+    assert {feed.url_setting for feed in FEEDS.values()} < set(environment.PROVIDER_URLS)
 
 
 @pytest.mark.parametrize("name", CANDLE_SOURCES)

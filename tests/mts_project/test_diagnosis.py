@@ -60,7 +60,7 @@ def test_providers_that_answer_are_ok(sandbox_urls: dict[str, str], settings) ->
     assert states.pop("fred") == "warning"
     assert set(states.values()) == {"ok"}
     assert {"database", "redis", "binance stream", "bybit stream", "coingecko"} <= set(states)
-    assert not {"binance_spot", "bybit_spot"} & set(states)
+    assert not [name for name in states if "_spot" in name]
 
 
 @pytest.mark.django_db
@@ -86,12 +86,14 @@ def test_spot_markets_and_the_plan_are_named_where_they_are_set(
     sandbox_urls: dict[str, str], settings
 ) -> None:
     settings.PROVIDER_URLS = sandbox_urls | {
-        "BINANCE_SPOT_REST_URL": sandbox_urls["BINANCE_REST_URL"]
+        "BINANCE_SPOT_REST_URL": sandbox_urls["BINANCE_REST_URL"],
+        "BINANCE_SPOT_WS_URL": f"{sandbox_urls['BINANCE_WS_URL']}/spot",
     }
     settings.CANDLE_SOURCES = ("binance_spot", "bybit_spot", "coingecko")
     settings.ENV = dataclasses.replace(settings.ENV, coingecko_plan="demo")
     findings = {finding.name: finding for finding in diagnose()}
     assert findings["binance_spot"].state == findings["bybit_spot"].state == "ok"
+    assert {"binance_spot stream", "bybit_spot stream"} <= set(findings)
     assert findings["coingecko"].detail.endswith(", plan demo")
     key = findings["coingecko key"]
     assert (key.state, key.detail) == ("warning", "COINGECKO_API_KEY is not set for plan demo")

@@ -27,6 +27,7 @@ def test_defaults_need_no_environment(tmp_path: Path) -> None:
     assert environment.data_dir == tmp_path / "data"
     assert environment.clock_speed == 1.0
     assert environment.candle_sources == ("binance", "bybit", "coingecko")
+    assert environment.stream_kinds == ("book", "top", "candle", "mark", "ticker", "trade")
     assert environment.bind == "127.0.0.1"
 
 
@@ -39,6 +40,9 @@ def test_defaults_need_no_environment(tmp_path: Path) -> None:
         ("MAX_PORTFOLIO_RISK", "nan"),
         ("INITIAL_CAPITAL", "inf"),
         ("CANDLE_SOURCES", "binance,kraken"),
+        ("STREAM_KINDS", "book,depth"),
+        ("STREAM_KINDS", "Book"),
+        ("BINANCE_SPOT_WS_URL", "https://api.example.org"),
         ("ENVIRONMENT", "staging"),
         ("LOG_FORMAT", "xml"),
         ("MTS_BIND", "everywhere"),
@@ -79,6 +83,25 @@ def test_a_speed_above_one_is_refused_against_a_real_provider(tmp_path: Path) ->
     del fast["FRED_BASE_URL"]
     with pytest.raises(ConfigurationError, match="FRED_BASE_URL points to a real provider"):
         load_environment(base_dir=tmp_path, environ=fast)
+
+
+def test_a_stand_in_for_binance_stands_in_for_its_spot_market_too(tmp_path: Path) -> None:
+    real = load_environment(base_dir=tmp_path, environ={}).provider_urls
+    assert real["BINANCE_SPOT_WS_URL"] == "wss://stream.binance.com:9443"
+    urls = load_environment(base_dir=tmp_path, environ=SANDBOX_URLS).provider_urls
+    assert urls["BINANCE_SPOT_REST_URL"] == SANDBOX_URLS["BINANCE_REST_URL"]
+    assert urls["BINANCE_SPOT_WS_URL"] == f"{SANDBOX_URLS['BINANCE_WS_URL']}/spot"
+    said = SANDBOX_URLS | {"BINANCE_SPOT_WS_URL": "ws://127.0.0.1:2/x"}
+    urls = load_environment(base_dir=tmp_path, environ=said).provider_urls
+    assert urls["BINANCE_SPOT_WS_URL"] == "ws://127.0.0.1:2/x"
+
+
+def test_streamed_kinds_can_be_chosen(tmp_path: Path) -> None:
+    def kinds(text: str) -> tuple[str, ...]:
+        return load_environment(base_dir=tmp_path, environ={"STREAM_KINDS": text}).stream_kinds
+
+    assert kinds("candle, top") == ("candle", "top")
+    assert len(kinds("")) == 6
 
 
 def test_dotenv_is_below_the_process_environment(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ UNREACHABLE = {
     "BINANCE_REST_URL": f"http://{NOBODY_LISTENS}/binance",
     "BINANCE_WS_URL": f"ws://{NOBODY_LISTENS}/binance",
     "BINANCE_SPOT_REST_URL": f"http://{NOBODY_LISTENS}/binance",
+    "BINANCE_SPOT_WS_URL": f"ws://{NOBODY_LISTENS}/binance/spot",
     "BYBIT_REST_URL": f"http://{NOBODY_LISTENS}/bybit",
     "BYBIT_WS_URL": f"ws://{NOBODY_LISTENS}/bybit/v5/public",
 }
