@@ -22,6 +22,9 @@ Price = Annotated[float, msgspec.Meta(gt=0, lt=1e300)]
 Amount = Annotated[float, msgspec.Meta(ge=0, lt=1e300)]
 Rate = Annotated[float, msgspec.Meta(gt=-100, lt=100)]
 Identifier = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+# What a book may hold: the bounds keep every sum of notionals finite.
+BookPrice = Annotated[float, msgspec.Meta(gt=0, lt=1e15)]
+BookQuantity = Annotated[float, msgspec.Meta(ge=0, lt=1e24)]
 
 
 class ListedSymbol(msgspec.Struct, frozen=True, kw_only=True):
