@@ -71,6 +71,7 @@ class Environment:
     request_timeout: float
     candle_sources: tuple[str, ...]
     stream_kinds: tuple[str, ...]
+    stream_shards: int
     enable_signals: bool
     enable_alerts: bool
     enabled_strategies: tuple[str, ...]
@@ -126,6 +127,7 @@ def load_environment(*, base_dir: Path, environ: Mapping[str, str] | None = None
         candle_sources=reader.words("CANDLE_SOURCES", ",".join(CANDLE_SOURCES), ALLOWED_SOURCES),
         stream_kinds=reader.words("STREAM_KINDS", ",".join(STREAM_KINDS), STREAM_KINDS)
         or STREAM_KINDS,
+        stream_shards=reader.count("STREAM_SHARDS", 8, 1, 1024),
         enable_signals=reader.flag("ENABLE_SIGNALS"),
         enable_alerts=reader.flag("ENABLE_ALERTS"),
         enabled_strategies=reader.words("ENABLED_STRATEGIES", "mean_reversion,vix_correlation"),
@@ -292,6 +294,12 @@ class _Reader:
         if not low <= value <= high:
             raise ConfigurationError(f"{name}: {raw} is outside {low:g} to {high:g}")
         return value
+
+    def count(self, name: str, default: int, low: int, high: int) -> int:
+        value = self.number(name, default, low, high)
+        if value != int(value):
+            raise ConfigurationError(f"{name}: {value:g} is not a whole number")
+        return int(value)
 
     def moment(self, name: str) -> datetime | None:
         raw = self.text(name)

@@ -135,6 +135,7 @@ CHANNEL_LAYERS = {
 PROVIDER_URLS = ENV.provider_urls
 CANDLE_SOURCES = ENV.candle_sources
 STREAM_KINDS = ENV.stream_kinds
+STREAM_SHARDS = ENV.stream_shards
 REQUEST_TIMEOUT = ENV.request_timeout
 RETRY_PAUSE_S = 0.25  # before the second try; it doubles, and each is cut by chance
 

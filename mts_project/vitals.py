@@ -21,6 +21,7 @@ from django.db.models import Count, Max, Q, Sum
 from collectors import clock
 from collectors.marketdata import duration
 from collectors.models import Instrument, Ohlcv, ProviderCallMinute
+from collectors.selectors import shard_holding
 from mts_project.celery import WORKER_HEARTBEAT_KEY
 from risk.models import TradingState
 from signals.models import Signal
@@ -47,7 +48,7 @@ def all_components() -> dict[str, Component]:
     if parts["redis"]["status"] == HEALTHY:
         parts["workers"] = _workers()
         parts["beat"] = _process("heartbeat:beat")
-        parts["stream"] = _process("heartbeat:stream")
+        parts["stream"] = _stream()
     else:
         for name in ("workers", "beat", "stream"):
             parts[name] = {"status": DEGRADED, "detail": "unknown: Redis does not answer"}
@@ -130,6 +131,19 @@ def _process(key: str) -> Component:
         "status": HEALTHY if age is not None and age <= HEARTBEAT_BOUND else DEGRADED,
         "age_s": None if age is None else round(age.total_seconds(), 1),
     }
+
+
+def _stream() -> Component:
+    """The newest heartbeat of a stream process, and whether the instruments are all streamed."""
+    component = _process("heartbeat:stream")
+    try:
+        shards, held, processes = shard_holding()
+    except DatabaseError:
+        return component
+    component["shards"] = {"held": held, "of": shards, "processes": processes}
+    if held < shards:
+        component["status"] = DEGRADED
+    return component
 
 
 def _heartbeat_age(key: str) -> timedelta | None:

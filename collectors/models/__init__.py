@@ -30,6 +30,7 @@ from collectors.models.instruments import (
     default_source_chain,
 )
 from collectors.models.macro import MacroObservation, MacroSeries
+from collectors.models.shards import StreamProcess, StreamShard
 
 __all__ = [
     "DERIVED_TIMEFRAMES",
@@ -57,6 +58,8 @@ __all__ = [
     "RetentionPolicy",
     "Series",
     "SourceGap",
+    "StreamProcess",
+    "StreamShard",
     "Tier",
     "default_source_chain",
 ]

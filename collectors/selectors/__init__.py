@@ -36,6 +36,7 @@ from collectors.selectors.macro import (
     macro_known_at,
     macro_on_days,
 )
+from collectors.selectors.shards import ShardHolding, shard_holding
 from collectors.selectors.ticks import series_that_lack
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "LiveBook",
     "SeriesKey",
     "SeriesTotals",
+    "ShardHolding",
     "budget_today",
     "candle_at",
     "candle_history",
@@ -73,6 +75,7 @@ __all__ = [
     "revisions",
     "series_that_lack",
     "series_totals",
+    "shard_holding",
     "stale_series",
     "strategy_instruments",
 ]

@@ -8,7 +8,7 @@ import redis
 from django.test import Client
 
 from collectors import clock
-from collectors.models import Ohlcv
+from collectors.models import Ohlcv, StreamProcess, StreamShard
 from mts_project import vitals
 from mts_project.celery import write_heartbeat
 from tests.factories import make_instrument, make_refusal, make_user
@@ -130,3 +130,31 @@ def test_asking_often_costs_no_more_than_asking_once(
     told = client.get("/health/").json()
     with django_assert_num_queries(0):
         assert client.get("/health/").json() == told
+
+
+def test_the_stream_says_how_many_shards_are_held(components, redis_client: redis.Redis):
+    redis_client.set("heartbeat:stream", clock.wall_now().isoformat())
+    soon = clock.wall_now() + timedelta(minutes=1)
+    for number in range(3):
+        leased_until = soon - timedelta(minutes=5 * (number == 2))
+        StreamShard.objects.create(
+            number=number, spread=3, owner=f"owner-{number}", leased_until=leased_until
+        )
+    StreamProcess.objects.create(owner="owner-0", leased_until=soon)
+    told = components()["stream"]
+    assert told["shards"] == {"held": 2, "of": 3, "processes": 1}
+    assert told["status"] == "degraded"
+    StreamShard.objects.update(leased_until=soon)
+    assert components()["stream"]["status"] == "healthy"
+
+
+def test_the_admin_shows_who_streams_what(client: Client):
+    client.force_login(make_user(role=None, is_superuser=True, is_staff=True))
+    owner = "stream-1/boot/1+2/4711/99/token"
+    StreamShard.objects.create(number=0, spread=1, owner=owner, leased_until=clock.wall_now())
+    StreamProcess.objects.create(owner=owner, leased_until=clock.wall_now())
+    for model in ("streamshard", "streamprocess"):
+        page = client.get(f"/admin/collectors/{model}/")
+        assert page.status_code == 200
+        assert b"stream-1, pid 4711" in page.content
+        assert b"/add/" not in page.content
