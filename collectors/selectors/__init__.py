@@ -18,6 +18,7 @@ from collectors.selectors.coverage import (
 )
 from collectors.selectors.findings import findings_by_reason, quality_today, stale_series
 from collectors.selectors.frames import market_frame
+from collectors.selectors.funding import newest_funding, unconfirmed_funding
 from collectors.selectors.instruments import (
     enabled_instruments,
     instrument_by_coin_id,
@@ -69,6 +70,7 @@ __all__ = [
     "macro_on_days",
     "market_frame",
     "missing_at",
+    "newest_funding",
     "quality_today",
     "quote_key",
     "redis_client",
@@ -78,4 +80,5 @@ __all__ = [
     "shard_holding",
     "stale_series",
     "strategy_instruments",
+    "unconfirmed_funding",
 ]

@@ -2,7 +2,8 @@
 instrument's own interval.
 
 An interval is learned from the exchange's own settlements: the next is due an interval after the
-last. Whatever settles in between, because the interval became shorter, is found then.
+last. Whatever settles in between, because the interval became shorter, is found then. What the
+stream has seen is there already; the exchange's history is asked about it now and then.
 """
 
 from __future__ import annotations
@@ -11,54 +12,45 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import msgspec
 import redis
 import structlog
 from django.conf import settings
-from django.db.models import Max, Q
 
-from collectors import clock, selectors
+from collectors import clock
 from collectors.exchange import ProviderError, RequestRefused, UnknownSymbol
-from collectors.models import FundingRate, Instrument
 from collectors.selectors.live import redis_client
-from collectors.services.candles import source_chain
 from collectors.services.coverage import default_history_start
-from collectors.services.funding_rows import store_history
+from collectors.services.funding_gaps import (
+    MINUTE,
+    Gap,
+    confirmations,
+    due_gaps,
+    followed_symbols,
+    holes,
+    recent_holes,
+)
+from collectors.services.funding_keys import publish_history, streamed_symbols
+from collectors.services.funding_rows import StoredHistory, store_history
 from collectors.services.providers import funding_source
 from collectors.sources import FUNDING_VENUES
-from collectors.venues import EverybodysFunding, FundingOutlook, Settlement
+from collectors.venues import EverybodysFunding, Settlement
 
 log = structlog.get_logger(__name__)
 
-USUAL_INTERVAL = timedelta(hours=8)
-# A venue publishes a settlement some seconds after it (market time).
-SETTLING = timedelta(seconds=30)
-MINUTE = timedelta(minutes=1)
-# Younger gaps are closed for all symbols by one call, where the exchange has such a call.
-TOGETHER = timedelta(hours=12)
-KEY_TTL_S = 24 * 3600
+# Shorter gaps are closed for all symbols together, where the exchange has such a call.
+TOGETHER = timedelta(days=2)
 LOCK_MS = 15_000  # who dies with it holds the others up no longer
 
 
 @dataclass
 class FundingCoverage:
-    """What one look stored. `is_busy`: somebody else is asking an exchange right now."""
+    """What one look stored and corrected. `is_busy`: somebody else is asking an exchange right
+    now."""
 
     stored: int = 0
+    corrected: int = 0
     errors: list[str] = field(default_factory=list)
     is_busy: bool = False
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Settlements of one symbol that the table lacks: since <= funding_time < until. `due_at` is
-    when the first of them should have been there."""
-
-    instrument: Instrument
-    symbol: str
-    since: datetime
-    until: datetime
-    due_at: datetime
 
 
 def ensure_funding(*, until: datetime | None = None, repair: bool = False) -> FundingCoverage:
@@ -66,8 +58,10 @@ def ensure_funding(*, until: datetime | None = None, repair: bool = False) -> Fu
     collected instrument, from every exchange that its chain names and the settings allow.
 
     Costs no call when nothing is due; a settlement that the exchange does not show yet is asked
-    for again after a quarter of the time it is late. `repair` also closes holes between stored
-    settlements. Writes `funding:{exchange}:{symbol}`. Provider errors are in the result.
+    for again after a quarter of the time it is late. What the stream has not seen between two that
+    it has is asked for at once; what it has seen is confirmed or corrected by the exchange's
+    history, once a day or a week. `repair` also closes all holes between stored settlements.
+    Writes `funding:{exchange}:{symbol}` where no stream does. Provider errors are in the result.
     """
     at = until or clock.now()
     result = FundingCoverage()
@@ -77,13 +71,16 @@ def ensure_funding(*, until: datetime | None = None, repair: bool = False) -> Fu
     return result
 
 
-def funding_key(exchange: str, symbol: str) -> str:
-    """The Redis key of a symbol's newest and coming funding rate."""
-    return f"funding:{exchange}:{symbol}"
-
-
 def _cover(exchange: str, at: datetime, repair: bool, result: FundingCoverage) -> None:
-    gaps = _gaps(exchange, at, repair)
+    followed = followed_symbols(exchange, at)
+    streamed = streamed_symbols(exchange, [symbol for _, symbol in followed], at=at)
+    begin = default_history_start()
+    gaps = (holes if repair else recent_holes)(exchange, followed, begin=begin)
+    gaps += due_gaps(exchange, followed, streamed=streamed, begin=begin, at=at)
+    lacking = {gap.symbol for gap in gaps}
+    is_together = isinstance(funding_source(exchange), EverybodysFunding)
+    seen = confirmations(exchange, followed, is_together=is_together, at=at)
+    gaps += [gap for gap in seen if gap.symbol not in lacking]
     if not repair:
         gaps = _without_waiting(exchange, gaps, at)
     if not gaps:
@@ -94,68 +91,13 @@ def _cover(exchange: str, at: datetime, repair: bool, result: FundingCoverage) -
     try:
         asked, settled = _ask(exchange, gaps, result)
         stored = _store(exchange, gaps, settled)
-        result.stored += sum(stored.values())
-        _wait_for_late(exchange, [gap for gap in asked if not stored.get(gap.symbol)], at)
-        if stored:
-            _publish(exchange, {gap.symbol for gap in gaps}, at)
+        result.stored += sum(item.new for item in stored.values())
+        result.corrected += sum(item.corrected for item in stored.values())
+        _wait_for_late(exchange, [gap for gap in asked if gap.symbol not in stored], at)
+        new = {symbol for symbol, item in stored.items() if item.new}
+        publish_history(exchange, new - streamed, at=at)
     finally:
         _release_lock(exchange)
-
-
-# -- What is lacking ---------------------------------------------------------------------------
-
-
-def _gaps(exchange: str, at: datetime, repair: bool) -> list[Gap]:
-    begin = default_history_start()
-    newest = _newest(exchange)
-    gaps: list[Gap] = []
-    for instrument in selectors.enabled_instruments():
-        if exchange not in source_chain(instrument):
-            continue
-        listing = selectors.listing_for(instrument=instrument, exchange=exchange, at=at)
-        if listing is None:
-            continue
-        if repair:
-            gaps += _holes(exchange, instrument, listing.symbol, begin)
-        last = newest.get(instrument.pk)
-        if last is None:
-            gaps.append(Gap(instrument, listing.symbol, begin, at, begin))
-            continue
-        due_at = last.funding_time + _interval(last)
-        if due_at + SETTLING <= at:
-            since = last.funding_time + MINUTE
-            gaps.append(Gap(instrument, listing.symbol, since, at, due_at))
-    return gaps
-
-
-def _newest(exchange: str) -> dict[int, FundingRate]:
-    rates = FundingRate.objects.filter(exchange=exchange)
-    ends = rates.order_by().values("instrument").annotate(end=Max("funding_time"))
-    wanted = Q(pk__in=[])
-    for row in ends:
-        wanted |= Q(instrument=row["instrument"], funding_time=row["end"])
-    return {rate.instrument_id: rate for rate in rates.filter(wanted)}
-
-
-def _holes(exchange: str, instrument: Instrument, symbol: str, begin: datetime) -> list[Gap]:
-    """What lies between a settlement and the one before it in the table, where that one is not
-    the one it followed."""
-    rates = FundingRate.objects.filter(
-        instrument=instrument, exchange=exchange, funding_time__gte=begin
-    )
-    before = begin - MINUTE
-    gaps: list[Gap] = []
-    for rate in rates.order_by("funding_time"):
-        interval = rate.interval_hours
-        if interval and before + MINUTE <= rate.funding_time - timedelta(hours=interval):
-            since = before + MINUTE
-            gaps.append(Gap(instrument, symbol, since, rate.funding_time, since))
-        before = rate.funding_time
-    return gaps
-
-
-def _interval(rate: FundingRate) -> timedelta:
-    return timedelta(hours=rate.interval_hours) if rate.interval_hours else USUAL_INTERVAL
 
 
 # -- Asking and keeping ------------------------------------------------------------------------
@@ -196,59 +138,33 @@ def _note_failure(exchange: str, error: str, result: FundingCoverage) -> None:
     result.errors.append(problem)
 
 
-def _store(exchange: str, gaps: Sequence[Gap], settled: Iterable[Settlement]) -> dict[str, int]:
-    """Store what is new; gives by symbol how many that were."""
+def _store(
+    exchange: str, gaps: Sequence[Gap], settled: Iterable[Settlement]
+) -> dict[str, StoredHistory]:
+    """Store what was found; gives by symbol what that changed, without those that it did not."""
     by_symbol: dict[str, list[Settlement]] = {}
     for settlement in settled:
         by_symbol.setdefault(settlement.symbol, []).append(settlement)
-    stored: dict[str, int] = {}
+    stored: dict[str, StoredHistory] = {}
     for gap in gaps:
         found = {
             item.funding_time: item
             for item in by_symbol.get(gap.symbol, ())
             if gap.since <= item.funding_time < gap.until
         }
-        if found:
-            new = store_history(
-                instrument=gap.instrument,
-                exchange=exchange,
-                found=[found[moment] for moment in sorted(found)],
-            )
-            stored[gap.symbol] = stored.get(gap.symbol, 0) + new
-    return {symbol: count for symbol, count in stored.items() if count}
+        change = store_history(
+            instrument=gap.instrument,
+            exchange=exchange,
+            since=gap.since,
+            found=[found[moment] for moment in sorted(found)],
+        )
+        if any(change):
+            before = stored.get(gap.symbol, StoredHistory(0, 0, 0))
+            stored[gap.symbol] = before.plus(change)
+    return stored
 
 
-# -- What Redis holds --------------------------------------------------------------------------
-
-
-def _publish(exchange: str, symbols: set[str], at: datetime) -> None:
-    """Write the key of each symbol; what the next settlement looks like is left out when the
-    exchange does not say."""
-    outlooks: dict[str, FundingOutlook] = {}
-    try:
-        outlooks = {item.symbol: item for item in funding_source(exchange).fetch_outlooks()}
-    except ProviderError as error:
-        log.warning("outlooks_failed", exchange=exchange, problem=str(error))
-    newest = {rate.symbol: rate for rate in _newest(exchange).values()}
-    try:
-        with redis_client().pipeline(transaction=False) as pipeline:
-            for symbol in sorted(symbols & set(newest)):
-                rate, outlook = newest[symbol], outlooks.get(symbol)
-                said = {
-                    "exchange": exchange,
-                    "symbol": symbol,
-                    "funding_time": rate.funding_time,
-                    "rate": rate.rate,
-                    "predicted_rate": outlook.rate if outlook else None,
-                    "next_funding_time": outlook.next_funding_time if outlook else None,
-                    "mark_price": outlook.mark_price if outlook else rate.mark_price,
-                    "at": at,
-                }
-                value = msgspec.json.encode(said)
-                pipeline.set(funding_key(exchange, symbol), value, ex=KEY_TTL_S)
-            pipeline.execute()
-    except redis.RedisError as error:
-        log.warning("funding_keys_not_written", exchange=exchange, problem=str(error))
+# -- Not twice, and not in vain ----------------------------------------------------------------
 
 
 def _take_lock(exchange: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from django.db import transaction
 
@@ -62,40 +63,69 @@ def _usual_interval(instrument: Instrument, item: SeenSettlement) -> float | Non
     return before.interval_hours if is_next else None
 
 
-def store_history(*, instrument: Instrument, exchange: str, found: Sequence[Settlement]) -> int:
-    """Store what the exchange's history says (oldest first, without a hole, the first one the next
-    after what the table has before it); gives how many rows were new.
+class StoredHistory(NamedTuple):
+    """How many rows the exchange's history made, confirmed, and of these corrected."""
 
-    Rows that the stream has made are confirmed; a rate that it had wrong is corrected, and that is
-    a finding.
+    new: int
+    confirmed: int
+    corrected: int
+
+    def plus(self, other: StoredHistory) -> StoredHistory:
+        """Both together."""
+        return StoredHistory(
+            self.new + other.new,
+            self.confirmed + other.confirmed,
+            self.corrected + other.corrected,
+        )
+
+
+def store_history(
+    *, instrument: Instrument, exchange: str, since: datetime, found: Sequence[Settlement]
+) -> StoredHistory:
+    """Store what the exchange's history says from `since` on (oldest first, without a hole, the
+    first one the next after what the table has before it).
+
+    Rows that the stream has made are confirmed. A rate that it had wrong is corrected, and what
+    the history passes over is removed; either is a finding.
     """
     if not found:
-        return 0
+        return StoredHistory(0, 0, 0)
+    with transaction.atomic():
+        return _store_history(instrument, exchange, since, found)
+
+
+def _store_history(
+    instrument: Instrument, exchange: str, since: datetime, found: Sequence[Settlement]
+) -> StoredHistory:
     rates = FundingRate.objects.filter(instrument=instrument, exchange=exchange)
-    span = {
-        "funding_time__gte": found[0].funding_time,
-        "funding_time__lte": found[-1].funding_time,
-    }
-    known = {rate.funding_time: rate for rate in rates.filter(**span)}
-    earlier = rates.filter(funding_time__lt=found[0].funding_time).order_by("-funding_time")
+    span = rates.filter(funding_time__gte=since, funding_time__lte=found[-1].funding_time)
+    known = {rate.funding_time: rate for rate in span}
+    earlier = rates.filter(funding_time__lt=since).order_by("-funding_time")
     before = earlier.values_list("funding_time", flat=True).first()
     rows: list[FundingRate] = []
-    corrections: list[Finding] = []
+    findings: list[Finding] = []
+    confirmed = 0
     for item in found:
         hours = (item.funding_time - before).total_seconds() / 3600 if before else None
-        rate = known.get(item.funding_time)
+        rate = known.pop(item.funding_time, None)
         if rate is None:
             rows.append(_row(instrument, item, hours))
         elif not rate.is_confirmed:
+            confirmed += 1
             if rate.rate != item.rate:
-                corrections.append(_correction(rate, item))
+                values = {"kept": {"rate": item.rate}, "dropped": {"rate": rate.rate}}
+                findings.append(_finding(rate, "streamed funding rate corrected", values))
             _confirm(rate, item, hours)
         before = item.funding_time
+    for rate in known.values():
+        if not rate.is_confirmed:
+            values = {"dropped": {"rate": rate.rate}}
+            findings.append(_finding(rate, "streamed settlement not in the history", values))
+            rate.delete()
     FundingRate.objects.bulk_create(rows, ignore_conflicts=True)
-    if corrections:
-        subject = funding_subject(exchange, found[0].symbol)
-        record_findings(subject=subject, findings=corrections, instrument=instrument)
-    return len(rows)
+    subject = funding_subject(exchange, found[0].symbol)
+    record_findings(subject=subject, findings=findings, instrument=instrument)
+    return StoredHistory(len(rows), confirmed, len(findings))
 
 
 def _row(instrument: Instrument, item: Settlement, hours: float | None) -> FundingRate:
@@ -124,11 +154,11 @@ def _confirm(rate: FundingRate, item: Settlement, hours: float | None) -> None:
     FundingRate.objects.filter(pk=rate.pk).update(is_confirmed=True, **changed, **received)
 
 
-def _correction(rate: FundingRate, item: Settlement) -> Finding:
+def _finding(rate: FundingRate, reason: str, values: dict[str, Any]) -> Finding:
     return Finding(
         verdict="flagged",
-        reason="streamed funding rate corrected",
-        at=item.funding_time,
-        source=item.exchange,
-        values={"kept": {"rate": item.rate}, "dropped": {"rate": rate.rate}},
+        reason=reason,
+        at=rate.funding_time,
+        source=rate.exchange,
+        values=values,
     )
