@@ -50,6 +50,7 @@ class MessageReader:
         self.exchange = exchange
         self.books: dict[str, KeptBook] = {}
         self._topics: dict[bytes, Topic] = {}
+        self._names: dict[bytes, str] = {}
         self._reads: dict[bytes, ReadMessage] = {}
         self._start = len(self.opening)
 
@@ -58,19 +59,21 @@ class MessageReader:
         wanted = {topic.name.encode(): topic for topic in topics}
         for name in self._topics.keys() - wanted.keys():
             topic = self._topics.pop(name)
-            del self._reads[name]
+            del self._reads[name], self._names[name]
             if topic.kind is Kind.BOOK:
                 del self.books[topic.symbol]
         for name, topic in wanted.items():
             if name not in self._topics:
                 self._reads[name] = self.reads(topic)
-                self._topics[name] = topic
+                self._topics[name], self._names[name] = topic, topic.name
 
     def topic_of(self, raw: bytes) -> str:
-        """See `collectors.feeds.Reader`; "" also for a name longer than any topic's."""
-        name = self._usual_name(raw)
-        if name in self._topics:
-            return self._topics[name].name
+        """See `collectors.feeds.Reader`. A name that is not followed is cut where it is longer than
+        any topic's."""
+        if raw.startswith(self.opening):
+            known = self._names.get(raw[self._start : raw.find(b'"', self._start)])
+            if known is not None:
+                return known
         try:
             return self.named(raw)[:LONGEST_NAME]
         except UNREADABLE:
@@ -79,7 +82,6 @@ class MessageReader:
     def read(self, raw: bytes, received_at: datetime) -> Sequence[Update]:
         """See `collectors.feeds.Reader`."""
         try:
-            # `_usual_name` in place: this runs for every message.
             if raw.startswith(self.opening):
                 read = self._reads.get(raw[self._start : raw.find(b'"', self._start)])
                 if read is not None:
@@ -92,11 +94,6 @@ class MessageReader:
         except UNREADABLE as problem:
             text = f"{self.exchange} stream: {problem}: {sample(raw)}"
             raise MalformedPayload(text) from problem
-
-    def _usual_name(self, raw: bytes) -> bytes:
-        if not raw.startswith(self.opening):
-            return b""
-        return raw[self._start : raw.find(b'"', self._start)]
 
     def reads(self, topic: Topic) -> ReadMessage:
         """What reads the messages of a topic that is new here. A book is put into `books`."""

@@ -1,4 +1,4 @@
-"""What Binance pushes, USD-M and spot, apart from the books.
+"""What Binance pushes, USD-M and spot, and what it says.
 
 https://developers.binance.com/docs/derivatives/usds-margined-futures/websocket-market-streams
 https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
@@ -6,13 +6,14 @@ https://developers.binance.com/docs/binance-spot-api-docs/web-socket-streams
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from collectors.exchange import MalformedPayload
+from collectors.exchange import UNREADABLE, MalformedPayload
+from collectors.exchanges.binance.books import FuturesBook, SpotBook, decode_futures, decode_spot
 from collectors.exchanges.binance.payloads import ErrorBody
 from collectors.feeds import (
     MarkPrice,
@@ -161,6 +162,30 @@ _marks = msgspec.json.Decoder(Message[Mark], strict=False)
 _tickers = msgspec.json.Decoder(Message[Ticker], strict=False)
 _trades = msgspec.json.Decoder(Message[Trade], strict=False)
 _aggregates = msgspec.json.Decoder(Message[AggregateTrade], strict=False)
+
+
+class DiffReader(TopicReader):
+    """The diffs of a book, which is kept in step."""
+
+    __slots__ = ("_book", "_changed", "_decode", "_take")
+
+    def __init__(self, topic: Topic, book: SpotBook | FuturesBook) -> None:
+        super().__init__(topic)
+        self._book = book
+        self._changed = (book,)
+        self._decode = decode_spot if isinstance(book, SpotBook) else decode_futures
+        self._take: Callable[[Any], bool] = book.take
+
+    def read(self, raw: bytes, received_at: datetime) -> Sequence[Update]:
+        try:
+            message = self._decode(raw)
+        except UNREADABLE:
+            self._book.malformed += 1
+            raise
+        if message.stream != self.name:
+            self._book.malformed += 1
+            self.check(message.stream, message.data.s)
+        return self._changed if self._take(message.data) else ()
 
 
 class TopReader(TopicReader):

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 
 import msgspec
 
+from collectors.exchanges.binance.books import FuturesBook, SpotBook
 from collectors.exchanges.binance.messages import (
     AggregateTradeReader,
     Answer,
     CandleReader,
+    DiffReader,
     MarkReader,
     SpotTopReader,
     TickerReader,
@@ -110,6 +112,10 @@ class BinanceReader(MessageReader):
 
     def reads(self, topic: Topic) -> ReadMessage:
         """See `collectors.readers.MessageReader`."""
+        if topic.kind is Kind.BOOK:
+            book_of = FuturesBook if self.exchange == NAME else SpotBook
+            book = self.books[topic.symbol] = book_of(self.exchange, topic.symbol)
+            return DiffReader(topic, book).read
         if topic.kind is Kind.CANDLE:
             interval = topic.name.rpartition("@kline_")[2]
             return CandleReader(topic, timeframe=TIMEFRAMES[interval], interval=interval).read
@@ -141,6 +147,7 @@ USDM_FEED = BinanceFeed(
         for group in GROUPS.values()
     },
     endings={
+        Kind.BOOK: "depth@100ms",
         Kind.TOP: "bookTicker",
         Kind.CANDLE: "kline_",
         Kind.MARK: "markPrice@1s",
@@ -162,6 +169,7 @@ SPOT_FEED = BinanceFeed(
     url_setting="BINANCE_SPOT_WS_URL",
     paths=dict.fromkeys(GROUPS.values(), "/stream"),
     endings={
+        Kind.BOOK: "depth@100ms",
         Kind.TOP: "bookTicker",
         Kind.CANDLE: "kline_",
         Kind.TICKER: "ticker",

@@ -1,4 +1,4 @@
-"""What Bybit v5 pushes, linear and spot, apart from the books and the tickers.
+"""What Bybit v5 pushes, linear and spot, and what it says; tickers have a module of their own.
 
 https://bybit-exchange.github.io/docs/v5/ws/connect
 """
@@ -11,7 +11,8 @@ from typing import Generic, Literal, TypeVar
 
 import msgspec
 
-from collectors.exchange import MalformedPayload
+from collectors.exchange import UNREADABLE, MalformedPayload
+from collectors.exchanges.bybit.books import BybitBook, decode_book
 from collectors.feeds import (
     PublicTrade,
     StreamedCandle,
@@ -90,6 +91,28 @@ class Trade(msgspec.Struct, frozen=True):
 _tops = msgspec.json.Decoder(Message[Top], strict=False)
 _klines = msgspec.json.Decoder(Message[list[Bar]], strict=False)
 _trades = msgspec.json.Decoder(Message[list[Trade]], strict=False)
+
+
+class BookReader(TopicReader):
+    """The messages of a book, which is kept in step."""
+
+    __slots__ = ("_book", "_changed")
+
+    def __init__(self, topic: Topic, book: BybitBook) -> None:
+        super().__init__(topic)
+        self._book = book
+        self._changed = (book,)
+
+    def read(self, raw: bytes, received_at: datetime) -> Sequence[Update]:
+        try:
+            message = decode_book(raw)
+        except UNREADABLE:
+            self._book.malformed += 1
+            raise
+        if message.topic != self.name:
+            self._book.malformed += 1
+            self.check(message.topic, message.data.s)
+        return self._changed if self._book.take(message) else ()
 
 
 class TopReader(TopicReader):

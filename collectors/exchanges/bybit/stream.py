@@ -13,7 +13,14 @@ from dataclasses import dataclass
 
 import msgspec
 
-from collectors.exchanges.bybit.messages import Answer, CandleReader, TopReader, TradeReader
+from collectors.exchanges.bybit.books import LEVELS, BybitBook
+from collectors.exchanges.bybit.messages import (
+    Answer,
+    BookReader,
+    CandleReader,
+    TopReader,
+    TradeReader,
+)
 from collectors.exchanges.bybit.payloads import NAME
 from collectors.exchanges.bybit.rest import INTERVALS, LINEAR_CATEGORY, SPOT, SPOT_CATEGORY
 from collectors.exchanges.bybit.tickers import SpotTickerReader, TickerReader
@@ -105,6 +112,9 @@ class BybitReader(MessageReader):
 
     def reads(self, topic: Topic) -> ReadMessage:
         """See `collectors.readers.MessageReader`."""
+        if topic.kind is Kind.BOOK:
+            book = self.books[topic.symbol] = BybitBook(self.exchange, topic.symbol)
+            return BookReader(topic, book).read
         if topic.kind is Kind.CANDLE:
             interval = topic.name.split(".")[1]
             return CandleReader(topic, timeframe=TIMEFRAMES[interval], interval=interval).read
@@ -134,6 +144,7 @@ READERS: Mapping[str, Mapping[Kind, Callable[[Topic], TopicReader]]] = {
     SPOT: _common | {Kind.TICKER: SpotTickerReader},
 }
 _beginnings = {
+    Kind.BOOK: f"orderbook.{LEVELS}",
     Kind.TOP: "orderbook.1",
     Kind.CANDLE: "kline",
     Kind.TICKER: "tickers",
