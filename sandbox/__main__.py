@@ -86,12 +86,13 @@ def main() -> int:
         signal.signal(number, lambda *_: None)
     address = f"http://{HOST}:{listener.getsockname()[1]}"
     about = f"{world.kind} world, seed {args.seed}, speed {args.speed:g}"
-    uvloop.run(_serve(world, listener, f"sandbox ready on {address} ({about})"))
+    greeting = f"sandbox ready on {address} ({about})"
+    uvloop.run(_serve(world, listener, greeting, args.stream_rate))
     return 0
 
 
-async def _serve(world: World, listener: socket.socket, greeting: str) -> None:
-    sandbox = Sandbox(world)
+async def _serve(world: World, listener: socket.socket, greeting: str, stream_rate: float) -> None:
+    sandbox = Sandbox(world, stream_rate)
     config = uvicorn.Config(
         sandbox,
         log_level="error",
@@ -162,6 +163,12 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--anchor", type=_moment, help="wall time at which it is --start; now")
     parser.add_argument(
+        "--stream-rate",
+        type=_rate,
+        default=1.0,
+        help="times ten messages per wall second and stream; candles keep their rhythm",
+    )
+    parser.add_argument(
         "--check", action="store_true", help="only try the arguments and say what they would give"
     )
     return parser.parse_args()
@@ -187,6 +194,16 @@ def _speed(text: str) -> float:
     if not 0 < speed <= 100_000:
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0 and up to 100000")
     return speed
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 1 <= rate <= 100:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to 100")
+    return rate
 
 
 def _moment(text: str) -> datetime:

@@ -3,16 +3,19 @@
 Shapes, weights and error codes follow developers.binance.com/docs/derivatives.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from sandbox.books import MOST_ID_GAP
-from sandbox.figures import decimal_text
+from sandbox.bars import HOUR_MS
+from sandbox.books import MOST_ID_GAP, STALE_IDS, Book
+from sandbox.figures import decimal_text, level_text
+from sandbox.funding import USUAL_MS
 from sandbox.limits import CallWindow
 from sandbox.noise import key_of, uniform
 from sandbox.path import DAY_MS, MINUTE_MS, Candle
 from sandbox.replies import Call, Params, Reply, json_reply
-from sandbox.world import FUNDING_MS, Coin, World, next_funding_ms
+from sandbox.world import Coin, World
 
 WEIGHT_LIMIT = 2400
 DEPTHS = (5, 10, 20, 50, 100, 500, 1000)
@@ -82,6 +85,16 @@ class Binance:
         headers = {"Retry-After": str(retry_after), **self._used_weight()}
         return json_reply({"code": -1003, "msg": text}, 429, headers)
 
+    def banned(self, seconds: float) -> Reply:
+        """The answer to an address that is banned for so many more wall seconds."""
+        until_ms = self._world.clock.now_ms() + round(seconds * 1000 * self._world.clock.speed)
+        text = (
+            f"Way too much request weight used; IP banned until {until_ms}. "
+            "Please use WebSocket Streams for live updates to avoid bans."
+        )
+        headers = {"Retry-After": str(math.ceil(seconds)), **self._used_weight()}
+        return json_reply({"code": -1003, "msg": text}, 418, headers)
+
     def answer(self, call: Call) -> Reply:
         """The answer to one call."""
         route = self._routes.get(call.path.removeprefix(self.prefix))
@@ -105,7 +118,7 @@ class Binance:
             raise Refused(
                 -1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed."
             )
-        coin = self._world.by_symbol(symbol, call.now_ms)
+        coin = self._world.by_symbol(self.name, symbol, call.now_ms)
         if coin is None:
             raise Refused(-1121, "Invalid symbol.")
         return coin
@@ -113,7 +126,7 @@ class Binance:
     def _one_or_all(self, call: Call, row: Callable[[Coin, int], object]) -> object:
         if "symbol" in call.params:
             return row(self._coin(call), call.now_ms)
-        return [row(coin, call.now_ms) for coin in self._world.tradable(call.now_ms)]
+        return [row(coin, call.now_ms) for coin in self._world.tradable(self.name, call.now_ms)]
 
     def _exchange_info(self, call: Call) -> object:
         limit = {
@@ -129,7 +142,7 @@ class Binance:
             "rateLimits": [limit],
             "exchangeFilters": [],
             "assets": [{"asset": "USDT", "marginAvailable": True, "autoAssetExchange": "-10000"}],
-            "symbols": [_symbol_row(coin) for coin in self._world.tradable(call.now_ms)],
+            "symbols": [_symbol_row(coin) for coin in self._world.tradable(self.name, call.now_ms)],
         }
 
     def _klines(self, call: Call) -> object:
@@ -165,10 +178,10 @@ class Binance:
         limit = number_of(call.params, "limit", 500)
         if limit not in DEPTHS:
             raise Refused(-4021, f"'{limit}' is not valid depth limit.")
-        book = self._world.book("binance", coin)
+        book = self._world.book(self.name, coin)
         bids, asks = book.levels()
         return {
-            "lastUpdateId": book.update_id + MOST_ID_GAP,
+            "lastUpdateId": snapshot_id(call, book),
             "E": call.now_ms,
             "T": book.at_ms,
             "bids": level_texts(coin, bids[:limit]),
@@ -179,14 +192,15 @@ class Binance:
         return self._one_or_all(call, self._premium_row)
 
     def _premium_row(self, coin: Coin, now_ms: int) -> object:
-        settles_ms = next_funding_ms(now_ms)
+        funding = coin.funding[self.name]
+        settles_ms = funding.next_ms(now_ms)
         mark, index = mark_prices(self._world, coin, now_ms)
         return {
             "symbol": coin.listing.symbol,
             "markPrice": f"{mark:.8f}",
             "indexPrice": f"{index:.8f}",
             "estimatedSettlePrice": f"{index:.8f}",
-            "lastFundingRate": f"{self._world.funding_rate('binance', coin, settles_ms):.8f}",
+            "lastFundingRate": f"{funding.rate(settles_ms):.8f}",
             "interestRate": "0.00010000",
             "nextFundingTime": settles_ms,
             "time": now_ms,
@@ -199,18 +213,16 @@ class Binance:
         if "symbol" in call.params:
             return self._settled(self._coin(call), start, end, limit)
         if start is None:
-            start, limit = end - FUNDING_MS, 200
-        coins = self._world.tradable(call.now_ms)
+            start, limit = end - USUAL_MS, 200
+        coins = self._world.tradable(self.name, call.now_ms)
         rows = [row for coin in coins for row in self._settled(coin, start, end, limit)]
         return sorted(rows, key=lambda row: row["fundingTime"])[:limit]
 
     def _settled(self, coin: Coin, start: int | None, end: int, limit: int) -> list[dict[str, Any]]:
-        last = end // FUNDING_MS
-        first = max(-(-coin.path.listed_ms // FUNDING_MS), -(-(start or 0) // FUNDING_MS))
-        numbers = range(first, last + 1)
-        chosen = numbers[:limit] if start is not None else numbers[-limit:]
-        settled = [number * FUNDING_MS for number in chosen]
-        rates = self._world.funding_rates("binance", coin, settled)
+        funding = coin.funding[self.name]
+        settled = funding.settlements(start or 0, end)
+        settled = settled[:limit] if start is not None else settled[-limit:]
+        rates = funding.rates(settled)
         return [
             {
                 "symbol": coin.listing.symbol,
@@ -227,10 +239,10 @@ class Binance:
                 "symbol": coin.listing.symbol,
                 "adjustedFundingRateCap": "0.00750000",
                 "adjustedFundingRateFloor": "-0.00750000",
-                "fundingIntervalHours": FUNDING_MS // 3_600_000,
+                "fundingIntervalHours": coin.funding[self.name].interval_ms(call.now_ms) // HOUR_MS,
                 "disclaimer": False,
             }
-            for coin in self._world.tradable(call.now_ms)
+            for coin in self._world.tradable(self.name, call.now_ms)
         ]
 
     def _day_tickers(self, call: Call) -> object:
@@ -240,7 +252,7 @@ class Binance:
         return self._one_or_all(call, self._book_ticker)
 
     def _book_ticker(self, coin: Coin, now_ms: int) -> object:
-        book = self._world.book("binance", coin)
+        book = self._world.book(self.name, coin)
         bid, ask = level_texts(coin, [book.top[:2], book.top[2:]])
         return {
             "symbol": coin.listing.symbol,
@@ -251,6 +263,11 @@ class Binance:
             "time": book.at_ms,
             "lastUpdateId": book.update_id,
         }
+
+
+def snapshot_id(call: Call, book: Book) -> int:
+    """The id of a snapshot, which lies between two diffs."""
+    return book.update_id + MOST_ID_GAP - (STALE_IDS if call.is_stale else 0)
 
 
 def kline_row(coin: Coin, candle: Candle, size_ms: int) -> list[object]:
@@ -283,7 +300,7 @@ def level_texts(coin: Coin, levels: Iterable[tuple[int, ...]]) -> list[tuple[str
     """Price and size of levels as text on the instrument's tick and step."""
     price_decimals, step_decimals = coin.path.price_decimals, coin.listing.step_decimals
     return [
-        (decimal_text(price, price_decimals), decimal_text(size, step_decimals))
+        (level_text(price, price_decimals), level_text(size, step_decimals))
         for price, size in levels
     ]
 

@@ -3,8 +3,7 @@
 Shapes, weights and error codes follow developers.binance.com/docs/binance-spot-api-docs.
 """
 
-from sandbox.binance import Binance, Refused, level_texts, number_of
-from sandbox.books import MOST_ID_GAP
+from sandbox.binance import Binance, Refused, level_texts, number_of, snapshot_id
 from sandbox.figures import decimal_text
 from sandbox.replies import Call
 from sandbox.world import Coin, World
@@ -57,7 +56,7 @@ class BinanceSpot(Binance):
             "serverTime": call.now_ms,
             "rateLimits": [limit],
             "exchangeFilters": [],
-            "symbols": [_symbol_row(coin) for coin in self._world.tradable(call.now_ms)],
+            "symbols": [_symbol_row(coin) for coin in self._world.tradable(self.name, call.now_ms)],
         }
 
     def _depth(self, call: Call) -> object:
@@ -65,16 +64,16 @@ class BinanceSpot(Binance):
         limit = number_of(call.params, "limit", 100)
         if not 1 <= limit <= MOST_LEVELS:
             raise Refused(-1130, "Data sent for parameter 'limit' is not valid.")
-        book = self._world.book("binance", coin)
+        book = self._world.book(self.name, coin)
         bids, asks = book.levels()
         return {
-            "lastUpdateId": book.update_id + MOST_ID_GAP,
+            "lastUpdateId": snapshot_id(call, book),
             "bids": level_texts(coin, bids[:limit]),
             "asks": level_texts(coin, asks[:limit]),
         }
 
     def _book_ticker(self, coin: Coin, now_ms: int) -> object:
-        book = self._world.book("binance", coin)
+        book = self._world.book(self.name, coin)
         bid, ask = level_texts(coin, [book.top[:2], book.top[2:]])
         return {
             "symbol": coin.listing.symbol,

@@ -1,29 +1,33 @@
-"""One order book at one exchange, a function of its price and step number. Pure.
+"""One order book at one exchange, moved in steps around the price of a path. Pure.
 
-A book moves in steps. A step is a moment, a best bid and a best ask around the path's price; all
-deeper levels follow from the step by addressed noise, so that the best quote alone costs next to
-nothing and equals the top of the full book at the same update id. Levels stand on a grid of about
-0.8 basis points; each changes its size about every sixteenth step; some grid places are empty.
+A step is a moment with a best bid and a best ask around the path's price. Deeper levels stand on
+a grid of about 0.8 basis points; each changes its size at every sixteenth step and some places
+are empty. A step touches only what changed, and the deeper levels wait until somebody asks for
+them, so the best quote alone costs next to nothing.
 """
 
 import math
+from bisect import bisect_left, insort
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sandbox.instruments import Listing
-from sandbox.noise import mix, mix_many, uniform_many
+from sandbox.noise import mix, uniform
 from sandbox.path import PricePath
 
 LEVELS = 240
 FIRST_UPDATE = 1_000_000
 UPDATES_PER_STEP = 64
 EMPTY_SHARE = 0.12
+REFRESH_STEPS = 16
+SIZES = 1024
 
 # Update ids are shared between symbols, so a diff's first id lies up to this far behind the last
 # id of the diff before it, and a snapshot's id lies between two diffs.
 MOST_ID_GAP = 16
+# How far the ids jump when an exchange starts anew.
+RESTART_JUMP = 50_000_000
+# How far a snapshot lies back that no stream goes on from.
+STALE_IDS = 500_000
 
 Levels = list[tuple[int, int]]
 
@@ -37,6 +41,104 @@ class Top(NamedTuple):
     ask_size: int
 
 
+class Watch:
+    """What one listener has not been told yet, per side: the ranks of levels that were touched."""
+
+    def __init__(self) -> None:
+        self.bids: set[int] = set()
+        self.asks: set[int] = set()
+
+
+class Side:
+    """Levels by rank: the price in ticks, negative for bids, so that the best sorts first.
+
+    `ranks` is sorted and `sizes` has each of them, in quantity steps.
+    """
+
+    def __init__(self, end: int | None) -> None:
+        self.ranks: list[int] = []
+        self.sizes: dict[int, int] = {}
+        self._end = end
+        self._top = 0
+        self._first = 0
+        self._stop = 0
+
+    def move(self, top: int, top_size: int, steps: range, places: "_Places") -> set[int]:
+        """Bring the side up to the last of `steps`; the ranks that were touched."""
+        grid = places.grid
+        first = top // grid + 1
+        stop = first + LEVELS if self._end is None else min(first + LEVELS, self._end)
+        touched = {self._top, top} if self._top else {top}
+        left = (
+            range(self._first, min(first, self._stop)),
+            range(max(stop, self._first), self._stop),
+        )
+        for place in (*left[0], *left[1]):
+            touched.add(place * grid)
+            self._put(place * grid, 0)
+        fresh = [*range(first, min(self._first, stop)), *range(max(self._stop, first), stop)]
+        for step in steps:
+            # 5 and 13 are inverse modulo 16: these are the places whose epoch begins now.
+            offset = (13 * step - first) % REFRESH_STEPS
+            fresh.extend(range(first + offset, stop, REFRESH_STEPS))
+        self._put(self._top, 0)
+        for place in fresh:
+            touched.add(place * grid)
+            self._put(place * grid, places.size(place, steps[-1]))
+        self._put(top, top_size)
+        self._top, self._first, self._stop = top, first, stop
+        return touched
+
+    def clear(self) -> set[int]:
+        """Remove everything; the ranks that were there."""
+        gone = set(self.ranks)
+        self.ranks, self.sizes = [], {}
+        self._top = self._first = self._stop = 0
+        return gone
+
+    def levels(self) -> Levels:
+        """Price and size, best first."""
+        sizes = self.sizes
+        return [(abs(rank), sizes[rank]) for rank in self.ranks]
+
+    def _put(self, rank: int, size: int) -> None:
+        if size:
+            if rank not in self.sizes:
+                insort(self.ranks, rank)
+            self.sizes[rank] = size
+        elif self.sizes.pop(rank, 0):
+            del self.ranks[bisect_left(self.ranks, rank)]
+
+
+class _Places:
+    """The grid of one book and the sizes that stand on it, made for prices around `price`."""
+
+    def __init__(self, key: int, price: float, lot: float) -> None:
+        self.price = price
+        self.grid = _grid(price)
+        self._salt = key & 0xFFFF
+        self._sizes = []
+        for number in range(SIZES):
+            draw = uniform(key, number)
+            # One place in eight is a round number, where more is quoted.
+            size = max(1, int(lot * draw * (4 if number % 8 == 0 else 1)))
+            self._sizes.append(size if draw >= EMPTY_SHARE else 0)
+
+    def fits(self, price: float) -> bool:
+        """Whether grid and sizes still suit a price."""
+        return 0.6 * self.price <= price <= 1.6 * self.price
+
+    def size(self, place: int, step: int) -> int:
+        """The size on a place of the grid at a step, zero where it is empty."""
+        epoch = (step + (-5 * place & 15)) >> 4
+        mixed = (place + self._salt) * 0x9E3779B1 ^ epoch * 0x85EBCA6B
+        return self._sizes[(mixed ^ mixed >> 15) >> 4 & (SIZES - 1)]
+
+    def top_size(self, rank: int, step: int) -> int:
+        """The size of a best quote."""
+        return self.size(rank, 6 * step) or 1
+
+
 class Book:
     """The book of one instrument at one exchange.
 
@@ -48,19 +150,17 @@ class Book:
         self.streamed = False
         self.step = 0
         self.at_ms = 0
+        self.update_id = FIRST_UPDATE
         self.top = Top(0, 0, 0, 0)
         self._listing = listing
         self._path = path
-        self._keys = {"bid": mix(key, 1), "ask": mix(key, 2)}
+        self._key = key
         self._spread_key = mix(key, 3)
-        self._levels: tuple[int, Levels, Levels] = (-1, [], [])
-        self._lot_usd = listing.turnover / 3e4
-        self._grid = 1
-
-    @property
-    def update_id(self) -> int:
-        """The id of the last update; rises by about 64 with each step, as busy venues do."""
-        return FIRST_UPDATE + self.step * UPDATES_PER_STEP + mix(self._spread_key, self.step) % 32
+        self._first_update = FIRST_UPDATE + mix(key, 4) % 1000 * 1000
+        self._places: _Places | None = None
+        self._settled = 0
+        self._bids, self._asks = Side(0), Side(None)
+        self._watches: list[Watch] = []
 
     def advance(self, now_ms: int, basis_bps: float) -> None:
         """Move the book to a moment; raises ValueError before the listing."""
@@ -69,58 +169,61 @@ class Book:
             raise ValueError("the book of an instrument that is not listed yet")
         self.step += 1
         self.at_ms = now_ms
+        # The id rises by about 64 with each step, as busy venues' ids do.
+        noise = mix(self._spread_key, self.step)
+        self.update_id = self._first_update + self.step * UPDATES_PER_STEP + noise % 32
         middle = price * (1 + basis_bps / 10_000)
         draw = mix(self._spread_key, self.step // 8) % 1024 / 1024
         spread = max(1, round(price * self._listing.spread_bps / 10_000 * (0.6 + 0.9 * draw)))
         bid = max(2, int(middle - (spread - 1) / 2))
         ask = bid + spread
-        self._grid = _grid(price)
-        self.top = Top(bid, self._size("bid", bid), ask, self._size("ask", ask))
+        places = self._places
+        if places is None or not places.fits(middle):
+            lot = self._listing.turnover / 3e4 * 10.0**self._listing.step_decimals
+            places = _Places(self._key, middle, lot / (middle * self._path.tick))
+            self._places, self._settled = places, -REFRESH_STEPS
+        epoch = self.step // 3
+        self.top = Top(bid, places.top_size(-bid, epoch), ask, places.top_size(ask, epoch))
+
+    def restart(self) -> None:
+        """Begin anew, as after a restart of the exchange: the ids jump ahead."""
+        self._first_update += RESTART_JUMP
+        self.update_id += RESTART_JUMP
 
     def levels(self) -> tuple[Levels, Levels]:
         """Bids (falling) and asks (rising) of the present step, about 210 each."""
-        if self._levels[0] != self.step:
-            grid, top = self._grid, self.top
-            below = (top.bid - 1) // grid * grid - np.arange(LEVELS, dtype=np.int64) * grid
-            above = (top.ask // grid + 1) * grid + np.arange(LEVELS, dtype=np.int64) * grid
-            bids = self._side("bid", below[below > 0])
-            asks = self._side("ask", above)
-            bids.insert(0, (top.bid, top.bid_size))
-            asks.insert(0, (top.ask, top.ask_size))
-            self._levels = (self.step, bids, asks)
-        return self._levels[1], self._levels[2]
+        bids, asks = self.sides()
+        return bids.levels(), asks.levels()
 
-    def _side(self, side: str, prices: NDArray[np.int64]) -> Levels:
-        bits = mix_many(self._keys[side], prices)
-        draws = uniform_many(bits, self._epochs(bits))
-        taken = draws >= EMPTY_SHARE
-        depth = 1.0 + np.minimum(np.arange(len(prices)) / 12, 6.0)
-        sizes = np.maximum(self._lots(prices.astype(np.float64)) * draws * depth, 1.0)
-        kept = zip(prices[taken].tolist(), sizes[taken].astype(np.int64).tolist(), strict=True)
-        return list(kept)
+    def sides(self) -> tuple[Side, Side]:
+        """Bids and asks of the present step, to be read before the next one."""
+        if self._settled != self.step and self._places is not None:
+            self._settle(self._places)
+        return self._bids, self._asks
 
-    def _size(self, side: str, price: int) -> int:
-        """The size of a best quote in quantity steps."""
-        draw = mix(mix(self._keys[side], price), self.step // 3) % 4096 / 4096
-        return max(1, int(float(self._lots(np.float64(price))) * (0.1 + draw)))
+    def watch(self) -> Watch:
+        """Collect from now on what is touched on either side, until `unwatch`."""
+        self.sides()
+        self._watches.append(Watch())
+        return self._watches[-1]
 
-    def _lots(self, prices: NDArray[np.float64] | np.float64) -> NDArray[np.float64]:
-        """The usual size at a price, in quantity steps."""
-        steps = 10.0**self._listing.step_decimals
-        return np.asarray(self._lot_usd * steps / (prices * self._path.tick))
+    def unwatch(self, watch: Watch) -> None:
+        """Collect no more."""
+        self._watches.remove(watch)
 
-    def _epochs(self, bits: NDArray[np.uint64]) -> NDArray[np.int64]:
-        phase = (bits & np.uint64(15)).astype(np.int64)
-        return (self.step + phase) >> 4
-
-
-def changes(before: Levels, after: Levels) -> Levels:
-    """What turns one side of a book into another: new sizes, and zero for levels that went."""
-    old = dict(before)
-    new = dict(after)
-    moved = [level for level in after if old.get(level[0]) != level[1]]
-    moved.extend((price, 0) for price in old if price not in new)
-    return moved
+    def _settle(self, places: _Places) -> None:
+        bids: set[int] = set()
+        asks: set[int] = set()
+        top = self.top
+        if self.step - self._settled >= REFRESH_STEPS:
+            bids, asks = self._bids.clear(), self._asks.clear()
+        steps = range(max(self._settled + 1, self.step - REFRESH_STEPS + 1), self.step + 1)
+        bids |= self._bids.move(-top.bid, top.bid_size, steps, places)
+        asks |= self._asks.move(top.ask, top.ask_size, steps, places)
+        self._settled = self.step
+        for watch in self._watches:
+            watch.bids |= bids
+            watch.asks |= asks
 
 
 def _grid(price: float) -> int:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 from sandbox.bars import HOUR_MS
 from sandbox.binance import kline_extras, level_texts, mark_prices
+from sandbox.books import STALE_IDS
 from sandbox.figures import decimal_text
 from sandbox.limits import CallWindow
 from sandbox.path import MINUTE_MS, Candle
 from sandbox.replies import Call, Params, Reply, json_reply
-from sandbox.world import FUNDING_MS, Coin, World, next_funding_ms
+from sandbox.world import Coin, World
 
 CALL_LIMIT, LIMIT_MS = 600, 5000
 INTERVALS = {
@@ -28,10 +29,6 @@ INTERVALS = {
     "720": 720,
     "D": 1440,
 }
-SPOT_TICKER = (
-    *("symbol", "bid1Price", "bid1Size", "ask1Price", "ask1Size", "lastPrice", "prevPrice24h"),
-    *("price24hPcnt", "highPrice24h", "lowPrice24h", "turnover24h", "volume24h"),
-)
 PARAMETER_ERROR, RATE_ERROR = 10001, 10006
 
 
@@ -89,8 +86,8 @@ class Bybit:
             return json_reply(_envelope(call.now_ms, {}, PARAMETER_ERROR, str(refused)))
 
     def _coin(self, call: Call) -> Coin:
-        _category(call.params)
-        coin = self._world.by_symbol(call.params.get("symbol", ""), call.now_ms)
+        venue = _venue(call.params)
+        coin = self._world.by_symbol(venue, call.params.get("symbol", ""), call.now_ms)
         if coin is None:
             raise _Refused("Not supported symbols")
         return coin
@@ -98,8 +95,7 @@ class Bybit:
     def _chosen(self, call: Call) -> list[Coin]:
         if "symbol" in call.params:
             return [self._coin(call)]
-        _category(call.params)
-        return self._world.tradable(call.now_ms)
+        return self._world.tradable(_venue(call.params), call.now_ms)
 
     def _klines(self, call: Call) -> object:
         coin = self._coin(call)
@@ -122,7 +118,7 @@ class Bybit:
     def _orderbook(self, call: Call) -> object:
         coin = self._coin(call)
         limit = min(max(_number(call.params, "limit", 25), 1), 500)
-        book = self._world.book("bybit", coin)
+        book = self._world.book(_venue(call.params), coin)
         bids, asks = book.levels()
         return {
             "s": coin.listing.symbol,
@@ -130,16 +126,18 @@ class Bybit:
             "a": level_texts(coin, asks[:limit]),
             "ts": call.now_ms,
             "u": book.step,
-            "seq": book.update_id,
+            "seq": book.update_id - (STALE_IDS if call.is_stale else 0),
             "cts": book.at_ms,
         }
 
     def _tickers(self, call: Call) -> object:
-        rows = [ticker_fields(self._world, coin, call.now_ms) for coin in self._chosen(call)]
-        category = _category(call.params)
-        if category == "spot":
-            rows = [{name: row[name] for name in SPOT_TICKER if name in row} for row in rows]
-        return {"category": category, "list": rows}
+        coins, venue = self._chosen(call), _venue(call.params)
+        rows = []
+        for coin in coins:
+            self._world.book(venue, coin)  # moves the quotes on, unless a stream does
+            fields = spot_fields if venue == "bybit_spot" else linear_fields
+            rows.append({**fields(self._world, coin, call.now_ms), **quote_fields(venue, coin)})
+        return {"category": _category(call.params), "list": rows}
 
     def _funding_history(self, call: Call) -> object:
         if _category(call.params) != "linear":
@@ -150,10 +148,8 @@ class Bybit:
         end = min(_number(call.params, "endTime", call.now_ms), call.now_ms)
         if start and "endTime" not in call.params:
             raise _Refused("params error: endTime is required with startTime")
-        first = -(-max(start, coin.path.listed_ms) // FUNDING_MS)
-        numbers = range(first, end // FUNDING_MS + 1)[-limit:]
-        settled = [number * FUNDING_MS for number in reversed(numbers)]
-        rates = self._world.funding_rates("bybit", coin, settled)
+        settled = coin.funding["bybit"].settlements(start, end)[-limit:][::-1]
+        rates = coin.funding["bybit"].rates(settled)
         rows = [
             {
                 "symbol": coin.listing.symbol,
@@ -169,53 +165,67 @@ class Bybit:
         if _category(call.params) == "spot":
             rows = [_spot_row(coin) for coin in coins]
             return {"category": "spot", "list": rows}
-        rows = [_instrument_row(coin) for coin in coins]
+        rows = [_instrument_row(coin, call.now_ms) for coin in coins]
         return {"category": "linear", "list": rows, "nextPageCursor": ""}
 
 
-def ticker_fields(world: World, coin: Coin, now_ms: int) -> dict[str, str]:
-    """All fields of a linear ticker, as REST and the stream's snapshot give them."""
-    world.book("bybit", coin)  # moves the quotes on, unless a stream does
-    day = coin.path.day_summary(now_ms)
+def linear_fields(world: World, coin: Coin, now_ms: int) -> dict[str, str]:
+    """A linear ticker without the best quotes, as REST and the stream's snapshot give it."""
     hour_ago = coin.path.price_at(now_ms - HOUR_MS)
-    last = last_price(coin)
     decimals = coin.path.price_decimals
     mark, index = mark_prices(world, coin, now_ms)
     interest = coin.listing.turnover / 4 / max(index, 1e-9)
-    settles_ms = next_funding_ms(now_ms)
-    first = day.first if day else last
+    funding = coin.funding["bybit"]
+    settles_ms = funding.next_ms(now_ms)
+    day = _day_fields("bybit", coin, now_ms)
+    rises = float(day["price24hPcnt"]) >= 0
     return {
-        "symbol": coin.listing.symbol or "",
-        "tickDirection": "PlusTick" if last >= first else "MinusTick",
-        "price24hPcnt": f"{last / first - 1:.6f}",
-        "lastPrice": decimal_text(last, decimals),
-        "prevPrice24h": decimal_text(first, decimals),
-        "highPrice24h": decimal_text(max(day.high, last) if day else last, decimals),
-        "lowPrice24h": decimal_text(min(day.low, last) if day else last, decimals),
+        **day,
+        "tickDirection": "PlusTick" if rises else "MinusTick",
         "prevPrice1h": decimal_text(round(hour_ago), decimals) if hour_ago else "",
         "markPrice": f"{mark:.{decimals}f}",
         "indexPrice": f"{index:.{decimals}f}",
         "openInterest": f"{interest:.3f}",
         "openInterestValue": f"{interest * mark:.2f}",
-        "turnover24h": f"{day.turnover if day else 0:.4f}",
-        "volume24h": decimal_text(day.volume if day else 0, coin.path.volume_decimals),
-        "fundingIntervalHour": "8",
+        "fundingIntervalHour": str(funding.interval_ms(now_ms) // HOUR_MS),
         "fundingCap": "0.0075",
         "nextFundingTime": str(settles_ms),
-        "fundingRate": f"{world.funding_rate('bybit', coin, settles_ms):.8f}",
-        **quote_fields(coin),
+        "fundingRate": f"{funding.rate(settles_ms):.8f}",
     }
 
 
-def last_price(coin: Coin) -> int:
-    """Bybit's last trade in ticks: at the bid or the ask, whichever the step picked."""
-    book = coin.books["bybit"]
+def spot_fields(world: World, coin: Coin, now_ms: int) -> dict[str, str]:
+    """A spot ticker without the best quotes."""
+    index = mark_prices(world, coin, now_ms)[1]
+    return {**_day_fields("bybit_spot", coin, now_ms), "usdIndexPrice": f"{index:.6f}"}
+
+
+def _day_fields(venue: str, coin: Coin, now_ms: int) -> dict[str, str]:
+    day = coin.path.day_summary(now_ms)
+    last = last_price(venue, coin)
+    decimals = coin.path.price_decimals
+    first = day.first if day else last
+    return {
+        "symbol": coin.listing.symbol or "",
+        "lastPrice": decimal_text(last, decimals),
+        "price24hPcnt": f"{last / first - 1:.6f}",
+        "prevPrice24h": decimal_text(first, decimals),
+        "highPrice24h": decimal_text(max(day.high, last) if day else last, decimals),
+        "lowPrice24h": decimal_text(min(day.low, last) if day else last, decimals),
+        "turnover24h": f"{day.turnover if day else 0:.4f}",
+        "volume24h": decimal_text(day.volume if day else 0, coin.path.volume_decimals),
+    }
+
+
+def last_price(venue: str, coin: Coin) -> int:
+    """The last trade in ticks: at the bid or the ask, whichever the step picked."""
+    book = coin.books[venue]
     return book.top.bid if book.step % 2 else book.top.ask
 
 
-def quote_fields(coin: Coin) -> dict[str, str]:
+def quote_fields(venue: str, coin: Coin) -> dict[str, str]:
     """The ticker's four fields of the best quotes."""
-    top = coin.books["bybit"].top
+    top = coin.books[venue].top
     (bid, bid_size), (ask, ask_size) = level_texts(coin, [top[:2], top[2:]])
     return {"bid1Price": bid, "bid1Size": bid_size, "ask1Price": ask, "ask1Size": ask_size}
 
@@ -230,7 +240,7 @@ def _kline_row(coin: Coin, candle: Candle) -> list[str]:
     ]
 
 
-def _instrument_row(coin: Coin) -> object:
+def _instrument_row(coin: Coin, now_ms: int) -> object:
     listing, decimals = coin.listing, coin.path.price_decimals
     step = decimal_text(1, listing.step_decimals)
     return {
@@ -256,7 +266,7 @@ def _instrument_row(coin: Coin) -> object:
             "qtyStep": step,
             "minNotionalValue": str(listing.min_notional),
         },
-        "fundingInterval": FUNDING_MS // MINUTE_MS,
+        "fundingInterval": coin.funding["bybit"].interval_ms(now_ms) // MINUTE_MS,
         "upperFundingRate": "0.0075",
         "lowerFundingRate": "-0.0075",
     }
@@ -298,6 +308,10 @@ def _category(params: Params) -> str:
     if category not in ("linear", "spot"):
         raise _Refused("params error: Category is invalid")
     return category
+
+
+def _venue(params: Params) -> str:
+    return "bybit_spot" if _category(params) == "spot" else "bybit"
 
 
 def _number(params: Params, name: str, default: int) -> int:

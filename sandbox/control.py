@@ -10,7 +10,15 @@ from sandbox.hub import Hub
 from sandbox.limits import RequestLog
 from sandbox.replies import Params, Reply, json_reply
 from sandbox.streams import Stream
-from sandbox.world import EXCHANGES, World
+from sandbox.world import EXCHANGES, PERPETUALS, World
+
+
+class _FundingChange(msgspec.Struct, forbid_unknown_fields=True):
+    """An instrument's new funding interval."""
+
+    exchange: str
+    symbol: str
+    hours: int
 
 
 class Control:
@@ -44,8 +52,9 @@ class Control:
             case "POST", "faults":
                 return self._change_faults(body)
             case "DELETE", "faults":
-                self._faults.change({"clear": True})
-                return json_reply(self._faults.report())
+                return self._change_faults(b'{"clear":true}')
+            case "POST", "funding":
+                return self._change_funding(body)
         return json_reply({"error": f"no {method} /control/{path}"}, 404)
 
     def _change_faults(self, body: bytes) -> Reply:
@@ -53,12 +62,28 @@ class Control:
             self._faults.change(msgspec.json.decode(body))
         except (BadFault, msgspec.DecodeError) as error:
             return json_reply({"error": str(error)}, 400)
+        self._world.delist(self._faults.delisted())
         for exchange in EXCHANGES:
-            if self._faults.hit(exchange, "ws_disconnect", "") or self._faults.is_on(
-                exchange, "outage"
-            ):
+            restart = self._faults.current(exchange, "ws_restart")
+            if restart and not restart.is_known:
+                restart.is_known = True
+                self._streams[exchange].restart()
+            ends = self._faults.hit(exchange, "ws_disconnect", "")
+            if ends or restart or self._faults.is_on(exchange, "outage"):
                 self._hub.end_all(exchange)
         return json_reply(self._faults.report())
+
+    def _change_funding(self, body: bytes) -> Reply:
+        now_ms = self._world.clock.now_ms()
+        try:
+            wanted = msgspec.json.decode(body, type=_FundingChange)
+            coin = self._world.by_symbol(wanted.exchange, wanted.symbol, now_ms)
+            if coin is None or wanted.exchange not in PERPETUALS:
+                raise ValueError("expected the exchange and symbol of a perpetual")
+            since_ms = coin.funding[wanted.exchange].change(wanted.hours, now_ms)
+        except (msgspec.DecodeError, ValueError) as error:
+            return json_reply({"error": str(error)}, 400)
+        return json_reply({"after": _iso(since_ms), "after_ms": since_ms, "hours": wanted.hours})
 
     def _describe(self) -> object:
         world, clock = self._world, self._world.clock
@@ -85,9 +110,10 @@ class Control:
 
     def _book(self, params: Params) -> Reply:
         exchange, symbol = params.get("exchange", ""), params.get("symbol", "")
-        coin = self._world.by_symbol(symbol, self._world.clock.now_ms())
+        coin = self._world.by_symbol(exchange, symbol, self._world.clock.now_ms())
         if exchange not in EXCHANGES or coin is None:
-            return json_reply({"error": "expected exchange=binance|bybit and a symbol"}, 400)
+            expected = f"expected exchange={'|'.join(EXCHANGES)} and a symbol"
+            return json_reply({"error": expected}, 400)
         book = self._world.book(exchange, coin)
         bids, asks = book.levels()
         return json_reply(

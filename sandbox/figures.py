@@ -1,5 +1,7 @@
 """Writes integers of ticks and units as the decimal text the providers send. Pure."""
 
+from functools import lru_cache
+
 
 def decimal_text(units: int, decimals: int) -> str:
     """An integer of 10**-decimals as text with exactly that many decimals."""
@@ -13,3 +15,7 @@ def decimal_text(units: int, decimals: int) -> str:
 def trimmed(units: int, decimals: int) -> float:
     """An integer of 10**-decimals as the nearest float: the one its decimal text parses to."""
     return float(units / 10**decimals)
+
+
+# Order books repeat the same prices and sizes again and again.
+level_text = lru_cache(1 << 16)(decimal_text)

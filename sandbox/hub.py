@@ -5,38 +5,14 @@ does not keep up is dropped; nobody waits for it.
 """
 
 import asyncio
-from dataclasses import dataclass
-from enum import Enum
+import uuid
 
-from sandbox.faults import FaultBoard
+from sandbox.faults import SPOILING_FAULTS, Fault, FaultBoard
+from sandbox.spoiling import Outgoing, can_spoil, spoil
+from sandbox.topics import Topic
 
 QUEUE_LENGTH = 4000
 GOING_AWAY = 1001
-
-
-class Kind(Enum):
-    """What a topic carries."""
-
-    DEPTH = "depth"
-    PARTIAL_DEPTH = "partial depth"
-    TOP = "top of book"
-    KLINE = "kline"
-    MARK = "mark price"
-    TICKER = "ticker"
-    TRADE = "trade"
-    AGGREGATE_TRADE = "aggregate trade"
-
-
-@dataclass(frozen=True)
-class Topic:
-    """One stream of one exchange. `size` is levels or minutes, `every_ms` its wall interval."""
-
-    exchange: str
-    name: str
-    kind: Kind
-    symbol: str
-    size: int
-    every_ms: int
 
 
 class Subscriber:
@@ -44,6 +20,7 @@ class Subscriber:
 
     def __init__(self, *, wraps: bool) -> None:
         self.wraps = wraps
+        self.number = str(uuid.uuid4())
         self.topics: dict[str, Topic] = {}
         self.queue: asyncio.Queue[str] = asyncio.Queue(QUEUE_LENGTH)
         self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -62,14 +39,16 @@ class Subscriber:
 
 
 class Hub:
-    """Subscribers by topic, of both exchanges."""
+    """Subscribers by topic, of all exchanges; `version` rises when the topics change."""
 
     def __init__(self, faults: FaultBoard) -> None:
+        self.version = 0
         self.topics: dict[tuple[str, str], Topic] = {}
         self._listeners: dict[Topic, set[Subscriber]] = {}
         self._connected: dict[str, set[Subscriber]] = {}
         self._faults = faults
-        self._held: dict[Topic, str] = {}
+        self._held: dict[Topic, Outgoing] = {}
+        self._spoilt = 0
 
     def connect(self, exchange: str, subscriber: Subscriber) -> None:
         """A new connection."""
@@ -86,11 +65,16 @@ class Hub:
         for subscriber in self._connected.get(exchange, ()):
             subscriber.end(GOING_AWAY)
 
-    def subscribe(self, subscriber: Subscriber, topic: Topic) -> None:
-        """Deliver a topic to a connection from now on."""
+    def subscribe(self, subscriber: Subscriber, topic: Topic, first: bytes | None = None) -> None:
+        """Deliver a topic to a connection from now on, beginning with `first`."""
         subscriber.topics[topic.name] = topic
-        self.topics[topic.exchange, topic.name] = topic
         self._listeners.setdefault(topic, set()).add(subscriber)
+        if (topic.exchange, topic.name) not in self.topics:
+            self.topics[topic.exchange, topic.name] = topic
+            self.version += 1
+        if first and not self._faults.hit(topic.exchange, "ws_silent", topic.name):
+            message = Outgoing(first.decode())
+            subscriber.put(message.wrapped(topic.name) if subscriber.wraps else message.plain())
 
     def unsubscribe(self, subscriber: Subscriber, topic: Topic) -> None:
         """Deliver it no more; a topic without listeners ends."""
@@ -100,32 +84,44 @@ class Hub:
         if not listeners and topic in self._listeners:
             del self._listeners[topic]
             del self.topics[topic.exchange, topic.name]
+            self.version += 1
             self._held.pop(topic, None)
 
     def publish(self, topic: Topic, payload: bytes) -> None:
         """Hand a message to all listeners, unless a stream fault is in the way."""
-        text = payload.decode()
-        if self._faults.hit(topic.exchange, "ws_drop", topic.name):
+        message: Outgoing | None = Outgoing(payload.decode())
+        if not self._faults.is_calm(topic.exchange):
+            message = self._amid_faults(topic, Outgoing(payload.decode()))
+        if message is None:
             return
-        if topic not in self._held and self._faults.hit(topic.exchange, "ws_reorder", topic.name):
-            self._held[topic] = text
-            return
-        self._deliver(topic, text)
-        if self._faults.hit(topic.exchange, "ws_duplicate", topic.name):
-            self._deliver(topic, text)
+        self._deliver(topic, message)
         if late := self._held.pop(topic, None):
             self._deliver(topic, late)
 
-    def _deliver(self, topic: Topic, text: str) -> None:
+    def _amid_faults(self, topic: Topic, message: Outgoing) -> Outgoing | None:
+        """What the faults leave of a message, None if it does not go out now."""
+
+        def hit(kind: str) -> Fault | None:
+            return self._faults.hit(topic.exchange, kind, topic.name)
+
+        if hit("ws_silent") or hit("ws_drop"):
+            return None
+        for kind in SPOILING_FAULTS:
+            if can_spoil(kind, topic, message) and (fault := hit(kind)):
+                self._spoilt += 1
+                message = spoil(kind, topic, message, fault.seconds, self._spoilt)
+        if topic not in self._held and hit("ws_reorder"):
+            self._held[topic] = message
+            return None
+        if hit("ws_duplicate"):
+            self._deliver(topic, message)
+        return message
+
+    def _deliver(self, topic: Topic, message: Outgoing) -> None:
         wrapped = None
         for subscriber in self._listeners.get(topic, ()):
             if subscriber.wraps:
-                wrapped = wrapped or wrap(topic, text)
+                wrapped = wrapped or message.wrapped(topic.name)
                 subscriber.put(wrapped)
             else:
-                subscriber.put(text)
-
-
-def wrap(topic: Topic, text: str) -> str:
-    """A payload as Binance's combined streams carry it."""
-    return f'{{"stream":"{topic.name}","data":{text}}}'
+                subscriber.put(message.plain())

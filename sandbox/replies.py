@@ -9,12 +9,16 @@ Params = dict[str, str]
 
 @dataclass(frozen=True)
 class Call:
-    """One HTTP call below a provider's prefix: `path` without leading or trailing slash."""
+    """One HTTP call below a provider's prefix: `path` without leading or trailing slash.
+
+    `is_stale` asks for a book older than the streams reach back.
+    """
 
     path: str
     params: Params
     headers: dict[str, str]
     now_ms: int
+    is_stale: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,19 @@
 """The ASGI application: one port, four providers below their prefixes, and the control surface."""
 
 import asyncio
-import uuid
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
-from sandbox import binance_stream, bybit_stream
 from sandbox.binance import Binance
 from sandbox.binance_spot import BinanceSpot
+from sandbox.binance_spot_stream import BinanceSpotStream
+from sandbox.binance_stream import PATH, BinanceStream
 from sandbox.bybit import Bybit
+from sandbox.bybit_stream import BybitStream
 from sandbox.coingecko import CoinGecko
 from sandbox.control import Control
 from sandbox.faults import FaultBoard
@@ -25,8 +28,14 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-BYBIT_SOCKET = "/bybit/v5/public/linear"
+BYBIT_SOCKETS = {"/bybit/v5/public/linear": "bybit", "/bybit/v5/public/spot": "bybit_spot"}
+BOOK_CALLS = ("depth", "orderbook")
 GOODBYE_SECONDS = 1
+
+UNREACHABLE = Reply(503, b"upstream connect error", content_type="text/plain")
+BLOCKED = json_reply(
+    {"code": 0, "msg": "Service unavailable from a restricted location. See the terms of use."}, 451
+)
 
 
 class Provider(Protocol):
@@ -52,16 +61,19 @@ class Provider(Protocol):
 class Sandbox:
     """The application: `run` moves its streams, `stop` lets go of everyone who waits."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, stream_rate: float = 1.0) -> None:
         self._world = world
         self._faults = FaultBoard(world.seed)
         self._log = RequestLog()
         self._hub = Hub(self._faults)
-        self._binance = binance_stream.BinanceStream(world)
-        self._bybit = bybit_stream.BybitStream(world)
-        streams: dict[str, Stream] = {"binance": self._binance, "bybit": self._bybit}
-        self._runner = StreamRunner(world, self._hub, streams)
-        self._control = Control(world, self._faults, self._log, self._hub, streams)
+        self._streams: dict[str, Stream] = {
+            "binance": BinanceStream(world),
+            "binance_spot": BinanceSpotStream(world),
+            "bybit": BybitStream(world, "bybit", stream_rate),
+            "bybit_spot": BybitStream(world, "bybit_spot", stream_rate),
+        }
+        self._runner = StreamRunner(world, self._hub, self._streams, stream_rate)
+        self._control = Control(world, self._faults, self._log, self._hub, self._streams)
         self._prefixes: dict[str, Provider] = {
             "/coingecko/api/v3/": CoinGecko(world),
             "/fred/fred/": Fred(world),
@@ -99,11 +111,8 @@ class Sandbox:
             reply = self._control.answer(scope["method"], name, params, body)
         else:
             reply = await self._provide(scope, path, params)
-        headers = {"content-type": reply.content_type, **reply.headers}
-        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        raw.append((b"content-length", str(len(reply.body)).encode()))
-        await send({"type": "http.response.start", "status": reply.status, "headers": raw})
-        await send({"type": "http.response.body", "body": reply.body})
+        for message in _http_reply(reply, "http.response"):
+            await send(message)
 
     async def _provide(self, scope: Message, path: str, params: Params) -> Reply:
         for prefix, provider in self._prefixes.items():
@@ -119,7 +128,14 @@ class Sandbox:
     async def _answer(self, provider: Provider, call: Call, method: str) -> Reply:
         name = provider.name
         if self._faults.is_on(name, "outage"):
-            return Reply(503, b"upstream connect error", content_type="text/plain")
+            return UNREACHABLE
+        if self._faults.hit(name, "geo_block", call.path):
+            return BLOCKED
+        if (ban := self._faults.current(name, "ban")) and isinstance(provider, Binance):
+            if ban.is_known:
+                self._log.count_violation(name)
+            ban.is_known = True
+            return provider.banned(ban.until - time.monotonic())
         if fault := self._faults.hit(name, "timeout", call.path):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), fault.seconds)
@@ -133,6 +149,8 @@ class Sandbox:
         if refused := provider.over_limit(call):
             self._log.count_violation(name)
             return refused
+        if call.path.endswith(BOOK_CALLS) and self._faults.hit(name, "stale_snapshot", call.path):
+            call = replace(call, is_stale=True)
         reply = provider.answer(call)
         if self._faults.hit(name, "malformed", call.path):
             return Reply(reply.status, reply.body[: len(reply.body) // 2], reply.headers)
@@ -141,16 +159,19 @@ class Sandbox:
     async def _serve_socket(self, scope: Message, receive: Receive, send: Send) -> None:
         await receive()
         found = self._socket(scope)
-        if found is None or self._faults.is_on(found[0].name, "outage"):
+        if found is None:
             await send({"type": "websocket.close", "code": 1000})
             return
         stream, route, wraps, names = found
+        if refusal := self._refusal(stream.name):
+            for message in _http_reply(refusal, "websocket.http.response"):
+                await send(message)
+            return
         await send({"type": "websocket.accept"})
         subscriber = Subscriber(wraps=wraps)
         self._hub.connect(stream.name, subscriber)
         for topic in filter(None, (stream.topic(name, route) for name in names)):
-            stream.opened(subscriber, topic)
-            self._hub.subscribe(subscriber, topic)
+            self._hub.subscribe(subscriber, topic, stream.opened(topic))
         reader = asyncio.create_task(self._read(stream, route, subscriber, receive))
         writer = asyncio.create_task(_write(subscriber, send))
         ends: list[asyncio.Future[Any]] = [reader, writer, subscriber.ended]
@@ -172,32 +193,44 @@ class Sandbox:
     def _socket(self, scope: Message) -> tuple[Stream, str, bool, list[str]] | None:
         """Stream side, route, whether it wraps, and the topics named in the address."""
         path = scope["path"]
-        if path.rstrip("/") == BYBIT_SOCKET:
-            return self._bybit, "", False, []
+        if exchange := BYBIT_SOCKETS.get(path.rstrip("/")):
+            return self._streams[exchange], "", False, []
         if not path.startswith("/binance/"):
             return None
-        match = binance_stream.PATH.fullmatch(path.removeprefix("/binance"))
-        if match is None:
+        path = path.removeprefix("/binance")
+        exchange = "binance_spot" if path.startswith("/spot/") else "binance"
+        match = PATH.fullmatch(path.removeprefix("/spot"))
+        if match is None or (match[1] and exchange == "binance_spot"):
             return None
         query = dict(parse_qsl(scope["query_string"].decode()))
         listed = match[3] or query.get("streams", "") if match[2] == "stream" else match[3] or ""
-        return (
-            self._binance,
-            match[1] or "",
-            match[2] == "stream",
-            list(filter(None, listed.split("/"))),
-        )
+        names = list(filter(None, listed.split("/")))
+        return self._streams[exchange], match[1] or "", match[2] == "stream", names
+
+    def _refusal(self, exchange: str) -> Reply | None:
+        """Why an exchange takes no new connection now."""
+        if self._faults.is_on(exchange, "geo_block"):
+            return BLOCKED
+        if self._faults.is_on(exchange, "outage") or self._faults.is_on(exchange, "ws_restart"):
+            return UNREACHABLE
+        return None
 
     async def _read(
         self, stream: Stream, route: str, subscriber: Subscriber, receive: Receive
     ) -> None:
-        connection = str(uuid.uuid4())
         while (message := await receive())["type"] == "websocket.receive":
-            text = message.get("text") or ""
-            if stream is self._binance:
-                binance_stream.request(self._binance, self._hub, subscriber, text, route)
-            else:
-                bybit_stream.request(self._bybit, self._hub, subscriber, text, connection)
+            stream.request(self._hub, subscriber, message.get("text") or "", route)
+
+
+def _http_reply(reply: Reply, kind: str) -> tuple[Message, Message]:
+    """A reply as ASGI wants it, to a call or in place of a WebSocket."""
+    headers = {"content-type": reply.content_type, **reply.headers}
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    raw.append((b"content-length", str(len(reply.body)).encode()))
+    return (
+        {"type": f"{kind}.start", "status": reply.status, "headers": raw},
+        {"type": f"{kind}.body", "body": reply.body},
+    )
 
 
 async def _write(subscriber: Subscriber, send: Send) -> None:

@@ -1,38 +1,45 @@
 """The one world behind all providers: coins, paths, macro series, funding, basis and books.
 
-Both exchanges trade the same path: their candles are equal. Bybit's quotes stand apart from it by
-a basis of a few hundredths of a percent, with occasional gaps of 12 to 40 basis points that last
-up to an hour and a half.
+All venues trade the same path: their candles are equal. Bybit's quotes stand apart from it by a
+basis; spot and perpetual of one exchange stand at the same prices, in books of their own.
 """
 
 from dataclasses import dataclass, field
 from datetime import date
 
-import numpy as np
-
 from sandbox.bars import HOUR_MS, HourlyBars
+from sandbox.basis import Basis
 from sandbox.books import Book
 from sandbox.clock import MarketClock
+from sandbox.funding import Funding
 from sandbox.instruments import TETHER, Listing, listing_of
 from sandbox.macro import FACTS, MacroSeries, seeded_values
-from sandbox.noise import key_of, uniform, uniform_many
-from sandbox.path import DAY_MS, MINUTE_MS, PricePath
+from sandbox.noise import key_of
+from sandbox.path import PricePath
 from sandbox.replay import History
 from sandbox.seeded import SeededMarket, peg_bars
 
-EXCHANGES = ("binance", "bybit")
-FUNDING_MS = 8 * HOUR_MS
-GAP_SLOT_MS = 6 * HOUR_MS
+# The perpetuals and the spot market of an exchange are venues with books of their own.
+PERPETUALS = ("binance", "bybit")
+EXCHANGES = (*PERPETUALS, "binance_spot", "bybit_spot")
+STANDING_APART = ("bybit", "bybit_spot")
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 
 @dataclass
 class Coin:
-    """One coin with its path and, by exchange, its book."""
+    """One coin with its path and, by exchange, its book and its funding."""
 
     listing: Listing
     path: PricePath
+    basis: Basis
     books: dict[str, Book] = field(default_factory=dict)
+    funding: dict[str, Funding] = field(default_factory=dict)
+
+    def advance(self, exchange: str, now_ms: int) -> None:
+        """Move the book at an exchange to a moment."""
+        bps = self.basis.bps(now_ms) if exchange in STANDING_APART else 0.0
+        self.books[exchange].advance(now_ms, bps)
 
 
 class World:
@@ -46,7 +53,7 @@ class World:
         self._market: SeededMarket | None = None
         self._series: dict[str, MacroSeries] = {}
         self._series_days = 0
-        self._funding: dict[tuple[str, str], tuple[int, float]] = {}
+        self._delisted: set[tuple[str, str]] = set()
         if history:
             self._replay(history)
         else:
@@ -80,20 +87,31 @@ class World:
 
         if peg_from is not None:
             reach(self.clock.start_ms // HOUR_MS + 1)
-        coin = Coin(listing, PricePath(bars, key_of(self.seed, name, "minutes"), reach))
+        path = PricePath(bars, key_of(self.seed, name, "minutes"), reach)
+        coin = Coin(listing, path, Basis(key_of(self.seed, "bybit", name, "basis")))
         if listing.symbol:
             for exchange in EXCHANGES:
                 coin.books[exchange] = Book(listing, coin.path, key_of(self.seed, exchange, name))
+            for exchange in PERPETUALS:
+                key = key_of(self.seed, exchange, name, "funding")
+                coin.funding[exchange] = Funding(coin.path, key)
         self.coins[name] = coin
 
-    def by_symbol(self, symbol: str, now_ms: int) -> Coin | None:
-        """The coin a symbol names at the exchanges, once it is listed."""
+    def by_symbol(self, exchange: str, symbol: str, now_ms: int) -> Coin | None:
+        """The coin a symbol names at an exchange, while it is listed there."""
         coin = self._symbols.get(symbol)
-        return coin if coin and coin.path.listed_ms <= now_ms else None
+        if coin is None or coin.path.listed_ms > now_ms or (exchange, symbol) in self._delisted:
+            return None
+        return coin
 
-    def tradable(self, now_ms: int) -> list[Coin]:
-        """Coins with a perpetual that are listed at `now_ms`."""
-        return [coin for coin in self._symbols.values() if coin.path.listed_ms <= now_ms]
+    def tradable(self, exchange: str, now_ms: int) -> list[Coin]:
+        """Coins that are listed at an exchange at `now_ms`."""
+        found = (self.by_symbol(exchange, symbol, now_ms) for symbol in self._symbols)
+        return [coin for coin in found if coin]
+
+    def delist(self, gone: set[tuple[str, str]]) -> None:
+        """Take these pairs of exchange and symbol, and no others, out of trade."""
+        self._delisted = gone
 
     def series(self, name: str, now_ms: int) -> MacroSeries | None:
         """A macro series, None if the world has none of that name."""
@@ -116,53 +134,5 @@ class World:
         """The book of a coin, moved on to this moment unless the streams move it."""
         book = coin.books[exchange]
         if not book.streamed:
-            now_ms = self.clock.now_ms()
-            book.advance(now_ms, self.basis_bps(exchange, coin.listing, now_ms))
+            coin.advance(exchange, self.clock.now_ms())
         return book
-
-    def basis_bps(self, exchange: str, listing: Listing, now_ms: int) -> float:
-        """How far the exchange's quotes stand above the path, in basis points."""
-        if exchange == "binance":
-            return 0.0
-        key = key_of(self.seed, exchange, listing.coin, "basis")
-        knot, share = divmod(now_ms / (5 * MINUTE_MS), 1)
-        ends = [uniform(key, int(knot) + step) - 0.5 for step in (0, 1)]
-        basis = 3.0 * (ends[0] + (ends[1] - ends[0]) * share)
-        slot, into_ms = divmod(now_ms, GAP_SLOT_MS)
-        draws = [uniform(key, -1 - slot * 8 - number) for number in range(5)]
-        if draws[0] < 0.35:
-            length_ms = (20 + 70 * draws[1]) * MINUTE_MS
-            begin_ms = draws[2] * (GAP_SLOT_MS - length_ms)
-            place = (into_ms - begin_ms) / length_ms
-            if 0 <= place <= 1:
-                size = 12 + 28 * draws[3]
-                basis += (size if draws[4] < 0.5 else -size) * min(1.0, (1 - place) * 1.6)
-        return basis
-
-    def funding_rate(self, exchange: str, coin: Coin, settled_ms: int) -> float:
-        """The rate settled at `settled_ms`, known since eight hours before; steps of 1e-8."""
-        known = self._funding.get((exchange, coin.listing.coin))
-        if known is None or known[0] != settled_ms:
-            known = (settled_ms, self.funding_rates(exchange, coin, [settled_ms])[0][0])
-            self._funding[exchange, coin.listing.coin] = known
-        return known[1]
-
-    def funding_rates(
-        self, exchange: str, coin: Coin, settled_ms: list[int]
-    ) -> list[tuple[float, float]]:
-        """Rate and price (USD) of settlements; the rate follows the trend of the day before it."""
-        if not settled_ms:
-            return []
-        key = key_of(self.seed, exchange, coin.listing.coin, "funding")
-        moments = np.array(settled_ms, dtype=np.int64)
-        prices = coin.path.prices_at(moments) * coin.path.tick
-        since = coin.path.prices_at(moments - FUNDING_MS)
-        trends = np.nan_to_num(np.log(since / coin.path.prices_at(moments - FUNDING_MS - DAY_MS)))
-        rates = 0.00006 + 0.00012 * uniform_many(key, moments) + 0.002 * trends
-        bounded = np.round(np.clip(rates, -0.0075, 0.0075), 8)
-        return list(zip(bounded.tolist(), np.nan_to_num(prices).tolist(), strict=True))
-
-
-def next_funding_ms(now_ms: int) -> int:
-    """The next settlement after `now_ms`: 00:00, 08:00 and 16:00 UTC."""
-    return (now_ms // FUNDING_MS + 1) * FUNDING_MS

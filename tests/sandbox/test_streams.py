@@ -192,7 +192,7 @@ async def test_requests_and_routes_of_binance(calm_world: Any) -> None:
 
 
 async def test_unknown_addresses_are_refused(calm_world: Any) -> None:
-    for path in ("/binance/other", "/bybit/v5/public/spot", "/elsewhere"):
+    for path in ("/binance/other", "/bybit/v5/public/inverse", "/elsewhere"):
         with pytest.raises(websockets.exceptions.InvalidStatus):
             async with open_socket(calm_world, path):
                 pass
