@@ -100,7 +100,8 @@ def binance_depth(count: int, *, is_spot: bool, levels: int = 500) -> Traffic:
             event |= {"T": at - 3, "pu": previous}
         event |= {"b": _rows(bids, -1, decimals, zero), "a": _rows(asks, 1, decimals, zero)}
         messages.append(_dump({"stream": "btcusdt@depth@100ms", "data": event}))
-    return Traffic(messages, start, first)
+    # On USD-M the first diff to apply has the snapshot's id within, on spot it begins after it.
+    return Traffic(messages, start, first if is_spot else first + 1)
 
 
 def bybit_orderbook(count: int, levels: int = 50) -> Traffic:
