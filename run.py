@@ -36,11 +36,14 @@ INSTALLER_LOCK = "requirements-uv.txt"
 PRODUCT_LOCK = "requirements.txt"
 TEST_LOCK = "requirements-test.txt"
 MANAGE = os.path.join(PROJECT, "manage.py")
+# Many tests wait for clocks and for programs to start, so there is one process more than cores;
+# each has a PostgreSQL server of its own, so there are not any number of them.
+TEST_PROCESSES = min((os.cpu_count() or 1) + 1, 8)
 COMMANDS = {
     "demo": [MANAGE, "up", "--demo"],
     "up": [MANAGE, "up"],
     "check": [MANAGE, "diagnose"],
-    "test": ["-m", "pytest", "-n2", "--dist=worksteal", "--cov", "--cov-report=term"],
+    "test": ["-m", "pytest", f"-n{TEST_PROCESSES}", "--dist=worksteal", "--cov"],
 }
 # uv does not read pip's configuration, so it is told what pip would use, unless it has its own.
 UV_NAMES = {

@@ -172,6 +172,7 @@ def desk(folder: Path, database: str, sandbox: tuple[str, datetime]) -> Iterator
                 machine.wait()
 
 
+@pytest.mark.long(45)
 @pytest.mark.timeout(240)
 def test_a_desk_on_two_machines_trades_through_the_loss_of_a_worker(desk: Desk) -> None:
     desk.wait_until("web process", lambda: "nobody can log in yet" in desk.output())

@@ -198,6 +198,7 @@ def test_something_else_in_place_of_the_environment_is_kept(copy: Copy, folder: 
     assert mine.read_text() == "mine"
 
 
+@pytest.mark.long(20)
 def test_without_network_nothing_stays_behind(copy: Copy) -> None:
     done = copy.run("up", PIP_INDEX_URL=NOBODY_LISTENS)
     assert done.returncode == 2

@@ -44,6 +44,7 @@ def connect(provider: Provider, redis_client: redis.Redis) -> Callable[..., Conn
             budget=CallBudget(redis_client),
             timeout_s=timeout_s,
             read_error=read_error,
+            retry_pause_s=0.01,
         )
 
     return make

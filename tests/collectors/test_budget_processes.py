@@ -9,6 +9,7 @@ from django.db import connection
 from benchmarks.budget import run
 
 
+@pytest.mark.long(35)
 @pytest.mark.timeout(150)
 @pytest.mark.django_db(transaction=True)
 def test_no_limit_is_broken_and_no_call_forgotten() -> None:

@@ -86,6 +86,7 @@ def known_by_hand(rows: list[dict[str, str]], at: datetime) -> tuple[str, float]
     return (best[0], best[2]) if best is not None else None
 
 
+@pytest.mark.long(20)
 @pytest.mark.django_db(transaction=True)
 def test_at_a_thousand_moments_exactly_that_is_known_which_was_published(
     bitcoin: Instrument, fred: str

@@ -39,6 +39,7 @@ def table(*, until: datetime | None = None) -> list[tuple[Any, ...]]:
     return list(rows if until is None else rows.filter(open_time__lt=until))
 
 
+@pytest.mark.long(15)
 def test_lost_candles_come_back_as_they_were(bitcoin: Instrument, calm: SandboxWorld) -> None:
     tasks.backfill_all()
     before = table()
@@ -66,6 +67,7 @@ def collect_for(seconds: float) -> None:
         time.sleep(0.25)
 
 
+@pytest.mark.long(20)
 def test_an_outage_of_six_hours_leaves_the_table_as_if_it_had_not_been(
     bitcoin: Instrument, fast: SandboxWorld
 ) -> None:

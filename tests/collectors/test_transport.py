@@ -21,6 +21,7 @@ def serve() -> Iterator[Callable[[Script], str]]:
     """Starts a server that plays a script on each connection, after the request came."""
     stopping = threading.Event()
     listeners: list[socket.socket] = []
+    wires: list[socket.socket] = []
     threads: list[threading.Thread] = []
 
     def start(script: Script) -> str:
@@ -28,6 +29,7 @@ def serve() -> Iterator[Callable[[Script], str]]:
         listeners.append(listener)
 
         def play(wire: socket.socket) -> None:
+            wires.append(wire)
             with wire, contextlib.suppress(OSError):
                 wire.settimeout(5)
                 wire.recv(65536)
@@ -45,9 +47,10 @@ def serve() -> Iterator[Callable[[Script], str]]:
 
     yield start
     stopping.set()
-    for listener in listeners:
+    for each in (*listeners, *wires):
         with contextlib.suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
+            each.shutdown(socket.SHUT_RDWR)
+    for listener in listeners:
         listener.close()
     for thread in threads:
         thread.join(timeout=8)
@@ -58,6 +61,11 @@ def session() -> BoundedSession:
     return BoundedSession(
         headers={}, trust_env=False, connect_timeout_s=5, timeout_s=TIMEOUT_S, body_limit=100_000
     )
+
+
+def silence(wire: socket.socket) -> None:
+    """Waits until the client gives up."""
+    wire.recv(1)
 
 
 def trickle(before: bytes, piece: bytes) -> Script:
@@ -75,7 +83,7 @@ def trickle(before: bytes, piece: bytes) -> Script:
 @pytest.mark.parametrize(
     "script",
     [
-        trickle(b"", b""),
+        silence,
         trickle(b"HTTP/1.1 200 OK\r\nX: ", b"a"),
         trickle(HEAD, b"X-More: 1\r\n"),
         trickle(HEAD + b"Content-Length: 5000\r\n\r\n", b"1"),
@@ -93,7 +101,8 @@ def test_the_total_timeout_holds(
         started = time.monotonic()
         with pytest.raises(requests.Timeout):
             session.get(url, {})
-        assert TIMEOUT_S * 0.9 <= time.monotonic() - started < TIMEOUT_S + 0.4
+        # Far less than the scripts take, and with room for a machine that is busy elsewhere.
+        assert TIMEOUT_S * 0.9 <= time.monotonic() - started < TIMEOUT_S + 1.5
 
 
 def test_a_connection_serves_again_after_its_answer(

@@ -17,6 +17,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 SECONDS = 5  # and as much longer as this machine takes to the first row of every stage
 
 
+@pytest.mark.long(20)
 @pytest.mark.timeout(150)
 def test_a_demo_fills_every_stage_and_ends_by_itself(tmp_path: Path) -> None:
     environ = {**os.environ, "MTS_DATA_DIR": str(tmp_path)}

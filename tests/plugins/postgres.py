@@ -24,7 +24,7 @@ from tests.plugins.children import (
 
 INSTALLATION = "pginstall18"
 SUPERUSER = "mts"
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 60
 PORT_ATTEMPTS = 3
 # Nothing of a test database has to survive a power cut.
 SETTINGS = (

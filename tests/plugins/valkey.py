@@ -11,7 +11,7 @@ import redis
 
 from tests.plugins.children import ServerError, log_tail, start_child, stop_child
 
-START_TIMEOUT_S = 10
+START_TIMEOUT_S = 30
 
 
 @contextlib.contextmanager

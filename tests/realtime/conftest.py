@@ -14,7 +14,7 @@ import pytest
 from django.db import connection
 
 PROJECT = Path(__file__).resolve().parents[2]
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 90
 
 
 @dataclass(frozen=True)

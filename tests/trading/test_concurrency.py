@@ -128,6 +128,7 @@ print(json.dumps([Fill.objects.count(), LedgerEntry.objects.count(),
 """
 
 
+@pytest.mark.long(12)
 def test_processes_on_sqlite_fill_each_signal_once(tmp_path: Path, redis_client: Any) -> None:
     environment = {
         **os.environ,
