@@ -15,9 +15,10 @@ from collectors.feeds import (
     Refusal,
     StreamedCandle,
 )
+from collectors.keptbook import Want
 from collectors.marketdata import Candle, Quote
 from collectors.sources import FEEDS
-from collectors.venues import DayTicker
+from collectors.venues import DayTicker, DepthSnapshot, Level
 from tests.collectors import messages
 from tests.collectors.messages import AT, FUNDING_AT, NOW_MS, RECEIVED, SYMBOL, following
 
@@ -37,6 +38,8 @@ def names(exchange: str, group: str | None = None, *, kinds: set[Kind] = ALL) ->
 
 
 def test_the_topics_of_a_symbol_carry_the_venues_names() -> None:
+    assert names("binance", "books") == names("binance_spot", "books") == ["btcusdt@depth@100ms"]
+    assert names("bybit", "books") == names("bybit_spot", "books") == ["orderbook.200.BTCUSDT"]
     assert names("binance", "tops") == ["btcusdt@bookTicker"]
     assert names("binance", "trades") == ["btcusdt@aggTrade"]
     assert names("binance", "market") == [
@@ -121,6 +124,75 @@ def test_bybit_is_asked_for_one_topic_at_a_time_under_its_name() -> None:
         assert {json.loads(text)["op"] for text in feed.unsubscribe(wanted)} == {"unsubscribe"}
         assert json.loads(feed.ping) == {"op": "ping"}
         assert feed.ping_interval_s == 20
+
+
+def test_a_book_is_told_of_when_it_finds_or_loses_its_place() -> None:
+    reader = following("bybit")
+    book = reader.books[SYMBOL]
+
+    def delta(number: int) -> bytes:
+        return messages.bybit_book(kind="delta", u=number, b=[["100.0", "1"]], a=[])
+
+    assert list(reader.read(messages.bybit_book(), RECEIVED)) == [book]
+    assert book.is_synced
+    assert list(reader.read(delta(8), RECEIVED)) == []
+    assert list(reader.read(delta(10), RECEIVED)) == [book]
+    assert (book.is_synced, book.gaps) == (False, 1)
+    assert list(reader.read(delta(11), RECEIVED)) == []
+    assert list(reader.read(messages.bybit_book(u=12), RECEIVED)) == [book]
+    assert (book.is_synced, book.resyncs, book.messages) == (True, 1, 5)
+
+
+@pytest.mark.parametrize("exchange", ["binance", "binance_spot"])
+def test_a_book_of_binance_waits_for_its_snapshot(exchange: str) -> None:
+    is_spot = exchange == "binance_spot"
+    diff = messages.spot_diff if is_spot else messages.futures_diff
+    reader = following(exchange)
+    book = reader.books[SYMBOL]
+    assert list(reader.read(diff(), RECEIVED)) == [book]
+    assert (book.is_synced, book.want) == (False, Want.SNAPSHOT)
+    level = Level(100.0, 5.0), Level(101.0, 6.0)
+    snapshot = DepthSnapshot(
+        exchange=exchange, symbol=SYMBOL, sequence=12, bids=level[:1], asks=level[1:]
+    )
+    assert book.take_snapshot(snapshot)
+    view = book.view(5)
+    assert view is not None
+    assert (view.sequence, view.event_ms) == (15, NOW_MS)
+    assert list(view.bids) == [(100.1, 2.0), (100.0, 5.0)]
+    assert list(view.asks) == [(100.2, 3.0), (101.0, 6.0)]
+    continued = {"U": 16, "u": 16} | ({} if is_spot else {"pu": 15})
+    assert list(reader.read(diff(**continued), RECEIVED)) == []
+    assert list(reader.read(diff(**continued), RECEIVED)) == [book]  # the same one again
+    assert not book.is_synced
+
+
+def test_the_best_prices_of_bybit_count_otherwise_than_its_book() -> None:
+    reader = following("bybit")
+    book = reader.books[SYMBOL]
+    reader.read(messages.bybit_book(), RECEIVED)
+    for number in range(1, 9):
+        (quote,) = reader.read(messages.bybit_top(u=number, b=[[f"9{number}", "1"]]), RECEIVED)
+        assert isinstance(quote, Quote)
+        assert not book.check_top(quote)
+        reader.read(messages.bybit_book(kind="delta", u=7 + number, b=[], a=[]), RECEIVED)
+    assert (book.is_synced, book.messages) == (True, 9)
+
+
+def test_books_come_and_go_with_their_topics() -> None:
+    for exchange, feed in FEEDS.items():
+        reader = following(exchange)
+        assert list(reader.books) == [SYMBOL]
+        book = reader.books[SYMBOL]
+        others = feed.topics("ETHUSDT", timeframes=["1h"], kinds=ALL)
+        topics = feed.topics(SYMBOL, timeframes=["1h"], kinds=ALL)
+        reader.follow([*topics, *others])
+        assert set(reader.books) == {SYMBOL, "ETHUSDT"}
+        assert reader.books[SYMBOL] is book
+        reader.follow(others)
+        assert list(reader.books) == ["ETHUSDT"]
+        reader.follow([*topics, *others])
+        assert reader.books[SYMBOL] is not book
 
 
 @pytest.mark.parametrize(

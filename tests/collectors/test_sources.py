@@ -17,7 +17,6 @@ from collectors.sources import (
     VENUES,
     ProviderAccess,
     open_candle_source,
-    open_channels,
 )
 from collectors.venues import FundingSource
 from mts_project import environment
@@ -28,6 +27,7 @@ def test_every_exchange_folder_is_registered() -> None:
     folders = {path.parent.name for path in Path(folder).glob("*/__init__.py")}
     assert folders == set(EXCHANGES)
     assert {name.partition("_")[0] for name in VENUES} == folders
+    assert set(FEEDS) == set(VENUES)
     assert [*EXCHANGES, "coingecko"] == default_source_chain()
     assert {*default_source_chain(), "binance_spot"} < set(provider_limits(coingecko_plan="none"))
 
@@ -52,12 +52,3 @@ def test_every_source_opens(name: str, redis_client: redis.Redis) -> None:
     source = open_candle_source(name, access=access, budget=CallBudget(redis_client))
     assert source.name == name
     assert isinstance(source, FundingSource) is (name in FUNDING_VENUES)
-
-
-@pytest.mark.parametrize("name", list(EXCHANGES))
-def test_quotes_and_candles_have_connections_of_their_own(name: str) -> None:
-    channels = open_channels(
-        name, ws_url="ws://x", candles=[("BTCUSDT", "1h")], quotes=["BTCUSDT", "ETHUSDT"]
-    )
-    assert [channel.name for channel, _ in channels] == [f"{name} quotes", f"{name} candles"]
-    assert open_channels(name, ws_url="ws://x", candles=[], quotes=[]) == []

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from collectors.keptbook import KeptBook, Want
+from collectors.marketdata import Quote
 from collectors.venues import BookPrice, BookQuantity, DepthSnapshot, Identifier, Moment
 
 LEVELS = 200
@@ -88,6 +89,10 @@ class BybitBook(KeptBook):
         """See `KeptBook`: never comparable."""
         self._own(snapshot)
         return None
+
+    def check_top(self, quote: Quote) -> bool:
+        """See `KeptBook`. Never comparable: every depth counts its updates by itself."""
+        return False
 
     def withhold(self, reason: str) -> None:
         """See `KeptBook`."""
