@@ -3,6 +3,7 @@
 from django.urls import path
 
 from collectors.api.backfills import BackfillCancel, BackfillDetail, BackfillList
+from collectors.api.books import BookDetail, BookList
 from collectors.api.budget import BudgetView
 from collectors.api.candles import CandleList
 from collectors.api.coverage import CoverageList
@@ -23,6 +24,8 @@ urlpatterns = [
     path("macro/", MacroList.as_view()),
     path("macro/series/", MacroSeriesList.as_view()),
     path("funding/", FundingList.as_view()),
+    path("books/", BookList.as_view()),
+    path("books/<str:exchange>/<str:symbol>/", BookDetail.as_view()),
     path("spreads/", SpreadList.as_view()),
     path("findings/", FindingList.as_view()),
     path("budget/", BudgetView.as_view()),

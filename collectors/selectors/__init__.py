@@ -26,7 +26,8 @@ from collectors.selectors.instruments import (
     listings_at,
     strategy_instruments,
 )
-from collectors.selectors.live import latest_quote, quote_key, redis_client
+from collectors.selectors.listings import BookListing, book_listings, find_listing
+from collectors.selectors.live import latest_quote, live_books, quote_key, redis_client
 from collectors.selectors.livebooks import LiveBook, live_book
 from collectors.selectors.macro import (
     due_macro_series,
@@ -41,17 +42,20 @@ from collectors.selectors.shards import ShardHolding, shard_holding
 from collectors.selectors.ticks import series_that_lack
 
 __all__ = [
+    "BookListing",
     "CoverageMap",
     "LiveBook",
     "SeriesKey",
     "SeriesTotals",
     "ShardHolding",
+    "book_listings",
     "budget_today",
     "candle_at",
     "candle_history",
     "coverage_map",
     "due_macro_series",
     "enabled_instruments",
+    "find_listing",
     "findings_by_reason",
     "given_up_bars",
     "hole_counts",
@@ -62,6 +66,7 @@ __all__ = [
     "listing_for",
     "listings_at",
     "live_book",
+    "live_books",
     "macro_as_of",
     "macro_as_of_many",
     "macro_history",
