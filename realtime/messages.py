@@ -1,8 +1,14 @@
-"""The messages of a durable WebSocket stream. Pure.
+"""The messages of the WebSocket streams. Pure.
 
 Every message is one JSON text with a `type`. The first is `hello`; then come the events of the
 topic in the order of `seq`, each naming the event before it in the same topic (`prev`, 0 for the
-first), so that a client can prove that it missed nothing. An `error` is followed by the close.
+first), so that a client can prove that it missed nothing. The market has no numbers: each of its
+messages says everything, and stands for all before it. An `error` is followed by the close.
+
+    StreamRefused       what was asked for cannot be streamed
+        CursorError     not from this cursor
+        SymbolUnknown   no such symbol or coin
+        LevelsError     not so many levels
 """
 
 from __future__ import annotations
@@ -12,10 +18,15 @@ from typing import Any
 
 import msgspec
 
+from collectors.livebook import MOST_LEVELS, LiveBook
+
 LOGIN_NEEDED = 4401
 ROLE_NEEDED = 4403
-BAD_CURSOR = 4400
+BAD_CURSOR = BAD_REQUEST = 4400
+SYMBOL_UNKNOWN = 4404
 SERVER_FAILED = 1011
+
+DEFAULT_LEVELS = 20
 
 _LARGEST_SEQ = 2**63 - 1
 _encoder = msgspec.json.Encoder()
@@ -38,6 +49,23 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, Any]
 
 
+class MarketHello(msgspec.Struct, tag="hello", frozen=True, kw_only=True):
+    """The first message of a market: what was asked for, and the exchanges to hear from."""
+
+    topic: str = "market"
+    symbol: str
+    levels: int
+    exchanges: tuple[str, ...]
+
+
+class MarketUpdate(msgspec.Struct, tag="market", frozen=True, kw_only=True):
+    """The newest books of a symbol by exchange; `at` is wall time, as their `received_at`."""
+
+    symbol: str
+    at: datetime
+    exchanges: dict[str, LiveBook]
+
+
 class Failure(msgspec.Struct, tag="error", frozen=True, kw_only=True, omit_defaults=True):
     """Why the stream ends; `oldest` is the oldest seq that can still be replayed."""
 
@@ -46,15 +74,40 @@ class Failure(msgspec.Struct, tag="error", frozen=True, kw_only=True, omit_defau
     oldest: int | None = None
 
 
-class CursorError(Exception):
-    """A cursor from which no complete stream can start; the client must choose another."""
+class StreamRefused(Exception):
+    """Why nothing is streamed: the message to the client, and the close code after it."""
+
+    code = BAD_REQUEST
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
         self.failure = failure
 
 
-def encode(message: Hello | Envelope | Failure) -> str:
+class CursorError(StreamRefused):
+    """A cursor from which no complete stream can start; the client must choose another."""
+
+    code = BAD_CURSOR
+
+
+class SymbolUnknown(StreamRefused):
+    """No exchange calls anything so, and no coin has that id."""
+
+    code = SYMBOL_UNKNOWN
+
+    def __init__(self, name: str) -> None:
+        message = f"no exchange lists {name[:64]!r} now: use a symbol or a coin id of instruments/"
+        super().__init__(Failure(code="symbol_unknown", message=message))
+
+
+class LevelsError(StreamRefused):
+    """A number of levels that is none, or that is not served."""
+
+
+Message = Hello | Envelope | MarketHello | MarketUpdate | Failure
+
+
+def encode(message: Message) -> str:
     """The JSON text of a message; times are ISO 8601 with a `Z`."""
     return _encoder.encode(message).decode()
 
@@ -66,6 +119,16 @@ def parse_cursor(text: str) -> int:
     raise CursorError(
         Failure(code="cursor_malformed", message="cursor must be a whole number, 0 or above")
     )
+
+
+def parse_levels(text: str | None) -> int:
+    """The `levels` of a query, by default 20. Raises LevelsError (`levels_malformed`)."""
+    if text is None:
+        return DEFAULT_LEVELS
+    if text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MOST_LEVELS:
+        return int(text)
+    message = f"levels must be a whole number from 1 to {MOST_LEVELS}"
+    raise LevelsError(Failure(code="levels_malformed", message=message))
 
 
 def check_cursor(cursor: int, *, newest: int, oldest: int | None, complete_after: int) -> None:
