@@ -172,7 +172,7 @@ def test_the_best_prices_of_bybit_count_otherwise_than_its_book() -> None:
     book = reader.books[SYMBOL]
     reader.read(messages.bybit_book(), RECEIVED)
     for number in range(1, 9):
-        (quote,) = reader.read(messages.bybit_top(u=number, b=[[f"9{number}", "1"]]), RECEIVED)
+        (quote,) = reader.read(messages.bybit_top(u=7 + number, b=[[f"9{number}", "1"]]), RECEIVED)
         assert isinstance(quote, Quote)
         assert not book.check_top(quote)
         reader.read(messages.bybit_book(kind="delta", u=7 + number, b=[], a=[]), RECEIVED)
