@@ -14,7 +14,15 @@ FLOW = ("collectors", "signals", "risk", "trading", "alerts", "realtime")
 # The collectors' many tables under headings; a table that is named nowhere comes under the last.
 COLLECTORS = {
     "What is collected": ("Instrument", "Listing", "MacroSeries", "Backfill", "RetentionPolicy"),
-    "What is stored": ("CoverageMap", "Ohlcv", "MacroObservation", "FundingRate", "BookSample"),
+    "What is stored": (
+        "CoverageMap",
+        "Ohlcv",
+        "MacroObservation",
+        "FundingRate",
+        "BookSample",
+        "BookHour",
+        "BookDowntime",
+    ),
     "How it went": ("CollectionState", "QualityFinding", "CandleHole", "CandleReplacement"),
 }
 

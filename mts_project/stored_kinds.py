@@ -14,6 +14,8 @@ from django.db.models import QuerySet
 from collectors.formats.schema import Column, Kind, Row
 from collectors.marketdata import TIMEFRAMES
 from collectors.models import (
+    BookDowntime,
+    BookHour,
     BookSample,
     CandleReplacement,
     FundingRate,
@@ -142,8 +144,27 @@ STORED_KINDS = (
         model=BookSample,
         time="at",
         columns="instrument__coin_id exchange symbol at best_bid bid_quantity best_ask "
-        "ask_quantity spread_bps received_at",
+        "ask_quantity spread_bps is_synced mid_price imbalance bid_depth_10_bps ask_depth_10_bps "
+        "bid_depth_50_bps ask_depth_50_bps received_at",
         changed="received_at",
+        keep_days=400,
+    ),
+    StoredKind(
+        name="book_hours",
+        model=BookHour,
+        time="hour",
+        columns="instrument__coin_id exchange symbol hour synced_s withheld_s spread_bps_mean "
+        "spread_bps_min spread_bps_max bid_depth_10_bps ask_depth_10_bps depth_10_bps_s "
+        "bid_depth_50_bps ask_depth_50_bps depth_50_bps_s messages gaps resyncs changed_at",
+        changed="changed_at",
+        keep_days=400,
+    ),
+    StoredKind(
+        name="book_downtimes",
+        model=BookDowntime,
+        time="at",
+        columns="instrument__coin_id exchange symbol at began_at ended_at reason changed_at",
+        changed="changed_at",
         keep_days=400,
     ),
     StoredKind(

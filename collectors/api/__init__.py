@@ -7,6 +7,7 @@ from collectors.api.books import BookDetail, BookList
 from collectors.api.budget import BudgetView
 from collectors.api.candles import CandleList
 from collectors.api.coverage import CoverageList
+from collectors.api.downtimes import DowntimeList
 from collectors.api.findings import FindingList
 from collectors.api.funding import FundingList
 from collectors.api.instruments import InstrumentDetail, InstrumentList
@@ -27,6 +28,7 @@ urlpatterns = [
     path("books/", BookList.as_view()),
     path("books/<str:exchange>/<str:symbol>/", BookDetail.as_view()),
     path("spreads/", SpreadList.as_view()),
+    path("books/downtimes/", DowntimeList.as_view()),
     path("findings/", FindingList.as_view()),
     path("budget/", BudgetView.as_view()),
 ]

@@ -15,7 +15,8 @@ from collectors.sources import FUNDING_VENUES
 
 class FundingSerializer(serializers.ModelSerializer[FundingRate]):
     """One settlement. `rate` is what longs paid to shorts, a share of the notional; the mark
-    price is null where the exchange does not say it."""
+    price is null where the exchange does not say it. `is_confirmed` is false while the exchange's
+    history has not been asked about what its stream showed."""
 
     instrument = serializers.SlugRelatedField(slug_field="coin_id", read_only=True)  # type: ignore[var-annotated]
 
@@ -23,7 +24,7 @@ class FundingSerializer(serializers.ModelSerializer[FundingRate]):
         model = FundingRate
         fields = [
             "instrument", "exchange", "symbol", "funding_time", "rate", "mark_price",
-            "interval_hours",
+            "interval_hours", "is_confirmed",
         ]  # fmt: skip
 
 

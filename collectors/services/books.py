@@ -54,7 +54,7 @@ def _sample(instrument: Instrument, book: selectors.LiveBook) -> BookSample:
         spread_bps=book.spread,
         is_synced=book.is_synced,
         mid_price=book.mid_price,
-        imbalance=book.imbalance,
+        imbalance=book.imbalance if book.is_synced else None,
         bid_depth_10_bps=near[0],
         ask_depth_10_bps=near[1],
         bid_depth_50_bps=far[0],

@@ -8,7 +8,7 @@ from datetime import datetime
 from collectors import selectors
 from collectors.models import Instrument
 from collectors.services.candles import source_chain
-from collectors.sources import EXCHANGES
+from collectors.sources import FEEDS
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def stream_subscriptions(*, at: datetime) -> list[Subscription]:
     """The symbols of all collected instruments at the exchanges that list them at `at`."""
     subscriptions: list[Subscription] = []
     for instrument in selectors.enabled_instruments():
-        exchanges = [name for name in source_chain(instrument) if name in EXCHANGES]
+        exchanges = [name for name in source_chain(instrument) if name in FEEDS]
         listings = [
             (name, selectors.listing_for(instrument=instrument, exchange=name, at=at))
             for name in exchanges

@@ -192,6 +192,17 @@ def test_every_kind_of_row_is_written_with_its_columns() -> None:
         spread_bps=4000.0,
         received_at=NOW,
     )
+    book = {"exchange": "binance", "symbol": "BTCUSDT"}
+    bitcoin.book_hours.create(
+        **book,
+        **dict.fromkeys(("synced_s", "withheld_s", "depth_10_bps_s", "depth_50_bps_s"), 1.5),
+        **dict.fromkeys(("messages", "gaps", "resyncs"), 1),
+        hour=moment,
+        changed_at=NOW,
+    )
+    bitcoin.book_downtimes.create(
+        **book, at=moment, began_at=moment, reason="a gap", changed_at=NOW
+    )
     make_signal(bar=moment, reasons={"why": ["x"]})
     bitcoin.findings.create(
         verdict="rejected",
