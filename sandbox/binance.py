@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox.bars import HOUR_MS
 from sandbox.books import MOST_ID_GAP, STALE_IDS, Book
-from sandbox.figures import decimal_text, level_text
+from sandbox.figures import decimal_text
 from sandbox.funding import USUAL_MS
 from sandbox.limits import CallWindow
 from sandbox.noise import key_of, uniform
@@ -298,11 +298,8 @@ def kline_extras(coin: Coin, candle: Candle) -> tuple[float, int, float]:
 
 def level_texts(coin: Coin, levels: Iterable[tuple[int, ...]]) -> list[tuple[str, str]]:
     """Price and size of levels as text on the instrument's tick and step."""
-    price_decimals, step_decimals = coin.path.price_decimals, coin.listing.step_decimals
-    return [
-        (level_text(price, price_decimals), level_text(size, step_decimals))
-        for price, size in levels
-    ]
+    prices, sizes = coin.prices, coin.sizes
+    return [(prices[price], sizes[size]) for price, size in levels]
 
 
 def mark_prices(world: World, coin: Coin, now_ms: int) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import msgspec
 
 from sandbox.binance import INTERVALS, kline_extras, level_texts, mark_prices
 from sandbox.books import MOST_ID_GAP, Book, Side, Watch
-from sandbox.figures import decimal_text, level_text
+from sandbox.figures import decimal_text
 from sandbox.hub import Hub, Subscriber
 from sandbox.noise import mix
 from sandbox.path import DAY_MS, MINUTE_MS, Candle
@@ -254,8 +254,7 @@ class BinanceStream:
         moved = (_rows(coin, bids, told.watch.bids), _rows(coin, asks, told.watch.asks))
         if book.step % 7 == 0:
             # Real books remove levels far below what any snapshot shows.
-            far = level_text(max(1, -bids.ranks[-1] // 2), coin.path.price_decimals)
-            moved[0].append((far, level_text(0, coin.listing.step_decimals)))
+            moved[0].append((coin.prices[max(1, -bids.ranks[-1] // 2)], coin.sizes[0]))
         told.update_id = book.update_id
         told.watch.bids.clear()
         told.watch.asks.clear()
@@ -303,9 +302,5 @@ def traded(coin: Coin, book: Book) -> tuple[bool, str, str]:
 
 
 def _rows(coin: Coin, side: Side, ranks: set[int]) -> Rows:
-    prices, steps = coin.path.price_decimals, coin.listing.step_decimals
-    sizes = side.sizes
-    return [
-        (level_text(abs(rank), prices), level_text(sizes.get(rank, 0), steps))
-        for rank in sorted(ranks)
-    ]
+    prices, texts, sizes = coin.prices, coin.sizes, side.sizes
+    return [(prices[abs(rank)], texts[sizes.get(rank, 0)]) for rank in sorted(ranks)]

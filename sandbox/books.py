@@ -63,36 +63,48 @@ class Side:
         self._first = 0
         self._stop = 0
 
-    def move(self, top: int, top_size: int, steps: range, places: "_Places") -> set[int]:
+    def move(self, top: int, top_size: int, steps: range, places: "_Places") -> list[int]:
         """Bring the side up to the last of `steps`; the ranks that were touched."""
         grid = places.grid
         first = top // grid + 1
         stop = first + LEVELS if self._end is None else min(first + LEVELS, self._end)
-        touched = {self._top, top} if self._top else {top}
-        left = (
-            range(self._first, min(first, self._stop)),
-            range(max(stop, self._first), self._stop),
-        )
-        for place in (*left[0], *left[1]):
-            touched.add(place * grid)
-            self._put(place * grid, 0)
-        fresh = [*range(first, min(self._first, stop)), *range(max(self._stop, first), stop)]
+        near = range(self._first, min(first, self._stop))
+        far = range(max(stop, self._first), self._stop)
+        touched = [place * grid for place in (*near, *far)]
+        if self._top:
+            touched.append(self._top)
+        for rank in touched:
+            self._put(rank, 0)
+        step = steps[-1]
+        for place in (*range(first, min(self._first, stop)), *range(max(self._stop, first), stop)):
+            touched.append(place * grid)
+            self._put(place * grid, places.size(place, step))
         for step in steps:
             # 5 and 13 are inverse modulo 16: these are the places whose epoch begins now.
             offset = (13 * step - first) % REFRESH_STEPS
-            fresh.extend(range(first + offset, stop, REFRESH_STEPS))
-        self._put(self._top, 0)
-        for place in fresh:
-            touched.add(place * grid)
-            self._put(place * grid, places.size(place, steps[-1]))
+            begun = range(first + offset, stop, REFRESH_STEPS)
+            touched.extend(range(begun.start * grid, stop * grid, REFRESH_STEPS * grid))
+            self._refresh(begun, places, (step + 15) >> 4)
         self._put(top, top_size)
+        touched.append(top)
         self._top, self._first, self._stop = top, first, stop
         return touched
 
-    def clear(self) -> set[int]:
+    def _refresh(self, begun: range, places: "_Places", epoch: int) -> None:
+        """Give places of the grid the sizes of their new epoch."""
+        ranks, sizes, grid = self.ranks, self.sizes, places.grid
+        for place, size in zip(begun, places.sizes(begun, epoch), strict=True):
+            rank = place * grid
+            if size:
+                if rank not in sizes:
+                    insort(ranks, rank)
+                sizes[rank] = size
+            elif sizes.pop(rank, 0):
+                del ranks[bisect_left(ranks, rank)]
+
+    def clear(self) -> list[int]:
         """Remove everything; the ranks that were there."""
-        gone = set(self.ranks)
-        self.ranks, self.sizes = [], {}
+        gone, self.ranks, self.sizes = self.ranks, [], {}
         self._top = self._first = self._stop = 0
         return gone
 
@@ -117,7 +129,7 @@ class _Places:
         self.price = price
         self.grid = _grid(price)
         self._salt = key & 0xFFFF
-        self._sizes = []
+        self._sizes: list[int] = []
         for number in range(SIZES):
             draw = uniform(key, number)
             # One place in eight is a round number, where more is quoted.
@@ -130,9 +142,12 @@ class _Places:
 
     def size(self, place: int, step: int) -> int:
         """The size on a place of the grid at a step, zero where it is empty."""
-        epoch = (step + (-5 * place & 15)) >> 4
-        mixed = (place + self._salt) * 0x9E3779B1 ^ epoch * 0x85EBCA6B
-        return self._sizes[(mixed ^ mixed >> 15) >> 4 & (SIZES - 1)]
+        return self.sizes(range(place, place + 1), (step + (-5 * place & 15)) >> 4)[0]
+
+    def sizes(self, places: range, epoch: int) -> list[int]:
+        """The sizes on places that are in the same epoch."""
+        sizes, base = self._sizes, self._salt + 157 * epoch
+        return [sizes[(389 * place + base) & (SIZES - 1)] for place in places]
 
     def top_size(self, rank: int, step: int) -> int:
         """The size of a best quote."""
@@ -212,18 +227,18 @@ class Book:
         self._watches.remove(watch)
 
     def _settle(self, places: _Places) -> None:
-        bids: set[int] = set()
-        asks: set[int] = set()
+        bids: list[int] = []
+        asks: list[int] = []
         top = self.top
         if self.step - self._settled >= REFRESH_STEPS:
             bids, asks = self._bids.clear(), self._asks.clear()
         steps = range(max(self._settled + 1, self.step - REFRESH_STEPS + 1), self.step + 1)
-        bids |= self._bids.move(-top.bid, top.bid_size, steps, places)
-        asks |= self._asks.move(top.ask, top.ask_size, steps, places)
+        bids += self._bids.move(-top.bid, top.bid_size, steps, places)
+        asks += self._asks.move(top.ask, top.ask_size, steps, places)
         self._settled = self.step
         for watch in self._watches:
-            watch.bids |= bids
-            watch.asks |= asks
+            watch.bids.update(bids)
+            watch.asks.update(asks)
 
 
 def _grid(price: float) -> int:

@@ -6,15 +6,17 @@ three quiet seconds. Linear ticker deltas leave out what did not change; spot ti
 snapshots.
 """
 
+import math
+from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
 from sandbox.binance import kline_extras
 from sandbox.books import Book, Levels, Side, Watch
 from sandbox.bybit import INTERVALS, last_price, linear_fields, quote_fields, spot_fields
-from sandbox.figures import decimal_text, level_text
+from sandbox.figures import decimal_text
 from sandbox.hub import Hub, Subscriber
 from sandbox.path import MINUTE_MS, Candle
 from sandbox.topics import Kind, Topic
@@ -27,15 +29,47 @@ FIRST_UPDATE = 1001
 MOST_SPOT_ARGUMENTS = 10
 
 
+class _Known:
+    """What listeners know of one side: the sizes, by rank, of its best `size` levels."""
+
+    def __init__(self, side: Side, size: int) -> None:
+        self._size = size
+        self.sizes = {rank: side.sizes[rank] for rank in side.ranks[:size]}
+        self._last = self._end(side)
+
+    def catch_up(self, side: Side, touched: set[int]) -> Levels:
+        """Take over what is new, given the touched ranks; it as ranks and sizes, zero for gone."""
+        ranks, sizes, known = side.ranks, side.sizes, self.sizes
+        last = self._end(side)
+        # Levels that were not touched come into view or leave it at the far end alone.
+        before = bisect_right(ranks, self._last)
+        edge = ranks[min(before, self._size) : max(before, self._size)]
+        moved: Levels = []
+        for rank in sorted(touched.union(edge) if edge else touched):
+            units = sizes.get(rank, 0) if rank <= last else 0
+            if units == known.get(rank, 0):
+                continue
+            moved.append((rank, units))
+            if units:
+                known[rank] = units
+            else:
+                del known[rank]
+        self._last = last
+        return moved
+
+    def _end(self, side: Side) -> float:
+        return side.ranks[self._size - 1] if len(side.ranks) >= self._size else math.inf
+
+
 @dataclass
 class _Told:
-    """What the listeners of a book topic know: sizes by rank, as of a step, and what moved."""
+    """What the listeners of a book topic know, as of a step, and what moved since."""
 
     book: Book
     watch: Watch
-    step: int = 0
-    bids: dict[int, int] = field(default_factory=dict)
-    asks: dict[int, int] = field(default_factory=dict)
+    step: int
+    bids: _Known
+    asks: _Known
 
 
 class BybitStream:
@@ -178,10 +212,8 @@ class BybitStream:
 
     def _follow(self, topic: Topic, book: Book) -> None:
         """Take the book of this moment as what the topic's listeners know."""
-        told = _Told(book, book.watch(), book.step)
-        for side, known in zip(book.sides(), (told.bids, told.asks), strict=True):
-            known.update((rank, side.sizes[rank]) for rank in side.ranks[: topic.size])
-        self._told[topic.name] = told
+        known = [_Known(side, topic.size) for side in book.sides()]
+        self._told[topic.name] = _Told(book, book.watch(), book.step, *known)
         self._updates[topic.name] = self._updates.get(topic.name, self._first_update - 1) + 1
 
     def _depth(self, topic: Topic, coin: Coin, book: Book) -> bytes | None:
@@ -190,8 +222,8 @@ class BybitStream:
             self._follow(topic, book)
             return self._snapshot(topic, coin, self._told[topic.name])
         bids, asks = book.sides()
-        moved_bids = _catch_up(told.bids, bids, told.watch.bids, topic.size)
-        moved_asks = _catch_up(told.asks, asks, told.watch.asks, topic.size)
+        moved_bids = told.bids.catch_up(bids, told.watch.bids)
+        moved_asks = told.asks.catch_up(asks, told.watch.asks)
         told.watch.bids.clear()
         told.watch.asks.clear()
         if moved_bids or moved_asks:
@@ -204,7 +236,7 @@ class BybitStream:
         return self._book_message(topic, coin, told.book, "delta", moved_bids, moved_asks)
 
     def _snapshot(self, topic: Topic, coin: Coin, told: _Told) -> bytes:
-        bids, asks = sorted(told.bids.items()), sorted(told.asks.items())
+        bids, asks = sorted(told.bids.sizes.items()), sorted(told.asks.sizes.items())
         return self._book_message(topic, coin, told.book, "snapshot", bids, asks)
 
     def _book_message(
@@ -260,8 +292,8 @@ class BybitStream:
             "T": book.at_ms,
             "s": topic.symbol,
             "S": "Sell" if sells else "Buy",
-            "v": level_text(size, coin.listing.step_decimals),
-            "p": level_text(last_price(self.name, coin), coin.path.price_decimals),
+            "v": coin.sizes[size],
+            "p": coin.prices[last_price(self.name, coin)],
             "L": "MinusTick" if sells else "PlusTick",
             "i": f"{book.update_id:032x}",
             "BT": False,
@@ -272,29 +304,10 @@ class BybitStream:
         )
 
 
-def _catch_up(known: dict[int, int], side: Side, touched: set[int], size: int) -> Levels:
-    """Bring `known` up to the best `size` levels of a side; what changed, by rank."""
-    shown = set(side.ranks[:size])
-    moved: Levels = []
-    for rank in sorted(touched | (known.keys() ^ shown)):
-        units = side.sizes[rank] if rank in shown else 0
-        if units == known.get(rank, 0):
-            continue
-        moved.append((rank, units))
-        if units:
-            known[rank] = units
-        else:
-            del known[rank]
-    return moved
-
-
 def _rows(coin: Coin, levels: Iterable[tuple[int, int]]) -> list[tuple[str, str]]:
     """Levels by rank as text, with a bare "0" where one is gone."""
-    prices, steps = coin.path.price_decimals, coin.listing.step_decimals
-    return [
-        (level_text(abs(rank), prices), level_text(size, steps) if size else "0")
-        for rank, size in levels
-    ]
+    prices, sizes = coin.prices, coin.sizes
+    return [(prices[abs(rank)], sizes[size] if size else "0") for rank, size in levels]
 
 
 def _kline_row(topic: Topic, coin: Coin, candle: Candle, now_ms: int, *, closed: bool) -> object:

@@ -1,6 +1,6 @@
 """Writes integers of ticks and units as the decimal text the providers send. Pure."""
 
-from functools import lru_cache
+MOST_TEXTS = 20_000
 
 
 def decimal_text(units: int, decimals: int) -> str:
@@ -17,5 +17,15 @@ def trimmed(units: int, decimals: int) -> float:
     return float(units / 10**decimals)
 
 
-# Order books repeat the same prices and sizes again and again.
-level_text = lru_cache(1 << 16)(decimal_text)
+class Texts(dict[int, str]):
+    """Decimal texts by units, made when first asked for: books repeat the same prices and sizes."""
+
+    def __init__(self, decimals: int) -> None:
+        super().__init__()
+        self._decimals = decimals
+
+    def __missing__(self, units: int) -> str:
+        if len(self) >= MOST_TEXTS:
+            self.clear()
+        text = self[units] = decimal_text(units, self._decimals)
+        return text

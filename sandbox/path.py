@@ -54,6 +54,7 @@ class PricePath:
         self._key = key
         self._reach = reach
         self._days: OrderedDict[int, tuple[Ints, NDArray[np.bool_]]] = OrderedDict()
+        self._minute = (-1, (0, 0, 0, 0))
         self._turnover: tuple[int, NDArray[np.float64]] = (-1, np.zeros(1))
         self.listed_ms = (bars.first_hour + int(bars.present.argmax())) * HOUR_MS
 
@@ -107,11 +108,14 @@ class PricePath:
         """The price in ticks, the last known one in a hole, None before the listing."""
         if ms < self.listed_ms:
             return None
-        rows, present = self._day(ms // DAY_MS)
-        index = ms % DAY_MS // MINUTE_MS
-        if not present[index]:
-            return self._last_close(ms // HOUR_MS)
-        corners = _corners(*(int(value) for value in rows[:4, index]))
+        if ms // MINUTE_MS != self._minute[0]:
+            rows, present = self._day(ms // DAY_MS)
+            index = ms % DAY_MS // MINUTE_MS
+            if not present[index]:
+                return self._last_close(ms // HOUR_MS)
+            corners = _corners(*(int(value) for value in rows[:4, index]))
+            self._minute = (ms // MINUTE_MS, corners)
+        corners = self._minute[1]
         leg, share = divmod(ms % MINUTE_MS / MINUTE_MS * 3, 1)
         start, end = corners[int(leg)], corners[int(leg) + 1]
         return start + (end - start) * share

@@ -11,6 +11,7 @@ from sandbox.bars import HOUR_MS, HourlyBars
 from sandbox.basis import Basis
 from sandbox.books import Book
 from sandbox.clock import MarketClock
+from sandbox.figures import Texts
 from sandbox.funding import Funding
 from sandbox.instruments import TETHER, Listing, listing_of
 from sandbox.macro import FACTS, MacroSeries, seeded_values
@@ -28,11 +29,16 @@ EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 @dataclass
 class Coin:
-    """One coin with its path and, by exchange, its book and its funding."""
+    """One coin with its path and, by exchange, its book and its funding.
+
+    `prices` and `sizes` are the texts of prices in ticks and of quantities in steps.
+    """
 
     listing: Listing
     path: PricePath
     basis: Basis
+    prices: Texts
+    sizes: Texts
     books: dict[str, Book] = field(default_factory=dict)
     funding: dict[str, Funding] = field(default_factory=dict)
 
@@ -88,7 +94,8 @@ class World:
         if peg_from is not None:
             reach(self.clock.start_ms // HOUR_MS + 1)
         path = PricePath(bars, key_of(self.seed, name, "minutes"), reach)
-        coin = Coin(listing, path, Basis(key_of(self.seed, "bybit", name, "basis")))
+        basis = Basis(key_of(self.seed, "bybit", name, "basis"))
+        coin = Coin(listing, path, basis, Texts(path.price_decimals), Texts(listing.step_decimals))
         if listing.symbol:
             for exchange in EXCHANGES:
                 coin.books[exchange] = Book(listing, coin.path, key_of(self.seed, exchange, name))

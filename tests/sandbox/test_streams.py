@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import urllib.request
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import pairwise
@@ -10,43 +9,10 @@ from typing import Any
 
 import pytest
 import websockets
-from websockets.asyncio.client import ClientConnection, connect
+
+from tests.sandbox.sockets import apply, ask, collect, open_socket
 
 BINANCE, BYBIT = "/binance/stream", "/bybit/v5/public/linear"
-
-
-def open_socket(world: Any, path: str) -> connect:
-    """A connection that takes whatever comes."""
-    return connect(f"ws://127.0.0.1:{world.port}{path}", max_size=None, compression=None)
-
-
-async def collect(socket: ClientConnection, seconds: float) -> list[Any]:
-    """All messages of the next seconds."""
-    found = []
-    try:
-        async with asyncio.timeout(seconds):
-            async for text in socket:
-                found.append(json.loads(text))
-    except TimeoutError:
-        pass
-    return found
-
-
-async def ask(world: Any, path: str) -> Any:
-    """A REST call beside the streams."""
-    address = f"http://127.0.0.1:{world.port}{path}"
-    return json.loads(await asyncio.to_thread(lambda: urllib.request.urlopen(address).read()))
-
-
-def apply(side: dict[str, str], levels: list[list[str]]) -> int:
-    """Apply a diff to one side; how many unknown levels it removed."""
-    unknown = 0
-    for price, size in levels:
-        if float(size) == 0:
-            unknown += side.pop(price, None) is None
-        else:
-            side[price] = size
-    return unknown
 
 
 async def test_binance_diffs_rebuild_the_book_of_the_world(calm_world: Any) -> None:
