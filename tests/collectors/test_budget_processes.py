@@ -9,7 +9,7 @@ from django.db import connection
 from benchmarks.budget import run
 
 
-@pytest.mark.long(35)
+@pytest.mark.long(30)
 @pytest.mark.timeout(150)
 @pytest.mark.django_db(transaction=True)
 def test_no_limit_is_broken_and_no_call_forgotten() -> None:
@@ -19,7 +19,7 @@ def test_no_limit_is_broken_and_no_call_forgotten() -> None:
     result = run(
         calls="tickers,markets",
         processes=10,
-        seconds=22.0,
+        seconds=14.0,
         speed=30.0,
         losses=2,
         database=database.geturl(),
