@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import yaml
-from compose_spec import PyOptions
 from django.core.management import get_commands
 from dotenv import dotenv_values
 
@@ -32,6 +31,9 @@ each_of_ours = pytest.mark.parametrize(("name", "service"), OURS)
 
 def check_by_specification(text: str) -> None:
     """Raise ValueError where the text is no compose file, or refers to what it does not define."""
+    # Here, because every process of a run reads this file, and the import takes a second.
+    from compose_spec import PyOptions
+
     compose = PyOptions(apply_merge=True).from_yaml(text)
     compose.validate()
     compose.to_spec()
