@@ -487,3 +487,19 @@ def test_unknown_topics_are_left_to_be_counted(exchange: str) -> None:
     reader.follow([])
     assert list(reader.read(messages.bybit_top(), RECEIVED)) == []
     assert list(reader.read(messages.binance_top(), RECEIVED)) == []
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_only_what_comes_by_the_clock_stalls_within_seconds(exchange: str) -> None:
+    topics = FEEDS[exchange].topics(SYMBOL, timeframes=["1h"], kinds=ALL)
+    quiet = {topic.kind: topic.quiet_s for topic in topics}
+    assert quiet[Kind.TRADE] is None  # nobody has to trade
+    by_the_clock = {Kind.MARK: 1} if exchange == "binance" else {}
+    by_the_clock |= {Kind.TOP: 3} if "bybit" in exchange else {}
+    for kind, bound in quiet.items():
+        rhythm = by_the_clock.get(kind)
+        if rhythm is not None:
+            assert bound is not None
+            assert 3 * rhythm < bound <= 15
+        elif bound is not None:
+            assert bound >= 30

@@ -156,11 +156,11 @@ LINEAR_FEED = BybitFeed(
     category=LINEAR_CATEGORY,
     beginnings={Kind.MARK: "tickers"} | _beginnings,
     quiet_s={
-        Kind.BOOK: 60.0,
-        Kind.TOP: 20.0,
-        Kind.CANDLE: 600.0,
-        Kind.MARK: 60.0,
-        Kind.TICKER: 60.0,
+        Kind.BOOK: 30.0,
+        Kind.TOP: 12.0,
+        Kind.CANDLE: 300.0,
+        Kind.MARK: 30.0,
+        Kind.TICKER: 30.0,
         Kind.TRADE: None,
     },
 )
@@ -169,8 +169,8 @@ SPOT_FEED = BybitFeed(
     category=SPOT_CATEGORY,
     beginnings=_beginnings,
     quiet_s={
-        Kind.BOOK: 300.0,
-        Kind.TOP: 30.0,
+        Kind.BOOK: 120.0,
+        Kind.TOP: 12.0,
         Kind.CANDLE: 900.0,
         Kind.TICKER: 900.0,
         Kind.TRADE: None,
