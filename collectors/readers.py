@@ -43,7 +43,8 @@ class MessageReader:
     the name again with what was decoded. Messages of another form are decoded twice.
     """
 
-    # How a message that names its topic usually begins, up to the name.
+    # How a message that names its topic usually begins, up to the name. Whether one does is not
+    # looked at: the topic's reader will see.
     opening: ClassVar[bytes]
 
     def __init__(self, exchange: str) -> None:
@@ -70,10 +71,9 @@ class MessageReader:
     def topic_of(self, raw: bytes) -> str:
         """See `collectors.feeds.Reader`. A name that is not followed is cut where it is longer than
         any topic's."""
-        if raw.startswith(self.opening):
-            known = self._names.get(raw[self._start : raw.find(b'"', self._start)])
-            if known is not None:
-                return known
+        known = self._names.get(raw[self._start : raw.find(b'"', self._start)])
+        if known is not None:
+            return known
         try:
             return self.named(raw)[:LONGEST_NAME]
         except UNREADABLE:
@@ -82,10 +82,9 @@ class MessageReader:
     def read(self, raw: bytes, received_at: datetime) -> Sequence[Update]:
         """See `collectors.feeds.Reader`."""
         try:
-            if raw.startswith(self.opening):
-                read = self._reads.get(raw[self._start : raw.find(b'"', self._start)])
-                if read is not None:
-                    return read(raw, received_at)
+            read = self._reads.get(raw[self._start : raw.find(b'"', self._start)])
+            if read is not None:
+                return read(raw, received_at)
             name = self.named(raw)
             if not name:
                 return self.read_answer(raw)
