@@ -8,6 +8,7 @@ Ctrl-C; 2 with one line on stderr for arguments, a replay folder or a port that 
 import argparse
 import asyncio
 import json
+import logging
 import math
 import signal
 import socket
@@ -102,6 +103,9 @@ async def _serve(world: World, listener: socket.socket, greeting: str, stream_ra
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=1,
     )
+    # It takes a handshake that was refused with a reply of its own for one that was forgotten.
+    refused = "without completing handshake"
+    logging.getLogger("uvicorn.error").addFilter(lambda said: refused not in said.getMessage())
     server = _Server(config, sandbox, greeting)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     streaming = asyncio.create_task(sandbox.run())

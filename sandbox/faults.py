@@ -124,7 +124,10 @@ class FaultBoard:
     def report(self) -> dict[str, dict[str, object]]:
         """The active faults by provider and kind."""
         found: dict[str, dict[str, object]] = {}
-        for (provider, kind), fault in sorted(self._active.items()):
+        for provider, kind in sorted(self._active):
+            fault = self.current(provider, kind)
+            if fault is None:
+                continue
             found.setdefault(provider, {})[kind] = {
                 "next": fault.left,
                 "probability": fault.probability,

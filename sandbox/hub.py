@@ -61,8 +61,10 @@ class Hub:
         self._connected[exchange].discard(subscriber)
 
     def end_all(self, exchange: str) -> None:
-        """Close every connection of an exchange."""
+        """Close every connection of an exchange; nothing is delivered to them any more."""
         for subscriber in self._connected.get(exchange, ()):
+            for topic in list(subscriber.topics.values()):
+                self.unsubscribe(subscriber, topic)
             subscriber.end(GOING_AWAY)
 
     def subscribe(self, subscriber: Subscriber, topic: Topic, first: bytes | None = None) -> None:
