@@ -6,6 +6,7 @@ the amounts computed from them; ratios are numbers.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from drf_spectacular.utils import extend_schema
@@ -18,6 +19,7 @@ from rest_framework.views import APIView
 from collectors import clock
 from collectors.livebook import MOST_LEVELS, LiveBook, cut
 from collectors.models import Instrument
+from collectors.orderbook import OrderBook
 from collectors.selectors import BookListing, book_listings, find_listing, live_books
 from collectors.sources import FEEDS, VENUES
 
@@ -80,11 +82,29 @@ class DepthSerializer(serializers.Serializer[Any]):
     asks = serializers.ListField(child=level())
 
 
+class TradeCostSerializer(serializers.Serializer[Any]):
+    """What a market order would pay or get; `slippage_bps` is measured from the mid price,
+    positive when the order pays."""
+
+    average_price = serializers.DecimalField(**EXACT)
+    slippage_bps = serializers.FloatField()
+
+
+class CostSerializer(serializers.Serializer[Any]):
+    """What it would cost to trade `quantity` (base units) at once in the levels that are known;
+    null where these are too few."""
+
+    quantity = serializers.DecimalField(**EXACT)
+    buy = TradeCostSerializer(allow_null=True)
+    sell = TradeCostSerializer(allow_null=True)
+
+
 class BookDetailSerializer(BookSerializer):
     """A book with its levels.
 
     `imbalance` runs from -1 (all asks) to 1; `depth_bps` gives by "10" and "50" the [bid, ask]
     notional within so many basis points of the mid price, null where the book is not known so far.
+    `cost` is null unless a `quantity` is asked about.
     """
 
     imbalance = serializers.FloatField(allow_null=True)
@@ -94,6 +114,7 @@ class BookDetailSerializer(BookSerializer):
         )
     )
     depth = DepthSerializer()
+    cost = CostSerializer(allow_null=True)
 
 
 class BookListQuery(serializers.Serializer[Any]):
@@ -109,6 +130,13 @@ class BookQuery(serializers.Serializer[Any]):
     """How much of a book."""
 
     levels = serializers.IntegerField(min_value=1, max_value=MOST_LEVELS, default=DEFAULT_LEVELS)
+    quantity = serializers.DecimalField(
+        max_digits=30,
+        decimal_places=12,
+        min_value=Decimal("1e-12"),
+        required=False,
+        help_text="base units; what trading them would cost, in up to 50 levels of each side",
+    )
 
 
 class BookList(APIView):
@@ -145,9 +173,12 @@ class BookDetail(APIView):
         listing = find_listing(exchange=exchange, symbol=symbol, at=clock.now())
         if listing is None:
             raise NotFound(f"{exchange} has no symbol {symbol!r} that is collected here")
-        book = cut(live_books([(exchange, symbol)])[0], query.validated_data["levels"])
+        [book] = live_books([(exchange, symbol)])
         said = _told(listing, book)
-        said["depth"] = {"bids": book.bids, "asks": book.asks}
+        served = cut(book, query.validated_data["levels"])
+        said["depth"] = {"bids": served.bids, "asks": served.asks}
+        quantity = query.validated_data.get("quantity")
+        said["cost"] = None if quantity is None else _cost(book, quantity)
         return Response(BookDetailSerializer(said).data)
 
 
@@ -161,3 +192,15 @@ def _told(listing: BookListing, book: LiveBook) -> dict[str, Any]:
         # The writer's clock may be ahead of ours.
         said["age_s"] = round(max(age, 0.0), 3)
     return said
+
+
+def _cost(book: LiveBook, quantity: Decimal) -> dict[str, Any]:
+    """What buying and selling the quantity would cost in all levels that the value holds."""
+    kept = OrderBook()
+    kept.reset(book.bids, book.asks)
+    buy, sell = (kept.cost(side, float(quantity)) for side in ("buy", "sell"))
+    return {
+        "quantity": quantity,
+        "buy": buy and buy._asdict(),
+        "sell": sell and sell._asdict(),
+    }

@@ -64,6 +64,34 @@ def test_a_wrong_level_count_names_its_field(viewer: APIClient, levels: str) -> 
     assert list(answer.json()["error"]["fields"]) == ["levels"]
 
 
+def test_the_cost_of_a_quantity_is_told_for_both_sides(
+    viewer: APIClient, redis_client: redis.Redis
+) -> None:
+    bids, asks = [[99.0, 1.0], [98.0, 1.0]], [[101.0, 1.0], [103.0, 3.0]]
+    tops = {"best_bid": 99.0, "best_ask": 101.0, "mid_price": 100.0}
+    store(redis_client, book_value(bids=bids, asks=asks, **tops))
+    assert viewer.get(ADDRESS).json()["cost"] is None
+    # One level is served, but all that are known count.
+    cost = viewer.get(ADDRESS, {"quantity": "2", "levels": 1}).json()["cost"]
+    assert cost == {
+        "quantity": "2",
+        "buy": {"average_price": "102", "slippage_bps": 200.0},
+        "sell": {"average_price": "98.5", "slippage_bps": 150.0},
+    }
+    cost = viewer.get(ADDRESS, {"quantity": "2.5"}).json()["cost"]
+    assert (cost["buy"]["average_price"], cost["sell"]) == ("102.2", None)
+    store(redis_client, withheld_value())
+    cost = viewer.get(ADDRESS, {"quantity": "0.1"}).json()["cost"]
+    assert cost == {"quantity": "0.1", "buy": None, "sell": None}
+
+
+@pytest.mark.parametrize("quantity", ["0", "-1", "nan", "inf", "x", "1e40", "1e-13"])
+def test_a_wrong_quantity_names_its_field(viewer: APIClient, quantity: str) -> None:
+    answer = viewer.get(ADDRESS, {"quantity": quantity})
+    assert answer.status_code == 400
+    assert list(answer.json()["error"]["fields"]) == ["quantity"]
+
+
 @pytest.mark.parametrize(
     "path", ["kraken/BTCUSDT", "binance/NOSUCH", "binance/btcusdt", "binance/bitcoin", "x/%00"]
 )
