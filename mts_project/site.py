@@ -19,6 +19,7 @@ COLLECTORS = {
         "Ohlcv",
         "MacroObservation",
         "FundingRate",
+        "LiveBooks",
         "BookSample",
         "BookHour",
         "BookDowntime",
@@ -26,15 +27,25 @@ COLLECTORS = {
     "How it went": ("CollectionState", "QualityFinding", "CandleHole", "CandleReplacement"),
 }
 
-COVERAGE_PERMISSION = "collectors.view_candlehole"
+# Pages that are no table: name, address, the permission to see it, and the table below whose
+# address theirs lies.
+PAGES = {
+    "CoverageMap": (
+        "Coverage by day", "collectors_coverage_map", "collectors.view_candlehole", "CandleHole",
+    ),
+    "LiveBooks": (
+        "Live books", "collectors_live_books", "collectors.view_booksample", "BookSample",
+    ),
+}  # fmt: skip
 
 
-def coverage_link() -> dict[str, Any]:
-    """The map of all series and days, as an entry among its app's tables."""
+def page_link(object_name: str) -> dict[str, Any]:
+    """A page of PAGES as an entry among its app's tables."""
+    name, address, _, _ = PAGES[object_name]
     return {
-        "name": "Coverage by day",
-        "object_name": "CoverageMap",
-        "admin_url": reverse("admin:collectors_coverage_map"),
+        "name": name,
+        "object_name": object_name,
+        "admin_url": reverse(f"admin:{address}"),
         "add_url": None,
         "view_only": True,
         "perms": {"add": False, "change": False, "delete": False, "view": True},
@@ -45,8 +56,14 @@ def under_headings(tables: list[dict[str, Any]], path: str) -> list[dict[str, An
     """The collectors' tables in the order of COLLECTORS; the first of each group has a `header`.
 
     `path` is the page's. A menu marks every entry whose address the path begins with, and the
-    map's begins with that of the holes: then theirs is told apart.
+    map's begins with that of the holes, as the live books' with that of the sampled ones: then
+    theirs is told apart.
     """
+    shown_below = {
+        table
+        for page, (*_, table) in PAGES.items()
+        if path.startswith(page_link(page)["admin_url"])
+    }
     place = {
         name: (row, column)
         for row, names in enumerate(COLLECTORS.values())
@@ -60,7 +77,7 @@ def under_headings(tables: list[dict[str, Any]], path: str) -> list[dict[str, An
         if group not in shown:
             shown.add(group)
             table["header"] = list(COLLECTORS)[group]
-        if table["object_name"] == "CandleHole" and path.startswith(coverage_link()["admin_url"]):
+        if table["object_name"] in shown_below:
             table["admin_url"] += "?"
     return ordered
 
@@ -88,8 +105,9 @@ class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
         for app in apps:
             if app["app_label"] != "collectors":
                 continue
-            if request.user.has_perm(COVERAGE_PERMISSION):
-                app["models"].append(coverage_link())
+            for page, (_, _, permission, _) in PAGES.items():
+                if request.user.has_perm(permission):
+                    app["models"].append(page_link(page))
             app["models"] = under_headings(app["models"], request.path)
         order = {label: place for place, label in enumerate(FLOW)}
         return sorted(apps, key=lambda app: order.get(app["app_label"], len(FLOW)))

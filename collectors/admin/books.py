@@ -1,13 +1,18 @@
-"""The pages of the sampled books, of their hours and of their downtimes."""
+"""The pages of the live books, of the sampled ones, of their hours and of their downtimes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
 from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+from unfold.decorators import action
 
+from collectors.admin.live import show_live_books, visit_live_books
 from collectors.admin.records import RecordAdmin
 from collectors.models import BookDowntime, BookHour, BookSample
 
@@ -53,6 +58,20 @@ class BookSampleAdmin(RecordAdmin):
     spread = figure("spread_bps", "{:.3f}", title="spread (bps)")
     near, far = NEAR, FAR
     leaning = figure("imbalance", "{:+.2f}")
+    actions_list = ["live_books"]
+
+    def get_urls(self) -> list[Any]:
+        """The live books beside the sampled ones."""
+        show = partial(show_live_books, model_admin=self)
+        return [
+            path("live/", self.admin_site.admin_view(show), name="collectors_live_books"),
+            *super().get_urls(),
+        ]
+
+    @action(description="Live books", url_path="to-live")  # type: ignore[untyped-decorator]
+    def live_books(self, request: HttpRequest) -> HttpResponse:
+        """The way to the books as they are now."""
+        return visit_live_books()
 
 
 @admin.register(BookHour)

@@ -7,12 +7,15 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from unfold.admin import ModelAdmin, StackedInline
+from unfold.decorators import action
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
 from collectors.admin.backfills import queue_default_history
 from collectors.admin.collection import findings_summary
+from collectors.admin.live import visit_live_books
 from collectors.models import NATIVE_TIMEFRAMES, Instrument, Listing
 from collectors.models.instruments import check_timeframes
 from collectors.sources import CANDLE_SOURCES
@@ -70,6 +73,7 @@ class InstrumentAdmin(ModelAdmin):  # type: ignore[misc]
     inlines = [ListingInline]
     readonly_fields = ["findings"]
     actions = ["backfill_default_history"]
+    actions_detail = ["live_books"]
 
     @admin.display(description="timeframes")
     def collected_in(self, instrument: Instrument) -> str:
@@ -85,6 +89,11 @@ class InstrumentAdmin(ModelAdmin):  # type: ignore[misc]
     def findings(self, instrument: Instrument) -> str:
         """How often what was found, with the way to the rows."""
         return findings_summary(instrument, "instrument__id__exact")
+
+    @action(description="Live books", url_path="live-books")  # type: ignore[untyped-decorator]
+    def live_books(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """The way to the instrument's books as they are now."""
+        return visit_live_books(get_object_or_404(Instrument, pk=object_id).coin_id)
 
     @admin.action(description="Backfill the default history", permissions=["change"])
     def backfill_default_history(
