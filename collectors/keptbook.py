@@ -137,12 +137,13 @@ class KeptBook:
         tops, ours = self._tops, self._unconfirmed
         if tops and quote.sequence <= tops[-1].sequence:
             return False
-        was_lost = False
-        if ours is not None and tops and ours.sequence < quote.sequence:
-            self._unconfirmed = None
-            was_lost = self._compare(ours, tops[-1])
         tops.append(Top(quote.sequence, _prices(quote)))
-        return was_lost
+        if ours is None or ours.sequence > quote.sequence:
+            return False
+        self._unconfirmed = None
+        if ours.sequence == quote.sequence:
+            return self._compare(ours, tops[-1])
+        return len(tops) > 1 and self._compare(ours, tops[-2])
 
     def _remember_top(self, tops: deque[Top]) -> bool:
         """Let the top be confirmed by the channel; True when that has made the book withheld."""
@@ -150,7 +151,7 @@ class KeptBook:
         if not tops or prices is None:
             return False
         ours = Top(self.sequence, prices)
-        if tops[-1].sequence <= ours.sequence:
+        if tops[-1].sequence < ours.sequence:
             self._unconfirmed = ours
             return False
         for top in reversed(tops):

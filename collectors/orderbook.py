@@ -55,8 +55,16 @@ class OrderBook:
         ask_edge: float = NO_ASK_EDGE,
     ) -> None:
         """Hold these levels, known to these edges, and nothing else."""
-        self.bids = {price: quantity for price, quantity in bids if quantity and price >= bid_edge}
-        self.asks = {price: quantity for price, quantity in asks if quantity and price <= ask_edge}
+        self.bids = {
+            price: quantity
+            for price, quantity in dict(bids).items()
+            if quantity and price >= bid_edge
+        }
+        self.asks = {
+            price: quantity
+            for price, quantity in dict(asks).items()
+            if quantity and price <= ask_edge
+        }
         self.bid_prices, self.ask_prices = sorted(self.bids), sorted(self.asks)
         self._bid_edge, self._ask_edge = bid_edge, ask_edge
         self._cut()

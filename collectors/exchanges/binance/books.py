@@ -240,13 +240,18 @@ class BinanceBook(KeptBook, Generic[D]):
         if self.is_synced or not other.is_synced or not self._buffer:
             return False
         at = other.sequence
-        wanted = [diff for diff in self._buffer if not self._is_older(diff, at)]
-        if not wanted or not (self._bridges(wanted[0], at) or self._continues(wanted[0], at)):
+        wanted = [diff for diff in self._buffer if diff.u > at]
+        if wanted:
+            # Both messages being the venue's own, what simply continues the other joins it too.
+            joins = self._continues(wanted[0], at) or self._bridges(wanted[0], at)
+        else:
+            joins = self._buffer[-1].u == at
+        if not joins:
             return False
         book = other.book.copy()
         for diff in wanted:
             book.apply(diff.b, diff.a)
-        self._begin(book, other._scarce, wanted[-1])
+        self._begin(book, other._scarce, self._buffer[-1])
         return self.is_synced
 
 

@@ -91,7 +91,8 @@ class BybitBook(KeptBook):
         return None
 
     def check_top(self, quote: Quote) -> bool:
-        """See `KeptBook`. Never comparable: every depth counts its updates by itself."""
+        """See `KeptBook`. Never comparable: every topic counts its own updates, and that two of
+        them are equal where their cross sequences are is not documented."""
         return False
 
     def withhold(self, reason: str) -> None:
