@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -59,6 +60,9 @@ class KeptBook:
 
     # How many levels the snapshots are to be asked for that `take_snapshot` is given.
     snapshot_levels = 1000
+    # Whether REST snapshots and the channel of best prices count updates as the book does, so that
+    # it can be compared with them.
+    is_comparable = False
 
     def __init__(self, exchange: str, symbol: str, *, window: int | None = None) -> None:
         self.exchange = exchange
@@ -69,6 +73,7 @@ class KeptBook:
         self.want = Want.WAIT
         self.sequence = 0
         self.event_ms = 0
+        self.received_at: datetime | None = None  # the last message, wall time
         self.messages = 0
         self.gaps = 0  # continuity broken
         self.crossings = 0

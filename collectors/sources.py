@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Protocol
 
 from collectors.budget import CallBudget
@@ -12,7 +11,6 @@ from collectors.coingecko import CoinGecko
 from collectors.exchange import RETRY_PAUSE_S, CandleSource
 from collectors.exchanges import binance, bybit
 from collectors.feeds import Feed
-from collectors.stream import Channel, MessageReader, Update
 from collectors.venues import SymbolSource
 
 
@@ -20,30 +18,8 @@ class VenueRest(CandleSource, SymbolSource, Protocol):
     """The REST client of a venue."""
 
 
-class StreamChannels(Protocol):
-    """The channels for (symbol, timeframe) candles and for the quotes of symbols."""
-
-    def __call__(
-        self, ws_url: str, *, candles: Sequence[tuple[str, str]], quotes: Sequence[str]
-    ) -> list[Channel]: ...
-
-
-@dataclass(frozen=True)
-class Exchange:
-    """What the product streams from one exchange; the URL setting is named after `name`."""
-
-    name: str
-    stream_channels: StreamChannels
-    read_message: Callable[[bytes, datetime], Sequence[Update]]
-
-
-EXCHANGES: Mapping[str, Exchange] = {
-    exchange.name: exchange
-    for exchange in (
-        Exchange(binance.NAME, binance.stream_channels, binance.read_message),
-        Exchange(bybit.NAME, bybit.stream_channels, bybit.read_message),
-    )
-}
+# The exchanges whose perpetuals are collected unless an operator says otherwise, best first.
+EXCHANGES = (binance.NAME, bybit.NAME)
 
 # What is streamed, spot only where an operator's source chain asks for it.
 FEEDS: Mapping[str, Feed] = {
@@ -66,7 +42,6 @@ class Venue:
     settles_funding: bool = False
 
 
-# Spot markets serve candles where an operator asks for them; they are not streamed.
 VENUES: Mapping[str, Venue] = {
     binance.NAME: Venue(binance.Binance, "BINANCE_REST_URL", settles_funding=True),
     bybit.NAME: Venue(bybit.Bybit, "BYBIT_REST_URL", settles_funding=True),
@@ -116,12 +91,3 @@ def open_venue(name: str, *, access: ProviderAccess, budget: CallBudget) -> Venu
         timeout_s=access.timeout_s,
         retry_pause_s=access.retry_pause_s,
     )
-
-
-def open_channels(
-    name: str, *, ws_url: str, candles: Sequence[tuple[str, str]], quotes: Sequence[str]
-) -> list[tuple[Channel, MessageReader]]:
-    """The stream channels of an exchange, each with the reader of its messages."""
-    exchange = EXCHANGES[name]
-    channels = exchange.stream_channels(ws_url, candles=candles, quotes=quotes)
-    return [(channel, exchange.read_message) for channel in channels]

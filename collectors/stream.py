@@ -1,227 +1,302 @@
-"""How long-lived market data connections are kept: subscribe, read, notice silence, reconnect.
+"""All live connections of one process: which topic is on which line, and what becomes of books
+that have lost their place.
 
-The venue's module says what to connect to (`Channel`) and what a message means (a reader); this
-module knows no venue. Closed candles and quotes are handed to the caller's callables, which must
-not block.
+The venues' modules say what to subscribe to and what a message means; this module knows no venue.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from urllib.parse import urlsplit
+import itertools
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
 
-from collectors import clock
-from collectors.exchange import MalformedPayload
-from collectors.feeds import StreamedCandle as StreamedCandle
+from collectors.feeds import Feed, Kind, PublicTrade, Refusal, StreamedCandle, Topic, Update
+from collectors.keptbook import KeptBook
 from collectors.marketdata import Quote
-from collectors.quality import check_bar, check_quote
+from collectors.resync import Resyncs, SnapshotSource, needs_care
+from collectors.stream_line import Line
+from collectors.stream_session import Pace, Session
 
 log = structlog.get_logger(__name__)
 
-SILENCE_LIMIT_S = 30.0
-FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
-QUOTE_INTERVAL_S = 0.05
-REPORT_INTERVAL_S = 60.0
+TopicKey = tuple[str, str]  # exchange, topic name
+# Of the trades that two overlapping connections give, so many are remembered.
+MOST_TRADES = 10_000
+LOOK_AT_LINES_S = 5.0
 
 
-Update = Quote | StreamedCandle
-# Raises MalformedPayload, and nothing else, for a message that cannot be read or true.
-MessageReader = Callable[[bytes, datetime], Sequence[Update]]
+class Outlets(Protocol):
+    """Where the updates go; called in the event loop, and must not block."""
+
+    def take(self, update: Update) -> None:
+        """A quote, candle, mark price, trade, ticker or refusal."""
+
+    def take_book(self, book: KeptBook) -> None:
+        """A book that has just begun, lost or found its place."""
+
+    def reject(self, item: StreamedCandle, reason: str) -> None:
+        """A closed candle that cannot be true."""
 
 
-class ImpossibleCandle(MalformedPayload):
-    """A streamed candle whose values cannot be true, and why not."""
-
-    def __init__(self, item: StreamedCandle, reason: str) -> None:
-        super().__init__(f"{reason}: {item}")
-        self.item = item
-        self.reason = reason
-
-
-def possible(update: Update) -> Update:
-    """The update itself. Raises MalformedPayload when its values cannot be true, as
-    ImpossibleCandle when it is a candle."""
-    if isinstance(update, Quote):
-        if reason := check_quote(update):
-            raise MalformedPayload(f"{reason}: {update}")
-    elif reason := check_bar(update.candle, timeframe=update.timeframe):
-        raise ImpossibleCandle(update, reason)
-    return update
-
-
-@dataclass(frozen=True, kw_only=True)
-class Channel:
-    """One connection: its address, what to send after connecting, and the venue's own ping."""
+@dataclass
+class LineCount:
+    """One line for reports: messages since its connection was made."""
 
     name: str
-    url: str
-    requests: tuple[str, ...]
-    ping: str = ""
-    ping_interval_s: float = 20.0
+    is_open: bool
+    topics: int
+    messages: int
+    malformed: int
+    unknown: int
+    connections: int
+    lost: int
+    replaced: int
 
 
-@dataclass
-class ChannelCounts:
-    """What happened on one channel since the last report."""
-
-    messages: int = 0
-    connections: int = 0
-    malformed: int = 0
-
-
-@dataclass
 class MarketStream:
-    """All channels of one process; `subscribe` changes them while it runs.
+    """Connections of several venues. `urls` has the address of each feed by exchange;
+    `fetch_snapshot` asks a venue for a book."""
 
-    `on_candle` takes a closed candle; `on_quotes` takes the newest quote of every symbol that
-    changed, at most every 50 ms; `on_impossible` takes a closed candle that cannot be true, and
-    the reason. All are called in the event loop.
-    """
-
-    channels: Sequence[tuple[Channel, MessageReader]]
-    on_candle: Callable[[StreamedCandle], None]
-    on_quotes: Callable[[Sequence[Quote]], Awaitable[None]]
-    on_impossible: Callable[[StreamedCandle, str], None] = lambda item, reason: None
-    silence_limit_s: float = SILENCE_LIMIT_S
-    first_backoff_s: float = FIRST_BACKOFF_S
-    counts: dict[str, ChannelCounts] = field(default_factory=dict)
-    _newest: dict[tuple[str, str], Quote] = field(default_factory=dict)
-    _has_changed: asyncio.Event = field(default_factory=asyncio.Event)
-    _kept: dict[str, tuple[Channel, asyncio.Task[None]]] = field(default_factory=dict)
+    def __init__(
+        self,
+        feeds: Mapping[str, Feed],
+        *,
+        urls: Mapping[str, str],
+        outlets: Outlets,
+        fetch_snapshot: SnapshotSource,
+        pace: Pace | None = None,
+    ) -> None:
+        self._feeds = feeds
+        self._urls = urls
+        self._outlets = outlets
+        self._pace = pace or Pace()
+        self._lines: dict[Line, asyncio.Task[None]] = {}
+        self._wanted: dict[TopicKey, Topic] = {}
+        self._changed = asyncio.Event()
+        self._trades: OrderedDict[tuple[str, str, str], None] = OrderedDict()
+        self._refused_at: dict[TopicKey, float] = {}
+        self._book_lines: dict[tuple[str, str], Line] = {}  # by exchange and symbol
+        self._numbers = itertools.count(1)
+        self._resyncs = Resyncs(
+            fetch_snapshot,
+            is_kept=self._is_kept,
+            resubscribe=self._resubscribe,
+            on_change=outlets.take_book,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Keep every channel connected until `stop` is set, then close them all."""
-        async with asyncio.TaskGroup() as group:
-            others = [
-                group.create_task(self._hand_out_quotes()),
-                group.create_task(self._report()),
-                group.create_task(self._follow_channels(group)),
-            ]
-            await stop.wait()
-            for task in [*others, *(task for _, task in self._kept.values())]:
-                task.cancel()
-
-    def subscribe(self, channels: Sequence[tuple[Channel, MessageReader]]) -> None:
-        """Keep these channels from now on. Those that have changed are connected anew, and what
-        they miss meanwhile is the gap repair's; the others are left alone."""
-        self.channels = channels
-        self._has_changed.set()
-
-    async def _follow_channels(self, group: asyncio.TaskGroup) -> None:
-        while True:
-            self._has_changed.clear()
-            wanted = {channel.name: (channel, reader) for channel, reader in self.channels}
-            for name, (channel, task) in list(self._kept.items()):
-                if name not in wanted or wanted[name][0] != channel:
-                    task.cancel()
-                    del self._kept[name]
-            for name, (channel, reader) in wanted.items():
-                if name not in self._kept:
-                    task = group.create_task(self._keep_connected(channel, reader))
-                    self._kept[name] = (channel, task)
-            await self._has_changed.wait()
-
-    async def _keep_connected(self, channel: Channel, reader: MessageReader) -> None:
-        counts = self.counts.setdefault(channel.name, ChannelCounts())
-        failures = 0
-        while True:
-            seen = counts.messages
-            try:
-                await self._read_until_lost(channel, reader, counts)
-            except (OSError, WebSocketException, TimeoutError) as error:
-                if counts.messages > seen:
-                    failures = 0
-                pause = backoff(failures, first=self.first_backoff_s)
-                failures += 1
-                log.warning(
-                    "stream_reconnects",
-                    channel=channel.name,
-                    reason=f"{type(error).__name__}: {error}"[:200],
-                    pause_s=round(pause, 2),
-                )
-                await asyncio.sleep(pause)
-
-    async def _read_until_lost(
-        self, channel: Channel, reader: MessageReader, counts: ChannelCounts
-    ) -> None:
-        """Raises OSError, WebSocketException, or TimeoutError after silence; never returns."""
-        local = urlsplit(channel.url).hostname in {"127.0.0.1", "localhost"}
-        async with connect(
-            channel.url, open_timeout=10, close_timeout=0.5, proxy=None if local else True
-        ) as connection:
-            counts.connections += 1
-            for request in channel.requests:
-                await connection.send(request)
-            log.info("stream_connected", channel=channel.name, requests=len(channel.requests))
-            async with _pinging(connection, channel):
-                while True:
-                    async with asyncio.timeout(self.silence_limit_s):
-                        raw = await connection.recv(decode=False)
-                    counts.messages += 1
-                    self._take(channel, reader, counts, raw)
-
-    def _take(
-        self, channel: Channel, reader: MessageReader, counts: ChannelCounts, raw: bytes
-    ) -> None:
+        """Keep everything that is subscribed to connected until `stop` is set."""
+        follower = asyncio.create_task(self._follow())
+        stopped = asyncio.create_task(stop.wait())
         try:
-            updates = reader(raw, clock.wall_now())
-        except MalformedPayload as error:
-            counts.malformed += 1
-            log.warning("stream_message_malformed", channel=channel.name, problem=str(error))
-            if isinstance(error, ImpossibleCandle):
-                self.on_impossible(error.item, error.reason)
+            await asyncio.wait({follower, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if follower.done():
+                follower.result()
+        finally:
+            tasks = [follower, stopped, *self._lines.values()]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._resyncs.close()
+
+    def subscribe(self, topics: Sequence[Topic]) -> None:
+        """Follow these topics from now on, and no others; open connections stay open. Topics of
+        exchanges that this stream has no feed for are left out."""
+        self._wanted = {
+            (topic.exchange, topic.name): topic for topic in topics if topic.exchange in self._feeds
+        }
+        self._changed.set()
+
+    def books(self) -> Iterator[KeptBook]:
+        """The books that are kept now."""
+        for line in self._lines:
+            yield from line.books()
+
+    def counts(self) -> list[LineCount]:
+        """How each line is doing."""
+        return [
+            LineCount(
+                name=line.name,
+                is_open=bool(line.current and line.current.is_open),
+                topics=len(line.topics),
+                messages=line.current.messages if line.current else 0,
+                malformed=line.current.malformed if line.current else 0,
+                unknown=line.current.unknown if line.current else 0,
+                connections=line.connections,
+                lost=line.lost,
+                replaced=line.replaced,
+            )
+            for line in self._lines
+        ]
+
+    def heard(self) -> Iterator[tuple[Topic, int, float]]:
+        """Each topic with its messages on the present connection and the moment (monotonic) of
+        the last."""
+        for line in self._lines:
+            session = line.current
+            if session is not None:
+                for name, count in session.counts.items():
+                    yield session.topics[name], count.messages, count.heard_at
+
+    # -- Which topic is on which line --------------------------------------------------------
+
+    async def _follow(self) -> None:
+        """Follow what is wanted; never returns. Raises what ended a line, which nothing should."""
+        while True:
+            self._changed.clear()
+            self._pack()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_AT_LINES_S):
+                    await self._changed.wait()
+            for task in self._lines.values():
+                if task.done():
+                    task.result()
+
+    def _pack(self) -> None:
+        """Put each topic on a line of its group: where it is already, where there is room, or on
+        a new line."""
+        waiting: dict[tuple[str, str], dict[str, Topic]] = {}
+        for key, topic in self._wanted.items():
+            if not self._is_refused(key):
+                waiting.setdefault((topic.exchange, topic.group), {})[topic.name] = topic
+        packed: dict[Line, list[Topic]] = {}
+        for line in self._lines:
+            group = waiting.get((line.feed.exchange, line.group), {})
+            here = [topic.name for topic in line.topics if topic.name in group]
+            packed[line] = [group.pop(name) for name in here]
+        for (exchange, group_name), topics in waiting.items():
+            for topic in topics.values():
+                taken = self._room(packed, exchange, group_name)
+                if taken is not None:
+                    packed[taken].append(topic)
+        self._book_lines = {
+            (topic.exchange, topic.symbol): line
+            for line, topics_here in packed.items()
+            for topic in topics_here
+            if topic.kind is Kind.BOOK
+        }
+        for line, topics_here in packed.items():
+            self._set_line(line, topics_here)
+
+    def _room(self, packed: dict[Line, list[Topic]], exchange: str, group: str) -> Line | None:
+        feed = self._feeds[exchange]
+        lines = [line for line in packed if line.feed.exchange == exchange]
+        for line in lines:
+            if line.group == group and len(packed[line]) < feed.topics_per_connection:
+                return line
+        # One connection is left for the overlap of an old one and its heir.
+        if len(lines) >= feed.most_connections - 1:
+            log.error("no_connection_left", exchange=exchange, group=group, lines=len(lines))
+            return None
+        line = Line(
+            feed,
+            feed.url(self._urls[exchange], group),
+            group=group,
+            name=f"{exchange} {group} {next(self._numbers)}",
+            heard=self,
+            pace=self._pace,
+            may_overlap=self._may_overlap,
+        )
+        packed[line] = []
+        return line
+
+    def _set_line(self, line: Line, topics: list[Topic]) -> None:
+        if not topics:
+            if line in self._lines:
+                self._lines.pop(line).cancel()
             return
-        for update in updates:
-            if isinstance(update, Quote):
-                self._newest[update.exchange, update.symbol] = update
-            else:
-                self.on_candle(update)
+        if tuple(topics) != line.topics:
+            line.follow(topics)
+        if line not in self._lines:
+            self._lines[line] = asyncio.create_task(line.keep(), name=line.name)
 
-    async def _hand_out_quotes(self) -> None:
-        while True:
-            await asyncio.sleep(QUOTE_INTERVAL_S)
-            if self._newest:
-                quotes = list(self._newest.values())
-                self._newest.clear()
-                await self.on_quotes(quotes)
+    def _may_overlap(self, line: Line) -> bool:
+        return all(
+            other.heir is None for other in self._lines if other.feed.exchange == line.feed.exchange
+        )
 
-    async def _report(self) -> None:
-        while True:
-            await asyncio.sleep(REPORT_INTERVAL_S)
-            for name, counts in self.counts.items():
-                log.info("stream_counts", channel=name, **vars(counts))
+    def _is_refused(self, key: TopicKey) -> bool:
+        at = self._refused_at.get(key)
+        return at is not None and time.monotonic() - at < self._pace.refused_again_s
 
+    def _book(self, exchange: str, symbol: str) -> KeptBook | None:
+        """The book that is kept of a symbol now."""
+        line = self._book_lines.get((exchange, symbol))
+        if line is None or line.current is None:
+            return None
+        return line.current.reader.books.get(symbol)
 
-def backoff(failures: int, *, first: float = FIRST_BACKOFF_S) -> float:
-    """Seconds before the next attempt after `failures` earlier ones: doubling, capped, with
-    jitter so that many clients do not return at once."""
-    return float(min(first * 2 ** min(failures, 10), LONGEST_BACKOFF_S) * random.uniform(0.5, 1))
+    def _is_kept(self, book: KeptBook) -> bool:
+        return self._book(book.exchange, book.symbol) is book
 
+    def _resubscribe(self, book: KeptBook) -> None:
+        line = self._book_lines.get((book.exchange, book.symbol))
+        if line is None or line.current is None:
+            return
+        for topic in line.topics:
+            if topic.kind is Kind.BOOK and topic.symbol == book.symbol:
+                line.current.resubscribe(topic.name)
 
-@contextlib.asynccontextmanager
-async def _pinging(connection: ClientConnection, channel: Channel):  # type: ignore[no-untyped-def]
-    """Send the venue's own ping at its interval while the block runs."""
-    if not channel.ping:
-        yield
-        return
+    # -- What a session says ---------------------------------------------------------------
 
-    async def ping() -> None:
-        with contextlib.suppress(WebSocketException):  # the reader sees the loss and reconnects
-            while True:
-                await asyncio.sleep(channel.ping_interval_s)
-                await connection.send(channel.ping)
+    def update(self, session: Session, update: Update) -> None:
+        """See `stream_session.Heard`."""
+        if isinstance(update, KeptBook):
+            if not session.is_heir:  # its line judges an heir's books
+                self.look_at(update)
+            return
+        if isinstance(update, Quote):
+            if session.is_heir:
+                return
+            book = self._book(update.exchange, update.symbol)
+            if book is not None and book.is_comparable and book.check_top(update):
+                self.look_at(book)
+        elif isinstance(update, PublicTrade):
+            if session.overlaps and self._is_known_trade(update):
+                return
+        elif isinstance(update, Refusal):
+            self._note_refusal(update)
+        self._outlets.take(update)
 
-    task = asyncio.create_task(ping())
-    try:
-        yield
-    finally:
-        task.cancel()
+    def impossible(self, item: StreamedCandle, reason: str) -> None:
+        """See `stream_session.Heard`."""
+        self._outlets.reject(item, reason)
+
+    def look_at(self, book: KeptBook) -> None:
+        """The book has changed outside of its messages: a comparison has shown it to be wrong."""
+        self._outlets.take_book(book)
+        if needs_care(book):
+            self._resyncs.care_for(book)
+
+    def _is_known_trade(self, trade: PublicTrade) -> bool:
+        """Whether another connection has given the trade already; only asked while two overlap."""
+        key = (trade.exchange, trade.symbol, trade.trade_id)
+        if key in self._trades:
+            return True
+        self._trades[key] = None
+        if len(self._trades) > MOST_TRADES:
+            self._trades.popitem(last=False)
+        return False
+
+    def _note_refusal(self, refusal: Refusal) -> None:
+        """Ask for it again in a while; the book that waits for it says why."""
+        log.warning(
+            "topic_refused", exchange=refusal.exchange, topic=refusal.topic, reason=refusal.reason
+        )
+        key = (refusal.exchange, refusal.topic)
+        topic = self._wanted.get(key)
+        if topic is None:
+            return
+        self._refused_at[key] = time.monotonic()
+        book = self._book(topic.exchange, topic.symbol) if topic.kind is Kind.BOOK else None
+        if book is not None:
+            book.withhold(f"refused: {refusal.reason}"[:200])
+            self._outlets.take_book(book)
+        self._changed.set()

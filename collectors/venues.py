@@ -133,6 +133,14 @@ class SymbolSource(Protocol):
         """Every symbol that is quoted in USDT, spot or perpetual. Raises ProviderError."""
 
 
+@runtime_checkable
+class DepthSource(Protocol):
+    """A venue that gives its books over REST."""
+
+    def fetch_depth(self, symbol: str, limit: int) -> DepthSnapshot:
+        """The book down to `limit` levels of each side. Raises ProviderError."""
+
+
 def settled_at(milliseconds: int) -> datetime:
     """The minute of a funding time."""
     moment = from_ms(milliseconds)

@@ -20,7 +20,7 @@ from collectors.marketdata import duration, floor_time
 from collectors.models import FundingRate, Instrument, MacroSeries, ProviderCallMinute, Tier
 from collectors.selectors.instruments import enabled_instruments, listing_for
 from collectors.selectors.live import redis_client
-from collectors.sources import EXCHANGES, FUNDING_VENUES, VENUES
+from collectors.sources import FEEDS, FUNDING_VENUES, VENUES
 
 DAY = timedelta(days=1)
 # The schedule that gap repair replaces: every asset each quarter of an hour, from both sources.
@@ -181,7 +181,7 @@ def forecast_day(*, at: datetime) -> Forecast:
         source = _serving(instrument, at)
         if source == COINGECKO:
             sampled.append(instrument)
-        elif source is not None and not (is_streaming and source in EXCHANGES):
+        elif source is not None and not (is_streaming and source in FEEDS):
             calls[source] += _ticks(instrument)
     if sampled:
         polls = 96 if any("15m" in item.timeframes for item in sampled) else 24

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import structlog
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
+from collectors.backoff import backoff
 from collectors.bookhours import Downtime, HourPart
 from collectors.feeds import StreamedCandle
 from collectors.marketdata import Candle
@@ -22,7 +23,6 @@ from collectors.services.candles import store_market
 from collectors.services.funding_rows import store_seen_settlements
 from collectors.services.streaming import Subscription
 from collectors.settlements import SeenSettlement
-from collectors.stream import backoff
 
 log = structlog.get_logger(__name__)
 

@@ -1,6 +1,5 @@
 """Binance: USD-M futures (`binance`) and spot (`binance_spot`), over REST and WebSocket."""
 
-from collectors.exchanges.binance.channels import read_message, stream_channels
 from collectors.exchanges.binance.payloads import NAME, read_error
 from collectors.exchanges.binance.rest import SPOT, Binance, BinanceSpot
 from collectors.exchanges.binance.stream import SPOT_FEED, USDM_FEED
@@ -15,6 +14,4 @@ __all__ = [
     "BinanceSpot",
     "klines_weight",
     "read_error",
-    "read_message",
-    "stream_channels",
 ]

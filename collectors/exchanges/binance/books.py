@@ -73,6 +73,8 @@ decode_futures = msgspec.json.Decoder(FuturesMessage, strict=False).decode
 class BinanceBook(KeptBook, Generic[D]):
     """What both markets share: diffs are buffered until a snapshot joins them."""
 
+    is_comparable = True
+
     def __init__(self, exchange: str, symbol: str) -> None:
         super().__init__(exchange, symbol)
         self._buffer: deque[D] = deque()  # one follows from the other

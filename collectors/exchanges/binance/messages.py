@@ -185,6 +185,7 @@ class DiffReader(TopicReader):
         if message.stream != self.name:
             self._book.malformed += 1
             self.check(message.stream, message.data.s)
+        self._book.received_at = received_at
         return self._changed if self._take(message.data) else ()
 
 

@@ -1,6 +1,5 @@
 """Bybit v5: linear perpetuals (`bybit`) and spot (`bybit_spot`), over REST and WebSocket."""
 
-from collectors.exchanges.bybit.channels import read_message, stream_channels
 from collectors.exchanges.bybit.payloads import NAME, read_error
 from collectors.exchanges.bybit.rest import SPOT, Bybit, BybitSpot
 from collectors.exchanges.bybit.stream import LINEAR_FEED, SPOT_FEED
@@ -13,6 +12,4 @@ __all__ = [
     "Bybit",
     "BybitSpot",
     "read_error",
-    "read_message",
-    "stream_channels",
 ]

@@ -112,6 +112,7 @@ class BookReader(TopicReader):
         if message.topic != self.name:
             self._book.malformed += 1
             self.check(message.topic, message.data.s)
+        self._book.received_at = received_at
         return self._changed if self._book.take(message) else ()
 
 
