@@ -70,7 +70,8 @@ class Line:
         task: asyncio.Task[None] | None = None
         try:
             while True:
-                self.current = session = self._open()
+                session = self._open()
+                self.current = session
                 task = asyncio.create_task(session.run(), name=session.name)
                 self._show_books(session)
                 while True:
@@ -92,9 +93,9 @@ class Line:
                 )
                 await asyncio.sleep(pause)
         finally:
-            session, self.current = self.current, None
-            if session is not None:
-                self._end(session, "the stream ends")
+            last, self.current = self.current, None
+            if last is not None:
+                self._end(last, "the stream ends")
             await _close(task)
 
     def _open(self, *, is_heir: bool = False) -> Session:

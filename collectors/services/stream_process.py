@@ -201,7 +201,7 @@ class StreamProcess:
             self._hours.drop(*key, clock.now())
         for known in (self._marks, self._tapes):
             for key in [key for key in known if key not in keys]:
-                del known[key]  # type: ignore[attr-defined]
+                del known[key]
         self.stream.subscribe(topics)
         await self._forget(dropped)
 

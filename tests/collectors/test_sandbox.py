@@ -12,17 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis.asyncio
-from django.conf import settings
 
 from collectors import clock, services
-from collectors.management.commands.stream_market_data import channels_of, publish_quotes
-from collectors.marketdata import duration, floor_time
+from collectors.marketdata import Quote, duration, floor_time
 from collectors.models import CandleReplacement, Instrument, MacroObservation, Ohlcv
 from collectors.selectors import latest_quote, missing_at
-from collectors.services.stream_writer import StreamWriter
-from collectors.services.streaming import stream_subscriptions
-from collectors.stream import MarketStream
+from collectors.stream_session import Pace
+from tests.collectors.stream_runs import running
 
 PROJECT = Path(__file__).resolve().parents[2]
 START = datetime(2025, 3, 3, tzinfo=UTC)
@@ -79,28 +75,18 @@ def connected(world: tuple[str, datetime], settings: Any) -> Iterator[None]:
 def test_history_stream_and_repair_agree(bitcoin: Instrument, connected: None) -> None:
     wanted = ["bitcoin", "solana", "tether"]
     Instrument.objects.exclude(coin_id__in=wanted).update(is_enabled=False)
-    subscriptions = stream_subscriptions(at=clock.now())
-    assert {item.symbol for item in subscriptions} == {"BTCUSDT", "SOLUSDT"}
     begin = clock.now()
-    writer = StreamWriter(subscriptions)
-    writer.start()
+    quotes: dict[str, Quote | None] = {}
 
     async def stream() -> None:
-        client = redis.asyncio.Redis.from_url(settings.REDIS_URL)
-        stop = asyncio.Event()
-
-        async def publish(quotes: Any) -> None:
-            await publish_quotes(client, quotes)
-
-        market = MarketStream(
-            channels=channels_of(subscriptions), on_candle=writer.put, on_quotes=publish
-        )
-        asyncio.get_running_loop().call_later(STREAMED_S, stop.set)
-        await market.run(stop)
-        await client.aclose()
+        async with running(Pace()):
+            await asyncio.sleep(STREAMED_S)
+            for exchange in ("binance", "bybit"):
+                quotes[exchange] = await asyncio.to_thread(
+                    latest_quote, exchange=exchange, symbol="BTCUSDT"
+                )
 
     asyncio.run(stream())
-    writer.close()
     end = floor_time(clock.now(), "1h") - 2 * duration("1h")
     streamed = {
         (item.coin_id, candle.open_time): (candle.open, candle.high, candle.low, candle.close)
@@ -111,8 +97,8 @@ def test_history_stream_and_repair_agree(bitcoin: Instrument, connected: None) -
     assert len(streamed) >= 2 * (STREAMED_S - 2)
     assert Ohlcv.objects.filter(timeframe="15m", source="binance").count() >= 4
     assert not Ohlcv.objects.filter(source="bybit").exists()
-    for exchange in ("binance", "bybit"):
-        quote = latest_quote(exchange=exchange, symbol="BTCUSDT")
+    assert len(quotes) == 2
+    for quote in quotes.values():
         assert quote is not None
         assert begin < quote.event_time < clock.now()
         assert 0 < quote.best_bid < quote.best_ask

@@ -27,6 +27,17 @@ class SandboxWorld:
     anchor: datetime
     speed: float
 
+    @property
+    def ws_url(self) -> str:
+        """The address of its streams."""
+        return self.url.replace("http://", "ws://")
+
+    def book(self, exchange: str, symbol: str) -> dict[str, Any]:
+        """The true book: `update_id`, `topics` (the last id sent by topic), `bids`, `asks`."""
+        address = f"{self.url}/control/book?exchange={exchange}&symbol={symbol}"
+        with urllib.request.urlopen(address) as answer:
+            return json.load(answer)  # type: ignore[no-any-return]
+
     def calls(self) -> dict[str, int]:
         """How often each provider was asked, as the world counted."""
         with urllib.request.urlopen(f"{self.url}/control/requests") as answer:
@@ -45,7 +56,11 @@ class SandboxWorld:
             "COINGECKO_BASE_URL": f"{self.url}/coingecko/api/v3",
             "FRED_BASE_URL": f"{self.url}/fred/fred",
             "BINANCE_REST_URL": f"{self.url}/binance",
+            "BINANCE_WS_URL": f"{self.ws_url}/binance",
+            "BINANCE_SPOT_REST_URL": f"{self.url}/binance",
+            "BINANCE_SPOT_WS_URL": f"{self.ws_url}/binance/spot",
             "BYBIT_REST_URL": f"{self.url}/bybit",
+            "BYBIT_WS_URL": f"{self.ws_url}/bybit/v5/public",
         }
         settings.ENV = dataclasses.replace(settings.ENV, clock_start=START, fred_api_key="a" * 32)
         before = clock.current()
