@@ -28,7 +28,6 @@ from collectors.selectors.instruments import (
 )
 from collectors.selectors.listings import BookListing, book_listings, find_listing
 from collectors.selectors.live import latest_quote, live_books, quote_key, redis_client
-from collectors.selectors.livebooks import LiveBook, live_book
 from collectors.selectors.macro import (
     due_macro_series,
     macro_as_of,
@@ -44,7 +43,6 @@ from collectors.selectors.ticks import series_that_lack
 __all__ = [
     "BookListing",
     "CoverageMap",
-    "LiveBook",
     "SeriesKey",
     "SeriesTotals",
     "ShardHolding",
@@ -65,7 +63,6 @@ __all__ = [
     "latest_quote",
     "listing_for",
     "listings_at",
-    "live_book",
     "live_books",
     "macro_as_of",
     "macro_as_of_many",

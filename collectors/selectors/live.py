@@ -69,12 +69,6 @@ def latest_quote(*, exchange: str, symbol: str) -> Quote | None:
     return quote
 
 
-def read_live(key: str) -> bytes | None:
-    """What the stream has written under a key; None without it, and for a while after Redis could
-    not be asked."""
-    return _quote_store.read(key)
-
-
 def live_books(symbols: Sequence[tuple[str, str]]) -> list[LiveBook]:
     """The newest books of (exchange, symbol), in their order, from one look at Redis.
 

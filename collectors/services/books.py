@@ -10,28 +10,30 @@ from django.db.models import Q
 
 from collectors import clock, selectors
 from collectors.bookhours import Depth, Downtime, HourPart
+from collectors.livebook import LiveBook
 from collectors.models import BookDowntime, BookHour, BookSample, Instrument
 from collectors.services.streaming import stream_subscriptions
 
 # A book that has not moved for longer is not what trading would cost now (market time).
 OLDEST = timedelta(hours=1)
 REASON_LENGTH = 200
+BPS = 10_000.0
 
 
 def sample_books() -> int:
     """Store the newest state of every book that is streamed; gives how many were new.
 
     A state is named by the exchange's own time: one that has not changed since the last look is
-    stored once, and a book that is silent, or has been for an hour, gets no row.
+    stored once, and a book that is silent, or has not moved for an hour, gets no row.
     """
     now = clock.now()
+    followed = stream_subscriptions(at=now)
+    books = selectors.live_books([(item.exchange, item.symbol) for item in followed])
     oldest = now - clock.current().widen(OLDEST)
-    found = [
-        _sample(item.instrument, book)
-        for item in stream_subscriptions(at=now)
-        if (book := selectors.live_book(exchange=item.exchange, symbol=item.symbol))
-        and book.event_time >= oldest
-    ]
+    samples = (
+        _sample(item.instrument, book, oldest) for item, book in zip(followed, books, strict=True)
+    )
+    found = [sample for sample in samples if sample is not None]
     if not found:
         return 0
     around = BookSample.objects.filter(at__gte=min(sample.at for sample in found))
@@ -40,20 +42,30 @@ def sample_books() -> int:
     return around.count() - before
 
 
-def _sample(instrument: Instrument, book: selectors.LiveBook) -> BookSample:
-    near, far = book.depth_within(10), book.depth_within(50)
+def _sample(instrument: Instrument, book: LiveBook, oldest: datetime) -> BookSample | None:
+    """None of a book whose best prices are not known, or older than that."""
+    bid, ask, at = book.best_bid, book.best_ask, book.event_time
+    if bid is None or ask is None or at is None or at < oldest:
+        return None
+    if None in (book.bid_quantity, book.ask_quantity, book.received_at):
+        return None
+    mid_price = (bid + ask) / 2
+    depth = {name: sides or (None, None) for name, sides in book.depth_bps.items()}
+    near, far = (
+        depth.get(bps, (None, None)) if book.is_synced else (None, None) for bps in ("10", "50")
+    )
     return BookSample(
         instrument=instrument,
         exchange=book.exchange,
         symbol=book.symbol,
-        at=book.event_time,
-        best_bid=book.best_bid,
+        at=at,
+        best_bid=bid,
         bid_quantity=book.bid_quantity,
-        best_ask=book.best_ask,
+        best_ask=ask,
         ask_quantity=book.ask_quantity,
-        spread_bps=book.spread,
+        spread_bps=(ask - bid) / mid_price * BPS,
         is_synced=book.is_synced,
-        mid_price=book.mid_price,
+        mid_price=mid_price,
         imbalance=book.imbalance if book.is_synced else None,
         bid_depth_10_bps=near[0],
         ask_depth_10_bps=near[1],

@@ -75,12 +75,15 @@ def _cover(exchange: str, at: datetime, repair: bool, result: FundingCoverage) -
     followed = followed_symbols(exchange, at)
     streamed = streamed_symbols(exchange, [symbol for _, symbol in followed], at=at)
     begin = default_history_start()
-    gaps = (holes if repair else recent_holes)(exchange, followed, begin=begin)
-    gaps += due_gaps(exchange, followed, streamed=streamed, begin=begin, at=at)
-    lacking = {gap.symbol for gap in gaps}
+    gaps = (holes if repair else recent_holes)(exchange, followed, begin=begin, at=at)
+    # What reaches to the present is asked for once.
+    present = {gap.symbol for gap in gaps if gap.until == at}
+    due = due_gaps(exchange, followed, streamed=streamed, begin=begin, at=at)
+    gaps += [gap for gap in due if gap.symbol not in present]
     is_together = isinstance(funding_source(exchange), EverybodysFunding)
+    asked: set[str] = set() if is_together else {gap.symbol for gap in gaps}
     seen = confirmations(exchange, followed, is_together=is_together, at=at)
-    gaps += [gap for gap in seen if gap.symbol not in lacking]
+    gaps += [gap for gap in seen if gap.symbol not in asked]
     if not repair:
         gaps = _without_waiting(exchange, gaps, at)
     if not gaps:
@@ -89,11 +92,11 @@ def _cover(exchange: str, at: datetime, repair: bool, result: FundingCoverage) -
         result.is_busy = True
         return
     try:
-        asked, settled = _ask(exchange, gaps, result)
+        tried, settled = _ask(exchange, gaps, result)
         stored = _store(exchange, gaps, settled)
         result.stored += sum(item.new for item in stored.values())
         result.corrected += sum(item.corrected for item in stored.values())
-        _wait_for_late(exchange, [gap for gap in asked if gap.symbol not in stored], at)
+        _wait_for_late(exchange, [gap for gap in tried if gap.symbol not in stored], at)
         new = {symbol for symbol, item in stored.items() if item.new}
         publish_history(exchange, new - streamed, at=at)
     finally:

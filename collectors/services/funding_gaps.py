@@ -68,7 +68,7 @@ def due_gaps(
 
 
 def holes(
-    exchange: str, followed: Sequence[tuple[Instrument, str]], *, begin: datetime
+    exchange: str, followed: Sequence[tuple[Instrument, str]], *, begin: datetime, at: datetime
 ) -> list[Gap]:
     """What lies between stored settlements since `begin`."""
     gaps: list[Gap] = []
@@ -76,12 +76,12 @@ def holes(
         rates = FundingRate.objects.filter(
             instrument=instrument, exchange=exchange, funding_time__gte=begin
         )
-        gaps += _between(instrument, symbol, begin - MINUTE, rates.order_by("funding_time"))
+        gaps += _between(instrument, symbol, begin - MINUTE, rates.order_by("funding_time"), at)
     return gaps
 
 
 def recent_holes(
-    exchange: str, followed: Sequence[tuple[Instrument, str]], *, begin: datetime
+    exchange: str, followed: Sequence[tuple[Instrument, str]], *, begin: datetime, at: datetime
 ) -> list[Gap]:
     """What lies between the settlements that the stream has seen and those before them."""
     unconfirmed = selectors.unconfirmed_funding(exchange=exchange)
@@ -98,10 +98,10 @@ def recent_holes(
     for instrument, symbol in followed:
         rates = recent.get(instrument.pk, [])
         if rates and rates[0].is_confirmed:
-            gaps += _between(instrument, symbol, rates[0].funding_time, rates[1:])
+            gaps += _between(instrument, symbol, rates[0].funding_time, rates[1:], at)
         elif rates:
             before = _before(rates[0]) or begin - MINUTE
-            gaps += _between(instrument, symbol, before, rates)
+            gaps += _between(instrument, symbol, before, rates, at)
     return gaps
 
 
@@ -127,18 +127,25 @@ def confirmations(
         if not rates:
             continue
         is_its_day = is_together or (at.toordinal() + number) % CONFIRMED_EVERY == 0
-        oldest, last = rates[0].funding_time, rates[-1].funding_time
+        oldest = rates[0].funding_time
         if oldest < (midnight if is_its_day else overdue):
-            gaps.append(Gap(instrument, symbol, oldest, last + MINUTE, last))
+            gaps.append(Gap(instrument, symbol, oldest, at, rates[-1].funding_time))
     return gaps
 
 
 def _between(
-    instrument: Instrument, symbol: str, before: datetime, rates: Iterable[FundingRate]
+    instrument: Instrument,
+    symbol: str,
+    before: datetime,
+    rates: Iterable[FundingRate],
+    at: datetime,
 ) -> list[Gap]:
     """What lies between a settlement and the one before it in the table, where that one is not
-    the one it followed. One that the stream has seen is asked for again with it: what came before
-    it was not seen, so that its interval is not known either."""
+    the one it followed.
+
+    From the first that only the stream has seen, without what came before it, everything is asked
+    for: its interval is not known either, and whether it happened shows only in what came later.
+    """
     gaps: list[Gap] = []
     for rate in rates:
         since, hours = before + MINUTE, rate.interval_hours
@@ -146,9 +153,10 @@ def _between(
             lacks = not rate.is_confirmed
         else:
             lacks = since <= rate.funding_time - timedelta(hours=hours)
+        if lacks and not rate.is_confirmed:
+            return [*gaps, Gap(instrument, symbol, since, at, rate.funding_time)]
         if lacks:
-            until = rate.funding_time + (timedelta(0) if rate.is_confirmed else MINUTE)
-            gaps.append(Gap(instrument, symbol, since, until, min(since, rate.funding_time)))
+            gaps.append(Gap(instrument, symbol, since, rate.funding_time, since))
         before = rate.funding_time
     return gaps
 

@@ -15,9 +15,10 @@ import pytest
 
 from collectors import clock
 from collectors.models import Instrument
-from collectors.services import seed_instruments, seed_macro_series
+from collectors.services import coverage, seed_instruments, seed_macro_series
 from tests.collectors.providers import NOW, Provider, Venues, json_answer
 from tests.collectors.redis_server import RestartableRedis
+from tests.collectors.settling import Settling
 
 
 @pytest.fixture
@@ -106,3 +107,26 @@ def bitcoin(db: None) -> Instrument:
 def history_start() -> datetime:
     """Where the default history of a clock that starts at NOW begins."""
     return datetime(2025, 3, 3, tzinfo=UTC) - timedelta(days=75)
+
+
+@pytest.fixture
+def settling(
+    bitcoin: Instrument, venues: Venues, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> Settling:
+    """Binance alone, two instruments, ten days of history."""
+    settings.CANDLE_SOURCES = ("binance",)
+    monkeypatch.setattr(coverage, "HISTORY_DEPTH", timedelta(days=10))
+    Instrument.objects.exclude(coin_id__in=["bitcoin", "solana"]).update(is_enabled=False)
+    return Settling(venues)
+
+
+@pytest.fixture
+def at() -> Iterator[Any]:
+    """Sets the market clock."""
+    before = clock.current()
+
+    def move(moment: datetime) -> None:
+        clock.configure(clock.MarketClock(start=moment, anchor=clock.wall_now(), speed=1.0))
+
+    yield move
+    clock.configure(before)

@@ -9,7 +9,7 @@ import redis
 from django.test import Client
 from rest_framework.test import APIClient
 
-from collectors import services, tasks
+from collectors import clock, services, tasks
 from collectors.bookhours import BookHours, BookState, Downtime
 from collectors.marketdata import Quote
 from collectors.models import BookDowntime, BookHour, BookSample, Instrument
@@ -36,7 +36,7 @@ def quote(
         best_ask=ask,
         ask_quantity=3.0,
         event_time=at,
-        received_at=NOW,
+        received_at=clock.wall_now(),
         sequence=1,
     )
     fields = msgspec.structs.asdict(value) | more

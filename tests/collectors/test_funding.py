@@ -1,113 +1,17 @@
 """Funding settlements: once each, at each instrument's own interval, and no call for nothing."""
 
 import json
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
 import redis
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
-from collectors import clock
-from collectors.marketdata import from_ms, to_ms
 from collectors.models import FundingRate, Instrument
 from collectors.services import coverage, ensure_funding
-from tests.collectors.providers import NOW, Answer, Venues, json_answer
-
-HOUR = timedelta(hours=1)
-LAST = NOW.replace(hour=8, minute=0)  # the settlement before NOW, 10:30
-
-
-class Settling:
-    """Both exchanges' funding: the times of settlements by symbol; Binance's wander."""
-
-    def __init__(self, venues: Venues) -> None:
-        self.provider = venues.provider
-        self.times: dict[str, list[datetime]] = {}
-        self.shown_until = NOW + 1000 * HOUR
-        routes = venues.provider.routes
-        routes["/binance/fapi/v1/fundingRate"] = self.binance
-        routes["/binance/fapi/v1/premiumIndex"] = lambda _: json_answer(
-            [
-                {
-                    "symbol": symbol,
-                    "markPrice": "101.5",
-                    "indexPrice": "101.4",
-                    "lastFundingRate": "0.00020000",
-                    "nextFundingTime": to_ms(LAST + 8 * HOUR),
-                    "time": to_ms(NOW),
-                }
-                for symbol in self.times
-            ]
-        )
-        routes["/bybit/v5/market/funding/history"] = self.bybit
-
-    def every(self, hours: int, symbols: list[str], *, start: datetime, end: datetime) -> None:
-        for symbol in symbols:
-            times = self.times.setdefault(symbol, [])
-            moment = start
-            while moment < end:
-                times.append(moment)
-                moment += hours * HOUR
-
-    def _within(self, symbols: list[str], start: str, end: str) -> list[tuple[datetime, str]]:
-        low, high = from_ms(int(start)), min(from_ms(int(end)), self.shown_until)
-        found = [(at, name) for name in symbols for at in self.times.get(name, [])]
-        return sorted((at, name) for at, name in found if low <= at <= high)
-
-    def binance(self, params: dict[str, str]) -> Answer:
-        symbols = [params["symbol"]] if "symbol" in params else list(self.times)
-        found = self._within(symbols, params["startTime"], params["endTime"])
-        rows = [
-            {
-                "symbol": name,
-                "fundingTime": to_ms(at) + 3,
-                "fundingRate": "0.00010000",
-                "markPrice": "100.5",
-            }
-            for at, name in found
-        ]
-        return json_answer(rows[: int(params["limit"])])
-
-    def bybit(self, params: dict[str, str]) -> Answer:
-        found = self._within([params["symbol"]], params["startTime"], params["endTime"])
-        rows = [
-            {
-                "symbol": name,
-                "fundingRate": "-0.0002",
-                "fundingRateTimestamp": str(to_ms(at)),
-            }
-            for at, name in reversed(found)
-        ]
-        return json_answer({"retCode": 0, "retMsg": "OK", "result": {"list": rows[:200]}})
-
-    def calls(self) -> list[str]:
-        return [path.rpartition("/")[2] for path in self.provider.paths()]
-
-
-@pytest.fixture
-def settling(
-    bitcoin: Instrument, venues: Venues, settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> Settling:
-    """Binance alone, two instruments, ten days of history."""
-    settings.CANDLE_SOURCES = ("binance",)
-    monkeypatch.setattr(coverage, "HISTORY_DEPTH", timedelta(days=10))
-    Instrument.objects.exclude(coin_id__in=["bitcoin", "solana"]).update(is_enabled=False)
-    return Settling(venues)
-
-
-@pytest.fixture
-def at() -> Iterator[Any]:
-    """Sets the market clock."""
-    before = clock.current()
-
-    def move(moment: datetime) -> None:
-        clock.configure(clock.MarketClock(start=moment, anchor=clock.wall_now(), speed=1.0))
-
-    yield move
-    clock.configure(before)
+from tests.collectors.providers import NOW, Answer, json_answer
+from tests.collectors.settling import HOUR, LAST, Settling
 
 
 def times_of(coin_id: str) -> list[datetime]:

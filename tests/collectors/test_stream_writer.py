@@ -4,17 +4,27 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from collectors import clock
+from collectors.bookhours import Downtime, HourPart
 from collectors.feeds import StreamedCandle
 from collectors.marketdata import Candle
-from collectors.models import Instrument, Ohlcv, QualityFinding
+from collectors.models import (
+    BookDowntime,
+    BookHour,
+    FundingRate,
+    Instrument,
+    Ohlcv,
+    QualityFinding,
+)
 from collectors.services import stream_writer
 from collectors.services.candle_choice import CandleChoice
 from collectors.services.stream_writer import StreamWriter
 from collectors.services.streaming import stream_subscriptions
+from collectors.settlements import SeenSettlement
 
 AT = datetime(2025, 3, 3, 9, tzinfo=UTC)
 
@@ -163,3 +173,112 @@ def test_a_rejected_message_is_recorded(bitcoin: Instrument, market_now: datetim
         "rejected", "close outside low and high", "bybit",
     )  # fmt: skip
     assert row.values["close"] == 99.0
+
+
+SETTLEMENT = SeenSettlement(
+    exchange="binance",
+    symbol="BTCUSDT",
+    funding_time=AT - timedelta(hours=1),
+    rate=1e-4,
+    mark_price=100.5,
+    interval_hours=None,
+)
+
+
+def told(writer: StreamWriter) -> None:
+    """One of everything that is no candle."""
+    wall = clock.wall_now()
+    writer.put_settlement(SETTLEMENT)
+    writer.put_downtime(Downtime("bybit", "BTCUSDT", wall, None, "a gap"))
+    writer.put_downtime(Downtime("bybit", "BTCUSDT", wall, wall + timedelta(seconds=2), "a gap"))
+    writer.put_statistics([HourPart("binance", "BTCUSDT", AT, synced_s=60.0, spread=120.0)] * 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_writer_stores_settlements_downtimes_and_hours(
+    bitcoin: Instrument, market_now: datetime
+) -> None:
+    writer = StreamWriter(stream_subscriptions(at=clock.now()))
+    writer.start()
+    told(writer)
+    writer.put_settlement(msgspec.structs.replace(SETTLEMENT, symbol="NOBODYUSDT"))
+    writer.close()
+    assert not writer.is_alive()
+    rate = FundingRate.objects.get()
+    assert (rate.instrument, rate.funding_time, rate.rate, rate.mark_price, rate.is_confirmed) == (
+        bitcoin, AT - timedelta(hours=1), 1e-4, 100.5, False,
+    )  # fmt: skip
+    assert BookDowntime.objects.get().seconds == 2.0
+    row = BookHour.objects.get()
+    assert (row.instrument, row.synced_s, row.spread_bps_mean) == (bitcoin, 120.0, 2.0)
+    assert writer.dropped == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_one_table_refuses_holds_up_no_other(
+    bitcoin: Instrument, market_now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_writer, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(stream_writer, "LOOK_AT_HELD_S", 0.01)
+    writer = StreamWriter(stream_subscriptions(at=clock.now()))
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE collectors_fundingrate RENAME TO away")
+    try:
+        writer.start()
+        told(writer)
+        deadline = clock.wall_now() + timedelta(seconds=5)
+        while not BookHour.objects.exists() and clock.wall_now() < deadline:
+            time.sleep(0.01)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE away RENAME TO collectors_fundingrate")
+        writer.close()
+    assert BookHour.objects.get().synced_s == 120.0
+    assert BookDowntime.objects.get().seconds == 2.0
+    assert (writer.dropped, FundingRate.objects.count()) == (1, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rows_wait_while_the_database_is_away(
+    bitcoin: Instrument, market_now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores, failures = dict(stream_writer.STORES), iter([True] * 6)
+
+    def later(kind: type) -> Any:
+        def store(rows: Any) -> object:
+            if next(failures, False):
+                raise OperationalError("the server closed the connection")
+            return stores[kind](rows)
+
+        return store
+
+    for kind in stores:
+        monkeypatch.setitem(stream_writer.STORES, kind, later(kind))
+    monkeypatch.setattr(stream_writer, "FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr(stream_writer, "LOOK_AT_HELD_S", 0.01)
+    writer = StreamWriter(stream_subscriptions(at=clock.now()))
+    writer.start()
+    told(writer)
+    writer.put(streamed("binance"))  # does not wait behind them
+    deadline = clock.wall_now() + timedelta(seconds=5)
+    while not BookHour.objects.exists() and clock.wall_now() < deadline:
+        time.sleep(0.01)
+    writer.close()
+    assert next(failures, None) is None
+    assert Ohlcv.objects.count() == 1
+    assert (FundingRate.objects.count(), BookDowntime.objects.count(), writer.dropped) == (1, 1, 0)
+    assert BookHour.objects.get().synced_s == 120.0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_how_a_downtime_ended_is_told_of_a_symbol_that_is_not_followed_any_more(
+    bitcoin: Instrument, market_now: datetime
+) -> None:
+    writer = StreamWriter(stream_subscriptions(at=clock.now()))
+    writer.follow([])
+    writer.start()
+    told(writer)
+    writer.put(streamed("binance"))
+    writer.close()
+    assert BookDowntime.objects.get().seconds == 2.0
+    assert not Ohlcv.objects.exists()
