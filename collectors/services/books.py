@@ -45,9 +45,10 @@ def sample_books() -> int:
 def _sample(instrument: Instrument, book: LiveBook, oldest: datetime) -> BookSample | None:
     """None of a book whose best prices are not known, or older than that."""
     bid, ask, at = book.best_bid, book.best_ask, book.event_time
-    if bid is None or ask is None or at is None or at < oldest:
+    bid_quantity, ask_quantity = book.bid_quantity, book.ask_quantity
+    if bid is None or ask is None or bid_quantity is None or ask_quantity is None:
         return None
-    if None in (book.bid_quantity, book.ask_quantity, book.received_at):
+    if at is None or book.received_at is None or at < oldest:
         return None
     mid_price = (bid + ask) / 2
     depth = {name: sides or (None, None) for name, sides in book.depth_bps.items()}
@@ -60,9 +61,9 @@ def _sample(instrument: Instrument, book: LiveBook, oldest: datetime) -> BookSam
         symbol=book.symbol,
         at=at,
         best_bid=bid,
-        bid_quantity=book.bid_quantity,
+        bid_quantity=bid_quantity,
         best_ask=ask,
-        ask_quantity=book.ask_quantity,
+        ask_quantity=ask_quantity,
         spread_bps=(ask - bid) / mid_price * BPS,
         is_synced=book.is_synced,
         mid_price=mid_price,
