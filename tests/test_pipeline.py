@@ -67,7 +67,7 @@ class Desk:
         if self.token:
             request.add_header("Authorization", f"Bearer {self.token}")
         data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(request, data=data, timeout=10) as answer:
+        with urllib.request.urlopen(request, data=data, timeout=30) as answer:
             return json.load(answer)
 
     def listen(self, topic: str, cursor: int) -> ClientConnection:
@@ -81,7 +81,7 @@ class Desk:
         (line,) = [line for line in lines if line.startswith(f"{process} ") and " pid " in line]
         return int(line.split(" pid ")[1].split()[0])
 
-    def wait_until(self, what: str, is_so: Callable[[], bool], seconds: float = 75) -> None:
+    def wait_until(self, what: str, is_so: Callable[[], bool], seconds: float = 200) -> None:
         deadline = time.monotonic() + seconds
         while not is_so():
             assert time.monotonic() < deadline, f"no {what} in time\n{self.output()}"
@@ -127,7 +127,7 @@ def sandbox() -> Iterator[tuple[str, datetime]]:
     child = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
     yield f"127.0.0.1:{port}", anchor
     child.terminate()
-    child.wait(timeout=10)
+    child.wait(timeout=30)
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def desk(folder: Path, database: str, sandbox: tuple[str, datetime]) -> Iterator
 
 
 @pytest.mark.long(45)
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_desk_on_two_machines_trades_through_the_loss_of_a_worker(desk: Desk) -> None:
     desk.wait_until("web process", lambda: "nobody can log in yet" in desk.output())
     subprocess.run(
@@ -192,8 +192,8 @@ def test_a_desk_on_two_machines_trades_through_the_loss_of_a_worker(desk: Desk) 
 
     # A subscriber sees the first fill; then it goes away, and so does the worker that trades.
     with desk.listen("fills", cursor=0) as stream:
-        assert json.loads(stream.recv(timeout=10))["type"] == "hello"
-        first = json.loads(stream.recv(timeout=90))
+        assert json.loads(stream.recv(timeout=30))["type"] == "hello"
+        first = json.loads(stream.recv(timeout=200))
     os.kill(desk.pid_of("worker:trading"), signal.SIGKILL)
     wanted = desk.numbered_fills() + 2
     desk.wait_until("fills after the kill", lambda: desk.numbered_fills() >= wanted)
@@ -201,10 +201,10 @@ def test_a_desk_on_two_machines_trades_through_the_loss_of_a_worker(desk: Desk) 
 
     # What it missed comes in order and without a gap, to the last row.
     with desk.listen("fills", cursor=first["seq"]) as stream:
-        top = json.loads(stream.recv(timeout=10))["seq"]
+        top = json.loads(stream.recv(timeout=30))["seq"]
         events = [first]
         while events[-1]["seq"] < top:
-            events.append(json.loads(stream.recv(timeout=10)))
+            events.append(json.loads(stream.recv(timeout=30)))
     assert len(events) >= 3
     assert all(later["prev"] == earlier["seq"] for earlier, later in pairwise(events))
     ((account,),) = desk.sql("SELECT id FROM trading_account")
@@ -219,7 +219,7 @@ def test_a_desk_on_two_machines_trades_through_the_loss_of_a_worker(desk: Desk) 
     for machine in desk.machines.values():
         machine.send_signal(signal.SIGINT)
     began = time.monotonic()
-    codes = [machine.wait(timeout=20) for machine in desk.machines.values()]
+    codes = [machine.wait(timeout=60) for machine in desk.machines.values()]
     assert codes == [0, 0], desk.output()
     assert time.monotonic() - began < 10
     assert_books_are_whole(desk)

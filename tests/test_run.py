@@ -67,7 +67,7 @@ class Copy:
 
     def run(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
         child = self.start(*arguments, **environ)
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=180)
         return subprocess.CompletedProcess(child.args, child.returncode, out, err)
 
 
@@ -107,7 +107,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     remnant.touch()
 
     children = [copy.start("up", "--port", "1"), copy.start("demo", "--for", "3")]
-    (up_out, up_err), (demo_out, demo_err) = (child.communicate(timeout=90) for child in children)
+    (up_out, up_err), (demo_out, demo_err) = (child.communicate(timeout=180) for child in children)
     killed.communicate(timeout=30)
     assert [child.returncode for child in children] == [7, 7], up_err + demo_err
     assert (up_out + demo_out).count("is ready after") == 1
@@ -213,7 +213,7 @@ def test_an_interrupted_setup_leaves_nothing_behind(copy: Copy, sent: signal.Sig
     child = copy.start("up")
     wait_for(copy.environment / "pyvenv.cfg", child)
     child.send_signal(sent)
-    _, err = child.communicate(timeout=20)
+    _, err = child.communicate(timeout=60)
     assert child.returncode == 130
     assert err.splitlines()[-1] == "run.py: interrupted while preparing .venv"
     assert "Traceback" not in err

@@ -173,7 +173,7 @@ def _ask_once(url: str, redis_url: str, start: float, speed: float, done: object
     done.put(ask(connection, 2))  # type: ignore[attr-defined]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(150)
 def test_processes_share_it(
     provider: Provider, connect: Callable[..., Connection], settings: object
 ) -> None:
@@ -186,7 +186,7 @@ def test_processes_share_it(
     children = [context.Process(target=_ask_once, args=arguments) for _ in range(2)]
     for child in children:
         child.start()
-    ends = [done.get(timeout=30) for _ in children]
+    ends = [done.get(timeout=120) for _ in children]
     for child in children:
         child.join()
     assert ends == [["CircuitOpen"] * 2] * 2

@@ -86,5 +86,5 @@ def running_world(*, speed: float, seed: int = 7) -> Iterator[SandboxWorld]:
         yield SandboxWorld(line.split()[3], anchor, speed)
     finally:
         child.terminate()
-        child.wait(timeout=10)
+        child.wait(timeout=30)
         child.stdout.close()

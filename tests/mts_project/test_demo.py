@@ -18,7 +18,7 @@ SECONDS = 5  # and as much longer as this machine takes to the first row of ever
 
 
 @pytest.mark.long(20)
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(400)
 def test_a_demo_fills_every_stage_and_ends_by_itself(tmp_path: Path) -> None:
     environ = {**os.environ, "MTS_DATA_DIR": str(tmp_path)}
     result = subprocess.run(
@@ -30,7 +30,7 @@ def test_a_demo_fills_every_stage_and_ends_by_itself(tmp_path: Path) -> None:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=140,
+        timeout=380,
         check=False,
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]

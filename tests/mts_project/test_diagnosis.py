@@ -28,7 +28,7 @@ def sandbox_urls() -> Iterator[dict[str, str]]:
     port = free_port()
     child = subprocess.Popen([sys.executable, "-m", "sandbox", "--port", f"{port}"], cwd=PROJECT)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not _answers(f"http://127.0.0.1:{port}/control/world"):
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -108,7 +108,7 @@ def run_check(*arguments: str, data: Path, **others: str) -> subprocess.Complete
         env=environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
         preexec_fn=bound_by_permissions,
     )

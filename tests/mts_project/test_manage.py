@@ -25,7 +25,7 @@ def test_a_database_without_tables_is_one_line_and_exit_code_2(
         env=surroundings | {"MTS_DATA_DIR": str(tmp_path), "DATABASE_URL": ""},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert ended.returncode == 2
     assert ended.stderr.splitlines() == [

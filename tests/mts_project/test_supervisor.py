@@ -68,7 +68,7 @@ def python_spec(name: str, code: str, *arguments: str, **others: object) -> Proc
     return ProcessSpec(name=name, command=command, **others)  # type: ignore[arg-type]
 
 
-def wait_for(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+def wait_for(condition: Callable[[], object], *, seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

@@ -21,7 +21,7 @@ from tests.permissions import bound_by_permissions
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def run_up(*arguments: str, data: Path, seconds: float = 60, **environment: str):
+def run_up(*arguments: str, data: Path, seconds: float = 180, **environment: str):
     environ = {**os.environ, "DATABASE_URL": "", "REDIS_URL": "", "SECRET_KEY": ""}
     environ.update({"MTS_DATA_DIR": str(data), **environment})
     return subprocess.run(
@@ -248,7 +248,7 @@ def test_ctrl_c_ends_everything_quickly_and_quietly(tmp_path: Path) -> None:
         time.sleep(1)
         began = time.monotonic()
         program.send_signal(signal.SIGINT)
-        output, errors = program.communicate(timeout=20)
+        output, errors = program.communicate(timeout=60)
         assert time.monotonic() - began < 5.0
     finally:
         program.kill()
@@ -280,7 +280,7 @@ def test_an_unreachable_provider_is_named_and_the_rest_runs(tmp_path: Path) -> N
             if len(named) == 5:
                 break
         program.send_signal(signal.SIGINT)
-        _, errors = program.communicate(timeout=20)
+        _, errors = program.communicate(timeout=60)
     finally:
         program.kill()
         program.wait()

@@ -15,7 +15,7 @@ from realtime.services import forget_old_events, publish_due_events
 from tests.factories import make_alert, make_signal, make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
-WAIT_S = 10
+WAIT_S = 30
 
 
 def bearer(user) -> dict[str, str]:
