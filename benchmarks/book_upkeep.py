@@ -15,12 +15,14 @@ import msgspec
 
 from benchmarks.book_traffic import Traffic, binance_depth, bybit_orderbook
 from benchmarks.measures import Measure, in_turns
-from collectors.exchanges.binance.books import FuturesBook, SpotBook, decode_futures, decode_spot
-from collectors.exchanges.bybit.books import BybitBook, decode_book
-from collectors.keptbook import KeptBook
+from collectors.exchanges.binance import stream as binance_stream
+from collectors.exchanges.bybit import stream as bybit_stream
+from collectors.feeds import Feed, Kind, Topic
+from collectors.marketdata import EPOCH
 from collectors.venues import DepthSnapshot, Level
 
 RUNS = 7
+SYMBOL, RECEIVED_AT = "BTCUSDT", EPOCH
 BINANCE_LEVELS, BYBIT_LEVELS = 600, 50
 OF_THE_FLOOR, OF_THE_PEER = 1 / 0.75, 1 / 3
 INSTALL_PEER = (
@@ -87,7 +89,29 @@ def _rate(microseconds: float) -> str:
     return f"{1e3 / microseconds:,.0f}k"
 
 
-# Ours: every message checked for its symbol, bounds, continuity and a crossed book.
+# Ours: every message checked for its topic, symbol, bounds, continuity and a crossed book.
+
+
+def _keep(traffic: Traffic, feed: Feed, topic_name: str) -> float:
+    """Through the reader of a connection, as the product does."""
+    topic = Topic(
+        exchange=feed.exchange,
+        symbol=SYMBOL,
+        kind=Kind.BOOK,
+        name=topic_name,
+        group="books",
+        quiet_s=None,
+    )
+    reader = feed.reader()
+    reader.follow([topic])
+    kept, read, total = reader.books[SYMBOL], reader.read, 0.0
+    kept.take_snapshot(_snapshot(traffic, feed.exchange))
+    for raw in traffic.messages:
+        read(raw, RECEIVED_AT)
+        total += kept.book.bid_prices[-1] + kept.book.ask_prices[0]
+    if not kept.is_synced or kept.messages != len(traffic.messages):
+        raise RuntimeError(f"withheld: {kept.reason}")
+    return total
 
 
 def _snapshot(traffic: Traffic, exchange: str) -> DepthSnapshot:
@@ -96,42 +120,20 @@ def _snapshot(traffic: Traffic, exchange: str) -> DepthSnapshot:
         for side in traffic.start
     )
     return DepthSnapshot(
-        exchange=exchange, symbol="BTCUSDT", sequence=traffic.sequence, bids=bids, asks=asks
+        exchange=exchange, symbol=SYMBOL, sequence=traffic.sequence, bids=bids, asks=asks
     )
 
 
-def _served(book: KeptBook) -> None:
-    if not book.is_synced:
-        raise RuntimeError(f"withheld: {book.reason}")
-
-
 def _keep_spot(traffic: Traffic) -> float:
-    kept, total, decode = SpotBook("binance_spot", "BTCUSDT"), 0.0, decode_spot
-    kept.take_snapshot(_snapshot(traffic, "binance_spot"))
-    for raw in traffic.messages:
-        kept.take(decode(raw).data)
-        total += kept.book.bid_prices[-1] + kept.book.ask_prices[0]
-    _served(kept)
-    return total
+    return _keep(traffic, binance_stream.SPOT_FEED, "btcusdt@depth@100ms")
 
 
 def _keep_futures(traffic: Traffic) -> float:
-    kept, total, decode = FuturesBook("binance", "BTCUSDT"), 0.0, decode_futures
-    kept.take_snapshot(_snapshot(traffic, "binance"))
-    for raw in traffic.messages:
-        kept.take(decode(raw).data)
-        total += kept.book.bid_prices[-1] + kept.book.ask_prices[0]
-    _served(kept)
-    return total
+    return _keep(traffic, binance_stream.USDM_FEED, "btcusdt@depth@100ms")
 
 
 def _keep_bybit(traffic: Traffic) -> float:
-    kept, total, decode = BybitBook("bybit", "BTCUSDT", BYBIT_LEVELS), 0.0, decode_book
-    for raw in traffic.messages:
-        kept.take(decode(raw))
-        total += kept.book.bid_prices[-1] + kept.book.ask_prices[0]
-    _served(kept)
-    return total
+    return _keep(traffic, bybit_stream.LINEAR_FEED, f"orderbook.{BYBIT_LEVELS}.{SYMBOL}")
 
 
 # The floor: typed decode, a dict and a sorted list for each side, and no check at all.

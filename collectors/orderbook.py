@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable
 from itertools import islice
+from operator import mul
 from typing import Literal, NamedTuple
 
 Levels = list[tuple[float, float]]  # (price, quantity)
@@ -203,10 +204,10 @@ class OrderBook:
         bids = asks = None
         if lowest >= self.bid_edge:
             near = self.bid_prices[bisect_left(self.bid_prices, lowest) :]
-            bids = sum([price * self.bids[price] for price in near])
+            bids = sum(map(mul, near, map(self.bids.__getitem__, near)))
         if highest <= self.ask_edge:
             near = self.ask_prices[: bisect_right(self.ask_prices, highest)]
-            asks = sum([price * self.asks[price] for price in near])
+            asks = sum(map(mul, near, map(self.asks.__getitem__, near)))
         return bids, asks
 
     def imbalance(self, levels: int) -> float | None:
@@ -214,8 +215,8 @@ class OrderBook:
         to 1; of a shorter side all. None when a side ends at its edge before, or is empty."""
         if self.is_scarce(levels - 1) or self.top is None:
             return None
-        bids = sum([quantity for _, quantity in self.best_bids(levels)])
-        asks = sum([quantity for _, quantity in self.best_asks(levels)])
+        bids = sum(map(self.bids.__getitem__, islice(reversed(self.bid_prices), levels)))
+        asks = sum(map(self.asks.__getitem__, islice(self.ask_prices, levels)))
         return (bids - asks) / (bids + asks)
 
     def cost(self, side: Literal["buy", "sell"], quantity: float) -> TradeCost | None:
