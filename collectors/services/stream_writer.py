@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 GATHER_S = 0.03
 LOOK_AT_HELD_S = 0.25
 FIRST_RETRY_S = 0.5
+# Statistics of hours are added up in one transaction for all that came meanwhile.
+ADD_UP_S = 30.0
 # Items that wait for the writer, and rows that wait for the database; each takes a few hundred
 # bytes.
 MOST_WAITING = 5000
@@ -75,6 +77,7 @@ class StreamWriter(threading.Thread):
         self._candles: Due = {}
         self._rows: dict[type, list[tuple[Instrument, Row]]] = {}
         self._on_stored = on_stored
+        self._add_up_at = 0.0
 
     def follow(self, subscriptions: Sequence[Subscription]) -> None:
         """Take the candles of these subscriptions from now on. Of symbols that were followed
@@ -102,7 +105,8 @@ class StreamWriter(threading.Thread):
         self._enqueue(downtime)
 
     def put_statistics(self, parts: Iterable[HourPart]) -> None:
-        """Queue what `BookHours.take` gives; it is added to what the rows of these hours have."""
+        """Queue what `BookHours.take` gives; twice a minute it is added to what the rows of these
+        hours have."""
         for part in parts:
             self._enqueue(part)
 
@@ -120,7 +124,7 @@ class StreamWriter(threading.Thread):
             self._take(batch)
             if is_open and time.monotonic() < try_at:
                 continue
-            if self._store_all():
+            if self._store_all(is_last=not is_open):
                 failures, try_at = 0, 0.0
             else:
                 try_at = time.monotonic() + backoff(failures, first=FIRST_RETRY_S)
@@ -169,18 +173,21 @@ class StreamWriter(threading.Thread):
             if known is not None:
                 self._rows.setdefault(type(row), []).append((known, row))
 
-    def _store_all(self) -> bool:
+    def _store_all(self, *, is_last: bool) -> bool:
         """Store what waits and take it out; False when the database is away."""
+        has_time = is_last or time.monotonic() >= self._add_up_at
         try:
             for timeframe in list(self._candles):
                 candles = self._candles[timeframe]
                 count = _count({timeframe: candles})
                 self._try(partial(self._store, timeframe, candles), count)
                 del self._candles[timeframe]
-            for kind in list(self._rows):
+            for kind in [kind for kind in self._rows if kind is not HourPart or has_time]:
                 rows = self._rows[kind]
                 self._try(partial(STORES[kind], rows), len(rows))
                 del self._rows[kind]
+                if kind is HourPart:
+                    self._add_up_at = time.monotonic() + ADD_UP_S
         except (OperationalError, InterfaceError) as error:
             log.warning("stream_rows_wait", count=self._waiting(), problem=str(error))
             close_old_connections()

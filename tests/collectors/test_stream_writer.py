@@ -282,3 +282,26 @@ def test_how_a_downtime_ended_is_told_of_a_symbol_that_is_not_followed_any_more(
     writer.close()
     assert BookDowntime.objects.get().seconds == 2.0
     assert not Ohlcv.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_statistics_are_added_up_now_and_then_and_at_the_end(
+    bitcoin: Instrument, market_now: datetime
+) -> None:
+    def part(seconds: float) -> HourPart:
+        return HourPart("binance", "BTCUSDT", AT, synced_s=seconds, spread=seconds)
+
+    writer = StreamWriter(stream_subscriptions(at=clock.now()))
+    writer.start()
+    deadline = clock.wall_now() + timedelta(seconds=5)
+    writer.put_statistics([part(10.0)])
+    while not BookHour.objects.exists() and clock.wall_now() < deadline:
+        time.sleep(0.01)
+    writer.put_statistics([part(20.0)])
+    writer.put_statistics([part(30.0)])
+    writer.put(streamed("binance"))
+    while not Ohlcv.objects.exists() and clock.wall_now() < deadline:
+        time.sleep(0.01)
+    assert BookHour.objects.get().synced_s == 10.0
+    writer.close()
+    assert (BookHour.objects.get().synced_s, writer.dropped) == (60.0, 0)
