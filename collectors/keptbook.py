@@ -79,6 +79,7 @@ class KeptBook:
         self.crossings = 0
         self.malformed = 0
         self.resyncs = 0  # times it became whole again after having been
+        self.checks = 0  # fresh snapshots that it was compared with, and agreed
         self._was_synced = False
         # With so few levels before an edge, a synchronised book wants a new snapshot. A window
         # never gets scarce: the venue fills it.

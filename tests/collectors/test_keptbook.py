@@ -495,7 +495,7 @@ def test_a_fresh_snapshot_agrees_with_a_right_book(venue_class, lead, market):
     for number in range(26, 32):
         assert not venue.take(book, venue.message(number)) or book.want is Want.NOTHING
         assert is_true(book, venue.states())
-    assert book.want is Want.NOTHING
+    assert (book.want, book.checks) == (Want.NOTHING, 1)
 
 
 @pytest.mark.parametrize("venue_class", BINANCE)
@@ -518,7 +518,7 @@ def test_a_fresh_snapshot_that_differs_withholds_the_book(venue_class, lead, mar
     assert agreed is (False if lead <= 0 else None)
     for number in range(26, 32):
         venue.take(book, venue.message(number))
-    assert not book.is_synced
+    assert (book.is_synced, book.checks) == (False, 0)
     assert f"bid {calm.price}" in book.reason
     assert book.want is Want.SNAPSHOT
     assert book.take_snapshot(venue.snapshot(30))

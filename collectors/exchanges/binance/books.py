@@ -207,6 +207,7 @@ class BinanceBook(KeptBook, Generic[D]):
         if difference := self.book.difference(fresh):
             self._lose(f"differs from a fresh snapshot: {difference}")
             return False
+        self.checks += 1
         self.book, self._scarce = fresh, scarce
         self._stop_buffer()
         self.want = Want.NOTHING
