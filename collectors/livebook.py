@@ -87,7 +87,7 @@ def judge(raw: bytes | None, *, exchange: str, symbol: str, now: datetime) -> Li
     if (book.exchange, book.symbol) != (exchange, symbol) or not _is_possible(book):
         return LiveBook(exchange=exchange, symbol=symbol, reason=UNREADABLE)
     if is_silent(book, now=now):
-        return silenced(book, GONE_SILENT)
+        return silenced(book, "; ".join(filter(None, (book.reason, GONE_SILENT))))
     if book.is_synced:
         return book
     return msgspec.structs.replace(book, bids=(), asks=(), reason=book.reason or NO_BOOK)

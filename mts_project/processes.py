@@ -209,6 +209,8 @@ def _web_spec(bind: str, port: int) -> ProcessSpec:
         *(sys.executable, "-m", "uvicorn", "mts_project.asgi:application"),
         *("--host", bind, "--port", str(port), "--no-access-log", "--lifespan", "off"),
         *("--timeout-graceful-shutdown", "2"),
+        # Compressed for each client anew, the market's messages would cost four times as much.
+        *("--ws-per-message-deflate", "false"),
     )
     host = ANY_ADDRESS.get(bind, bind)
     return ProcessSpec(

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from collectors import clock
-from collectors.livebook import UNREACHABLE, LiveBook, judge
+from collectors.livebook import UNREACHABLE, UNREADABLE, LiveBook, judge
 from collectors.marketdata import Quote
 from collectors.quality import check_quote
 
@@ -62,6 +62,9 @@ def latest_quote(*, exchange: str, symbol: str) -> Quote | None:
         quote = _quotes.decode(raw)
         problem = check_quote(quote)
     except (ValueError, RecursionError) as error:
+        book = judge(raw, exchange=exchange, symbol=symbol, now=clock.wall_now())
+        if book.reason != UNREADABLE:
+            return None  # followed, but no price has come yet
         problem = str(error)
     if problem is not None:
         log.warning("quote_unusable", exchange=exchange, symbol=symbol, problem=problem)

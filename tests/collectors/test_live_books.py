@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+import structlog
 from rest_framework.test import APIClient
 
 from collectors import clock, selectors
@@ -117,6 +118,16 @@ def test_a_withheld_book_has_its_best_prices_and_no_levels(
     assert (book["best_bid"], book["depth"]["bids"]) == ("50000", [])
 
 
+def test_a_withheld_book_that_went_silent_keeps_its_reason(
+    viewer: APIClient, redis_client: redis.Redis
+) -> None:
+    before = clock.wall_now() - timedelta(minutes=5)
+    store(redis_client, withheld_value() | {"received_at": before})
+    book = viewer.get(ADDRESS).json()
+    assert book["reason"] == "gap in sequence; nothing new for more than 30 s"
+    assert book["best_bid"] is None
+
+
 def test_a_book_that_went_silent_tells_no_old_price(
     viewer: APIClient, redis_client: redis.Redis
 ) -> None:
@@ -158,6 +169,15 @@ def test_the_best_price_is_read_from_a_full_value(redis_client: redis.Redis) -> 
     quote = selectors.latest_quote(exchange="binance", symbol="BTCUSDT")
     assert quote is not None
     assert (quote.best_bid, quote.ask_quantity, quote.sequence) == (50_000.0, 0.00002, 17)
+
+
+def test_a_book_without_any_price_is_no_quote_and_no_fault(redis_client: redis.Redis) -> None:
+    value = {"exchange": "binance", "symbol": "BTCUSDT", "reason": "not connected"}
+    value |= dict.fromkeys(("best_bid", "bid_quantity", "best_ask", "ask_quantity"))
+    store(redis_client, value)
+    with structlog.testing.capture_logs() as logged:
+        assert selectors.latest_quote(exchange="binance", symbol="BTCUSDT") is None
+    assert logged == []
 
 
 def test_the_list_has_every_streamed_book(viewer: APIClient, redis_client: redis.Redis) -> None:

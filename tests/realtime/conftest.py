@@ -78,6 +78,7 @@ def running_web(folder: Path, **environment: str) -> Iterator[WebProcess]:
                 *(sys.executable, "-m", "uvicorn", "mts_project.asgi:application"),
                 *("--host", "127.0.0.1", "--port", str(port)),
                 *("--lifespan", "off", "--timeout-graceful-shutdown", "2"),
+                *("--ws-per-message-deflate", "false"),
             ],
             cwd=PROJECT,
             env={**os.environ, "DATABASE_URL": database, **environment},
