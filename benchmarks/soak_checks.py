@@ -7,6 +7,7 @@ funding are functions of the seed and the moment alone, and the product's calls 
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 import urllib.error
@@ -26,6 +27,8 @@ MOST_SHOWN = 5
 # Bybit gives at most this many settlements in one answer.
 BYBIT_SETTLEMENTS = 200
 ANSWER_TIMEOUT_S = 60.0
+
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 Bar = tuple[float, ...]  # open, high, low, close, volume
 
@@ -127,8 +130,8 @@ def downtimes(database: Path, *, now: datetime) -> list[dict[str, Any]]:
     lengths: dict[tuple[str, str], list[float]] = {}
     for exchange, reason, began, ended in rows:
         seconds = ((_moment(ended) if ended else now) - _moment(began)).total_seconds()
-        # What a reason says of the one message is not what it says of all.
-        for name in ("all", reason.split(":")[0].rstrip("0123456789 ,")):
+        # What a reason says of one message alone is left out.
+        for name in ("all", NUMBER.sub("N", reason.split(":")[0])):
             lengths.setdefault((exchange, name), []).append(seconds)
     return [
         {"exchange": exchange, "reason": reason, "count": len(values)}
