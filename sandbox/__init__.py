@@ -64,7 +64,8 @@ The control surface, for tests and demonstrations:
   ids have jumped, and Bybit's books open with u = 1. `outage` refuses calls and streams until
   switched off. `{"clear": true}` or `DELETE` ends all faults.
 
-`--stream-rate 10` sends everything but candles ten times as often, for measuring clients.
+For measuring clients, `--stream-rate 10` sends everything but candles ten times as often, and
+`--more-coins 6` makes six coins more than the usual ones, which stay as they are.
 
 The world imports nothing of the product and the product imports nothing of it.
 """

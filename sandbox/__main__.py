@@ -23,7 +23,7 @@ import uvloop
 
 from sandbox.bars import HOUR_MS
 from sandbox.clock import MarketClock
-from sandbox.instruments import listing_of
+from sandbox.instruments import REPLAYED_ONLY, SEEDED, listing_of
 from sandbox.replay import History, ReplayError, read_history
 from sandbox.server import Sandbox
 from sandbox.world import World
@@ -80,7 +80,10 @@ def main() -> int:
     except OSError as error:
         _refuse(f"--port {args.port}: {error.strerror}")
     world = World(
-        seed=args.seed, clock=MarketClock(start_ms, anchor_ms, args.speed), history=history
+        seed=args.seed,
+        clock=MarketClock(start_ms, anchor_ms, args.speed),
+        history=history,
+        more_coins=args.more_coins,
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         # The server raises the signal again once it has stopped: let that be the quiet end.
@@ -167,6 +170,12 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--anchor", type=_moment, help="wall time at which it is --start; now")
     parser.add_argument(
+        "--more-coins",
+        type=_more_coins,
+        default=0,
+        help=f"coins beyond the {len(SEEDED)} of a seeded world, at most {len(REPLAYED_ONLY)}",
+    )
+    parser.add_argument(
         "--stream-rate",
         type=_rate,
         default=1.0,
@@ -198,6 +207,12 @@ def _speed(text: str) -> float:
     if not 0 < speed <= 100_000:
         raise argparse.ArgumentTypeError(f"{text} is not a number above 0 and up to 100000")
     return speed
+
+
+def _more_coins(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > len(REPLAYED_ONLY):
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to {len(REPLAYED_ONLY)}")
+    return int(text)
 
 
 def _rate(text: str) -> float:

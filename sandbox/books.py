@@ -1,8 +1,8 @@
 """One order book at one exchange, moved in steps around the price of a path. Pure.
 
 A step is a moment with a best bid and a best ask around the path's price. Deeper levels stand on
-a grid of about 0.8 basis points; each changes its size at every sixteenth step and some places
-are empty. A step touches only what changed, and the deeper levels wait until somebody asks for
+a grid of about 0.8 basis points; each changes its size at every 24th step and some places are
+empty. A step touches only what changed, and the deeper levels wait until somebody asks for
 them, so the best quote alone costs next to nothing.
 """
 
@@ -18,7 +18,7 @@ LEVELS = 240
 FIRST_UPDATE = 1_000_000
 UPDATES_PER_STEP = 64
 EMPTY_SHARE = 0.12
-REFRESH_STEPS = 16
+REFRESH_STEPS = 24
 SIZES = 1024
 
 # Update ids are shared between symbols, so a diff's first id lies up to this far behind the last
@@ -80,11 +80,11 @@ class Side:
             touched.append(place * grid)
             self._put(place * grid, places.size(place, step))
         for step in steps:
-            # 5 and 13 are inverse modulo 16: these are the places whose epoch begins now.
-            offset = (13 * step - first) % REFRESH_STEPS
+            # 5 is its own inverse modulo 24: these are the places whose epoch begins now.
+            offset = (5 * step - first) % REFRESH_STEPS
             begun = range(first + offset, stop, REFRESH_STEPS)
             touched.extend(range(begun.start * grid, stop * grid, REFRESH_STEPS * grid))
-            self._refresh(begun, places, (step + 15) >> 4)
+            self._refresh(begun, places, -(-step // REFRESH_STEPS))
         self._put(top, top_size)
         touched.append(top)
         self._top, self._first, self._stop = top, first, stop
@@ -142,7 +142,8 @@ class _Places:
 
     def size(self, place: int, step: int) -> int:
         """The size on a place of the grid at a step, zero where it is empty."""
-        return self.sizes(range(place, place + 1), (step + (-5 * place & 15)) >> 4)[0]
+        epoch = (step + -5 * place % REFRESH_STEPS) // REFRESH_STEPS
+        return self.sizes(range(place, place + 1), epoch)[0]
 
     def sizes(self, places: range, epoch: int) -> list[int]:
         """The sizes on places that are in the same epoch."""

@@ -44,8 +44,9 @@ class _Known:
         # Levels that were not touched come into view or leave it at the far end alone.
         before = bisect_right(ranks, self._last)
         edge = ranks[min(before, self._size) : max(before, self._size)]
+        far = max(last, self._last)
         moved: Levels = []
-        for rank in sorted(touched.union(edge) if edge else touched):
+        for rank in sorted([*edge, *[rank for rank in touched if rank <= far]]):
             units = sizes.get(rank, 0) if rank <= last else 0
             if units == known.get(rank, 0):
                 continue

@@ -54,6 +54,7 @@ class PricePath:
         self._key = key
         self._reach = reach
         self._days: OrderedDict[int, tuple[Ints, NDArray[np.bool_]]] = OrderedDict()
+        self._folded: tuple[int, list[int] | None] = (-1, None)
         self._minute = (-1, (0, 0, 0, 0))
         self._turnover: tuple[int, NDArray[np.float64]] = (-1, np.zeros(1))
         self.listed_ms = (bars.first_hour + int(bars.present.argmax())) * HOUR_MS
@@ -137,12 +138,14 @@ class PricePath:
     def day_summary(self, now_ms: int) -> DaySummary | None:
         """The rolling 24 hours before `now_ms`, to the minute."""
         end_ms = now_ms // MINUTE_MS * MINUTE_MS
-        rows, present = self._rows(end_ms - DAY_MS, end_ms, 1)
+        if end_ms != self._folded[0]:
+            rows, present = self._rows(end_ms - DAY_MS, end_ms, 1)
+            day = fold(rows, present, rows.shape[1])[0][:, 0].tolist() if present.any() else None
+            self._folded = (end_ms, day)
         price = self.price_at(now_ms)
-        if price is None or not present.any():
+        if price is None or self._folded[1] is None:
             return None
-        folded, _ = fold(rows, present, rows.shape[1])
-        first, high, low, _, volume = (int(value) for value in folded[:, 0])
+        first, high, low, _, volume = self._folded[1]
         last = round(price)
         turnover = float(self.turnovers(np.array([now_ms]))[0])
         return DaySummary(first, max(high, last), min(low, last), last, volume, turnover)

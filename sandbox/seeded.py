@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sandbox.bars import HOUR_MS, HourlyBars, Ints
-from sandbox.instruments import SEEDED, TETHER, Listing
+from sandbox.instruments import REPLAYED_ONLY, SEEDED, TETHER, Listing
 from sandbox.noise import key_of, uniform_many
 
 BLOCK_DAYS = 64
@@ -40,15 +40,16 @@ class _State:
     turbulent: bool = False
     spell_day: int = 0
     vix: float = float(np.log(16.5))
-    levels: Floats = field(default_factory=lambda: np.zeros(len(SEEDED)))
+    levels: Floats = field(default_factory=lambda: np.zeros(0))
     closes: list[int] = field(default_factory=list)
 
 
 class SeededMarket:
     """Bars by coin id and VIX by day, extended on demand by `reach`."""
 
-    def __init__(self, seed: int, start_ms: int) -> None:
+    def __init__(self, seed: int, start_ms: int, more_coins: int = 0) -> None:
         self.seed = seed
+        self._listings = (*SEEDED, *REPLAYED_ONLY[:more_coins])
         self.first_day = start_ms // (24 * HOUR_MS) - DAYS_BEFORE
         self.vix: list[float] = []
         self.market_days: list[float] = []
@@ -56,9 +57,9 @@ class SeededMarket:
             listing.coin: HourlyBars(
                 self.first_day * 24, listing.price_decimals, listing.step_decimals
             )
-            for listing in (*SEEDED, TETHER)
+            for listing in (*self._listings, TETHER)
         }
-        self._state = _State()
+        self._state = _State(levels=np.zeros(len(self._listings)))
         self._blocks = 0
         self._make_past(start_ms // HOUR_MS)
 
@@ -76,12 +77,12 @@ class SeededMarket:
         """Blocks up to the start, anchored so that prices at the start are the listed ones."""
         blocks = [self._returns() for _ in range(DAYS_BEFORE // BLOCK_DAYS + 1)]
         path = np.concatenate([block[0] for block in blocks], axis=1)
-        anchor = np.log([listing.price for listing in SEEDED])
+        anchor = np.log([listing.price for listing in self._listings])
         shift = anchor - path[:, start_hour - self.first_day * 24]
         self._state.levels = self._state.levels + shift
         self._state.closes = [
             round(float(np.exp(shift[row])) * 10**listing.price_decimals)
-            for row, listing in enumerate(SEEDED)
+            for row, listing in enumerate(self._listings)
         ]
         for levels, sigmas in blocks:
             self._add_bars((levels + shift[:, None], sigmas))
@@ -98,7 +99,11 @@ class SeededMarket:
         fat = np.exp(0.35 * rng.standard_normal(BLOCK_HOURS) - 0.06)
         market = rng.standard_normal(BLOCK_HOURS) * fat * hourly + np.repeat(drift / 24, 24)
         own = rng.standard_normal((len(SEEDED), BLOCK_HOURS)) / np.sqrt(24)
-        own *= np.array([listing.own_vol for listing in SEEDED])[:, None]
+        # More coins leave the others as they are.
+        more = np.random.default_rng([self.seed, self._blocks, 3])
+        size = (len(self._listings) - len(SEEDED), BLOCK_HOURS)
+        own = np.concatenate([own, more.standard_normal(size) / np.sqrt(24)])
+        own *= np.array([listing.own_vol for listing in self._listings])[:, None]
         own *= np.repeat(np.where(turbulent, 1.5, 1.0), 24)
         for index, day in enumerate(days):
             if day == SPELL.start:
@@ -107,7 +112,7 @@ class SeededMarket:
         by_day = market.reshape(BLOCK_DAYS, 24).sum(axis=1)
         self._follow_vix(rng, days, turbulent, begun, by_day)
         self.market_days.extend(by_day.tolist())
-        betas = np.array([listing.beta for listing in SEEDED])[:, None]
+        betas = np.array([listing.beta for listing in self._listings])[:, None]
         levels = self._state.levels[:, None] + np.cumsum(betas * market + own, axis=1)
         self._state.levels = levels[:, -1] * 1.0
         self._blocks += 1
@@ -157,7 +162,7 @@ class SeededMarket:
         levels, sigmas = block
         first_hour = self.bars[TETHER.coin].end_hour
         rng = np.random.default_rng([self.seed, first_hour, 2])
-        for row, listing in enumerate(SEEDED):
+        for row, listing in enumerate(self._listings):
             rows = _candles(rng, listing, levels[row], sigmas, self._state.closes[row])
             self._state.closes[row] = int(rows[3, -1])
             self.bars[listing.coin].append(rows)

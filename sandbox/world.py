@@ -51,7 +51,9 @@ class Coin:
 class World:
     """Everything there is; `coins` by id, `series` by name."""
 
-    def __init__(self, *, seed: int, clock: MarketClock, history: History | None) -> None:
+    def __init__(
+        self, *, seed: int, clock: MarketClock, history: History | None, more_coins: int = 0
+    ) -> None:
         self.seed = seed
         self.clock = clock
         self.kind = "replay" if history else "seeded"
@@ -63,7 +65,7 @@ class World:
         if history:
             self._replay(history)
         else:
-            self._market = SeededMarket(seed, clock.start_ms)
+            self._market = SeededMarket(seed, clock.start_ms, more_coins)
             for coin, bars in self._market.bars.items():
                 self._add(coin, bars)
         self._symbols = {

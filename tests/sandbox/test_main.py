@@ -33,6 +33,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["--start", "tomorrow"], "tomorrow"),
         (["--speed", "-3"], "-3"),
         (["--replay", "/no/such/folder"], "/no/such/folder"),
+        (["--stream-rate", "0.5"], "0.5"),
+        (["--more-coins", "9"], "9"),
         (["--unheard-of"], "--unheard-of"),
     ],
 )

@@ -68,3 +68,17 @@ def test_coins_move_together_and_against_vix() -> None:
 def test_the_peg_holds() -> None:
     bars = SeededMarket(2, START_MS).bars["tether"].rows
     assert abs(bars[:4] / 1e6 - 1).max() < 0.002
+
+
+def test_more_coins_leave_the_others_as_they_are() -> None:
+    start_ms = 1_717_590_600_000
+    few, more = SeededMarket(5, start_ms), SeededMarket(5, start_ms, 6)
+    later = start_ms // HOUR_MS + 80 * 24
+    for market in (few, more):
+        market.reach(later)
+    assert len(more.bars) == len(few.bars) + 6
+    assert more.vix == few.vix
+    for coin, bars in few.bars.items():
+        assert (more.bars[coin].rows == bars.rows).all()
+    added = [more.bars[coin] for coin in more.bars if coin not in few.bars]
+    assert all(bars.present.all() and bars.rows[:4].min() > 0 for bars in added)

@@ -137,6 +137,17 @@ async def test_at_most_ten_quotes_a_second_at_any_speed(fast_world: Any) -> None
     assert 5 <= len(events) <= 21
 
 
+async def test_a_higher_rate_sends_more_of_all_but_candles(start: Callable[..., Any]) -> None:
+    world = start("--seed", "5", "--stream-rate", "10", "--more-coins", "6")
+    names = "nearusdt@bookTicker/nearusdt@depth@100ms/nearusdt@kline_1m"
+    async with open_socket(world, f"{BINANCE}?streams={names}") as socket:
+        events = [event["data"] for event in await collect(socket, 2)]
+    diffs = [event for event in events if event["e"] == "depthUpdate"]
+    assert all(later["pu"] == earlier["u"] for earlier, later in pairwise(diffs))
+    assert len(diffs) > 40 and sum(event["e"] == "bookTicker" for event in events) > 40
+    assert sum(event["e"] == "kline" for event in events) <= 6
+
+
 async def test_requests_and_routes_of_binance(calm_world: Any) -> None:
     async with open_socket(calm_world, "/binance/public/ws") as socket:
         await socket.send('{"method":"SUBSCRIBE","params":["btcusdt@bookTicker"],"id":1}')
