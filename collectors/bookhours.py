@@ -84,6 +84,25 @@ class HourPart:
         self.depth_10_bps.add(state.depth_10_bps, seconds)
         self.depth_50_bps.add(state.depth_50_bps, seconds)
 
+    def include(self, other: HourPart) -> None:
+        """Add another part of the same hour of the same book."""
+        self.synced_s += other.synced_s
+        self.withheld_s += other.withheld_s
+        self.spread += other.spread
+        for spread_bps in (other.spread_min, other.spread_max):
+            if spread_bps is not None:
+                self.see(spread_bps)
+        for mine, more in (
+            (self.depth_10_bps, other.depth_10_bps),
+            (self.depth_50_bps, other.depth_50_bps),
+        ):
+            mine.seconds += more.seconds
+            mine.bid += more.bid
+            mine.ask += more.ask
+        self.messages += other.messages
+        self.gaps += other.gaps
+        self.resyncs += other.resyncs
+
     def see(self, spread_bps: float) -> None:
         """The spread was that, for however short a time."""
         low, high = self.spread_min, self.spread_max

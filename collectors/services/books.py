@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q
 
 from collectors import clock, selectors
 from collectors.bookhours import Depth, Downtime, HourPart
@@ -18,6 +17,7 @@ from collectors.services.streaming import stream_subscriptions
 OLDEST = timedelta(hours=1)
 REASON_LENGTH = 200
 BPS = 10_000.0
+CHUNK = 200
 
 
 def sample_books() -> int:
@@ -80,26 +80,29 @@ def _sample(instrument: Instrument, book: LiveBook, oldest: datetime) -> BookSam
 
 
 def store_book_hours(parts: Sequence[tuple[Instrument, HourPart]]) -> None:
-    """Add the parts to the rows of their hours, which are made where they are missing."""
-    if not parts:
-        return
-    rows = [_empty(instrument, part) for instrument, part in parts]
-    wanted = Q(pk__in=[])
-    for row in rows:
-        wanted |= Q(
-            instrument=row.instrument, exchange=row.exchange, symbol=row.symbol, hour=row.hour
-        )
-    now = clock.wall_now()
+    """Add the parts to the rows of their hours, which are made where they are missing: all of
+    them, or on an error none."""
     with transaction.atomic():
-        # Who makes the same row at the same moment waits here, and adds to it afterwards.
-        BookHour.objects.bulk_create(rows, ignore_conflicts=True)
-        locked = BookHour.objects.select_for_update().filter(wanted).order_by("pk")
-        known = {_name(row): row for row in locked}
-        for row, (_, part) in zip(rows, parts, strict=True):
-            _add(known[_name(row)], part)
-        for row in known.values():
-            row.changed_at = now
-        BookHour.objects.bulk_update(known.values(), ADDED, batch_size=500)
+        for first in range(0, len(parts), CHUNK):
+            _add_parts(parts[first : first + CHUNK])
+
+
+def _add_parts(parts: Sequence[tuple[Instrument, HourPart]]) -> None:
+    rows = [_empty(instrument, part) for instrument, part in parts]
+    # Who makes the same row at the same moment waits here, and adds to it afterwards.
+    BookHour.objects.bulk_create(rows, ignore_conflicts=True)
+    locked = BookHour.objects.select_for_update().filter(
+        instrument__in={row.instrument_id for row in rows}, hour__in={row.hour for row in rows}
+    )
+    known = {_name(row): row for row in locked.order_by("pk")}
+    changed: dict[int, BookHour] = {}
+    for row, (_, part) in zip(rows, parts, strict=True):
+        found = known[_name(row)]
+        _add(found, part)
+        found.changed_at = row.changed_at
+        changed[found.pk] = found
+    for row in changed.values():  # many times as fast as bulk_update, with so many columns
+        row.save(update_fields=ADDED)
 
 
 ADDED = (

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -35,12 +36,11 @@ ADD_UP_S = 30.0
 # bytes.
 MOST_WAITING = 5000
 
-# Besides candles: what stores a batch of (instrument, value), by the type of the value.
-Row = SeenSettlement | Downtime | HourPart
+# What stores a batch of (instrument, value), by the type of the value.
+Row = SeenSettlement | Downtime
 STORES: dict[type, Callable[[Sequence[tuple[Instrument, Any]]], object]] = {
     SeenSettlement: store_seen_settlements,
     Downtime: store_downtimes,
-    HourPart: store_book_hours,
 }
 
 
@@ -72,11 +72,12 @@ class StreamWriter(threading.Thread):
         self.choice = CandleChoice(subscriptions)
         self._instruments: dict[tuple[str, str], Instrument] = {}
         self.follow(subscriptions)
-        self._queue: queue.SimpleQueue[StreamedCandle | _Rejected | Row | None]
+        self._queue: queue.SimpleQueue[StreamedCandle | _Rejected | Row | HourPart | None]
         self._queue = queue.SimpleQueue()
         self._candles: Due = {}
         self._rows: dict[type, list[tuple[Instrument, Row]]] = {}
         self._on_stored = on_stored
+        self._hours: dict[tuple[str, str, datetime], tuple[Instrument, HourPart]] = {}
         self._add_up_at = 0.0
 
     def follow(self, subscriptions: Sequence[Subscription]) -> None:
@@ -130,18 +131,19 @@ class StreamWriter(threading.Thread):
                 try_at = time.monotonic() + backoff(failures, first=FIRST_RETRY_S)
                 failures += 1
             self.choice.record_findings()
-        self._drop(self._waiting() + self.choice.early, "the stream ends")
+        left = self._waiting() + len(self._hours) + self.choice.early
+        self._drop(left, "the stream ends")
         connection.close()
 
-    def _enqueue(self, item: StreamedCandle | _Rejected | Row) -> None:
+    def _enqueue(self, item: StreamedCandle | _Rejected | Row | HourPart) -> None:
         if self._queue.qsize() < MOST_WAITING:
             self._queue.put(item)
         else:
             self._drop(1, "too many wait for the writer")
 
-    def _gather(self) -> tuple[list[StreamedCandle | Row], bool]:
+    def _gather(self) -> tuple[list[StreamedCandle | Row | HourPart], bool]:
         """What has been queued, waiting a little for more of the same moment."""
-        batch: list[StreamedCandle | Row] = []
+        batch: list[StreamedCandle | Row | HourPart] = []
         timeout = LOOK_AT_HELD_S
         while True:
             try:
@@ -156,10 +158,11 @@ class StreamWriter(threading.Thread):
                 batch.append(item)
             timeout = GATHER_S
 
-    def _take(self, batch: Sequence[StreamedCandle | Row]) -> None:
+    def _take(self, batch: Sequence[StreamedCandle | Row | HourPart]) -> None:
         """Let what is due wait for the database."""
         due = self.choice.due([item for item in batch if isinstance(item, StreamedCandle)])
-        rows = [item for item in batch if not isinstance(item, StreamedCandle)]
+        rows = [item for item in batch if not isinstance(item, StreamedCandle | HourPart)]
+        self._add_up([item for item in batch if isinstance(item, HourPart)])
         more = _count(due) + len(rows)
         if self._waiting() + more > MOST_WAITING:
             self._drop(more, "too many wait for the database")
@@ -173,21 +176,35 @@ class StreamWriter(threading.Thread):
             if known is not None:
                 self._rows.setdefault(type(row), []).append((known, row))
 
+    def _add_up(self, parts: Sequence[HourPart]) -> None:
+        """Let statistics wait, by their hours, so that a long outage leaves room for candles."""
+        for part in parts:
+            known = self._instruments.get((part.exchange, part.symbol))
+            waiting = self._hours.get(name := (part.exchange, part.symbol, part.hour))
+            if waiting is not None:
+                waiting[1].include(part)
+            elif known is not None and len(self._hours) < MOST_WAITING:
+                self._hours[name] = (known, part)
+            elif known is not None:
+                self._drop(1, "too many hours wait for the database")
+
     def _store_all(self, *, is_last: bool) -> bool:
         """Store what waits and take it out; False when the database is away."""
-        has_time = is_last or time.monotonic() >= self._add_up_at
         try:
             for timeframe in list(self._candles):
                 candles = self._candles[timeframe]
                 count = _count({timeframe: candles})
                 self._try(partial(self._store, timeframe, candles), count)
                 del self._candles[timeframe]
-            for kind in [kind for kind in self._rows if kind is not HourPart or has_time]:
+            for kind in list(self._rows):
                 rows = self._rows[kind]
                 self._try(partial(STORES[kind], rows), len(rows))
                 del self._rows[kind]
-                if kind is HourPart:
-                    self._add_up_at = time.monotonic() + ADD_UP_S
+            if self._hours and (is_last or time.monotonic() >= self._add_up_at):
+                hours = list(self._hours.values())
+                self._try(partial(store_book_hours, hours), len(hours))
+                self._hours.clear()
+                self._add_up_at = time.monotonic() + ADD_UP_S
         except (OperationalError, InterfaceError) as error:
             log.warning("stream_rows_wait", count=self._waiting(), problem=str(error))
             close_old_connections()
@@ -211,7 +228,7 @@ class StreamWriter(threading.Thread):
         self._on_stored(result.inserted + result.replaced)
 
     def _waiting(self) -> int:
-        return _count(self._candles) + sum(len(rows) for rows in self._rows.values())
+        return _count(self._candles) + sum(map(len, self._rows.values()))
 
     def _drop(self, count: int, reason: str) -> None:
         if count:

@@ -128,8 +128,14 @@ def test_parts_taken_at_any_time_add_up_to_the_whole(
     )
     for expected in whole:
         mine = [part for part in parts if part.hour == expected.hour]
+        together = mine[0]
+        for part in mine[1:]:
+            together.include(part)
         for name in ("synced_s", "withheld_s", "spread"):
-            total = sum(getattr(part, name) for part in mine)
-            assert total == pytest.approx(getattr(expected, name), abs=1e-6)
-        lows = [part.spread_min for part in mine if part.spread_min is not None]
-        assert min(lows, default=None) == expected.spread_min
+            assert getattr(together, name) == pytest.approx(getattr(expected, name), abs=1e-6)
+        assert (together.spread_min, together.spread_max) == (
+            expected.spread_min,
+            expected.spread_max,
+        )
+        assert together.depth_10_bps.seconds == pytest.approx(expected.depth_10_bps.seconds)
+        assert together.depth_10_bps.bid == pytest.approx(expected.depth_10_bps.bid)

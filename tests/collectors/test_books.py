@@ -10,7 +10,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from collectors import clock, services, tasks
-from collectors.bookhours import BookHours, BookState, Downtime
+from collectors.bookhours import BookHours, BookState, Downtime, HourPart
 from collectors.marketdata import Quote
 from collectors.models import BookDowntime, BookHour, BookSample, Instrument
 from collectors.selectors import quote_key
@@ -140,6 +140,18 @@ def test_parts_of_one_hour_in_one_batch_add_up(bitcoin: Instrument) -> None:
     store_book_hours([(bitcoin, part) for part in parts])
     row = BookHour.objects.get()
     assert (row.synced_s, row.spread_bps_mean) == (15.0, pytest.approx(2.0))
+
+
+def test_many_parts_of_many_hours_are_added_at_once(bitcoin: Instrument) -> None:
+    parts = [
+        (bitcoin, HourPart(exchange, "BTCUSDT", TOP + number * HOUR, synced_s=1.0, spread=2.0))
+        for number in range(150)
+        for exchange in ("binance", "bybit")
+    ]
+    store_book_hours([*parts, *parts[:10]])
+    assert BookHour.objects.count() == 300
+    assert BookHour.objects.filter(synced_s=2.0, spread_bps_mean=2.0).count() == 10
+    assert BookHour.objects.filter(synced_s=1.0, spread_bps_mean=2.0).count() == 290
 
 
 def test_an_hour_without_a_book_has_no_mean(bitcoin: Instrument) -> None:

@@ -191,7 +191,8 @@ def told(writer: StreamWriter) -> None:
     writer.put_settlement(SETTLEMENT)
     writer.put_downtime(Downtime("bybit", "BTCUSDT", wall, None, "a gap"))
     writer.put_downtime(Downtime("bybit", "BTCUSDT", wall, wall + timedelta(seconds=2), "a gap"))
-    writer.put_statistics([HourPart("binance", "BTCUSDT", AT, synced_s=60.0, spread=120.0)] * 2)
+    for _ in range(2):
+        writer.put_statistics([HourPart("binance", "BTCUSDT", AT, synced_s=60.0, spread=120.0)])
 
 
 @pytest.mark.django_db(transaction=True)
@@ -242,18 +243,19 @@ def test_what_one_table_refuses_holds_up_no_other(
 def test_rows_wait_while_the_database_is_away(
     bitcoin: Instrument, market_now: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stores, failures = dict(stream_writer.STORES), iter([True] * 6)
+    failures = iter([True] * 6)
 
-    def later(kind: type) -> Any:
-        def store(rows: Any) -> object:
+    def later(store: Any) -> Any:
+        def try_to_store(rows: Any) -> object:
             if next(failures, False):
                 raise OperationalError("the server closed the connection")
-            return stores[kind](rows)
+            return store(rows)
 
-        return store
+        return try_to_store
 
-    for kind in stores:
-        monkeypatch.setitem(stream_writer.STORES, kind, later(kind))
+    for kind, store in dict(stream_writer.STORES).items():
+        monkeypatch.setitem(stream_writer.STORES, kind, later(store))
+    monkeypatch.setattr(stream_writer, "store_book_hours", later(stream_writer.store_book_hours))
     monkeypatch.setattr(stream_writer, "FIRST_RETRY_S", 0.01)
     monkeypatch.setattr(stream_writer, "LOOK_AT_HELD_S", 0.01)
     writer = StreamWriter(stream_subscriptions(at=clock.now()))
