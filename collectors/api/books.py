@@ -26,6 +26,8 @@ from collectors.sources import FEEDS, VENUES
 DEFAULT_LEVELS = 20
 # As many digits as the double has: its shortest decimal that reads back as the same double.
 EXACT: dict[str, Any] = {"max_digits": None, "decimal_places": None, "normalize_output": True}
+# Sums of products of doubles, of which the last digits mean nothing.
+NOTIONAL: dict[str, Any] = EXACT | {"decimal_places": 2}
 
 
 class BookHealthSerializer(serializers.Serializer[Any]):
@@ -110,7 +112,7 @@ class BookDetailSerializer(BookSerializer):
     imbalance = serializers.FloatField(allow_null=True)
     depth_bps = serializers.DictField(
         child=serializers.ListField(
-            child=serializers.DecimalField(allow_null=True, **EXACT), allow_null=True
+            child=serializers.DecimalField(allow_null=True, **NOTIONAL), allow_null=True
         )
     )
     depth = DepthSerializer()

@@ -31,7 +31,8 @@ def viewer(bitcoin: Instrument, market_now: Any) -> APIClient:
 def test_a_book_is_served_with_decimals_as_strings(
     viewer: APIClient, redis_client: redis.Redis
 ) -> None:
-    store(redis_client, book_value())
+    depths = {"10": [150_000.00000000003, 149_000.5], "50": None}
+    store(redis_client, book_value(depth_bps=depths))
     book = viewer.get(ADDRESS).json()
     assert (book["instrument"], book["exchange"], book["symbol"]) == (
         "bitcoin", "binance", "BTCUSDT",
