@@ -227,4 +227,30 @@ class Bybit(Venue):
 
 
 VENUES: list[type[Venue]] = [Spot, Futures, Bybit]
+BINANCE: list[type[Binance]] = [Spot, Futures]
 WANTED = (Want.SNAPSHOT, Want.RESUBSCRIBE)
+
+
+def synced(venue: Venue, upto: int) -> KeptBook:
+    """A synchronised book that has taken the messages to `upto`."""
+    book = venue.book()
+    venue.take(book, venue.message(0))
+    if isinstance(venue, Binance):
+        assert book.want is Want.SNAPSHOT
+        venue.take(book, venue.message(1))
+        assert book.take_snapshot(venue.snapshot(1)) == isinstance(venue, Futures)
+    for number in range(2 if isinstance(venue, Binance) else 1, upto + 1):
+        venue.take(book, venue.message(number))
+    assert book.is_synced
+    assert book.want is Want.NOTHING
+    return book
+
+
+def is_true(book: KeptBook, states: dict[int, Sides]) -> bool:
+    """Whether a served book is the true one of its sequence, level for level."""
+    view = book.view(1_000)
+    assert view is not None
+    bids, asks = states[view.sequence]
+    assert view.bids == sorted(bids.items(), reverse=True)
+    assert view.asks == sorted(asks.items())
+    return True

@@ -2,7 +2,6 @@
 or its imitators may say."""
 
 from collections.abc import Callable
-from itertools import combinations
 
 import msgspec
 import pytest
@@ -10,8 +9,9 @@ import pytest
 from collectors.exchanges.binance.books import decode_futures, decode_spot
 from collectors.exchanges.bybit.books import decode_book
 from collectors.keptbook import KeptBook, Want
-from collectors.venues import DepthSnapshot, Level
+from collectors.venues import Level
 from tests.collectors.booktruth import (
+    BINANCE,
     SYMBOL,
     VENUES,
     WANTED,
@@ -19,11 +19,11 @@ from tests.collectors.booktruth import (
     Bybit,
     Futures,
     Market,
-    Sides,
     Spot,
     Venue,
-    quote,
+    is_true,
     raw,
+    synced,
 )
 
 # A book is synchronised before the first of the faults, and has room to become so after the last.
@@ -34,16 +34,6 @@ MESSAGES = OPENING + FAULTY + ENDING
 @pytest.fixture(scope="module")
 def market() -> Market:
     return Market(MESSAGES)
-
-
-def is_true(book: KeptBook, states: dict[int, Sides]) -> bool:
-    """Whether a served book is the true one of its sequence, level for level."""
-    view = book.view(1_000)
-    assert view is not None
-    bids, asks = states[view.sequence]
-    assert view.bids == sorted(bids.items(), reverse=True)
-    assert view.asks == sorted(asks.items())
-    return True
 
 
 class Run:
@@ -146,24 +136,6 @@ def test_a_fault_before_the_book_is_there_is_no_danger_either(venue_class, fault
         assert run.book.is_synced
         assert is_true(run.book, run.states)
         assert run.served >= MESSAGES - 20
-
-
-def synced(venue: Venue, upto: int) -> KeptBook:
-    """A synchronised book that has taken the messages to `upto`."""
-    book = venue.book()
-    venue.take(book, venue.message(0))
-    if isinstance(venue, Binance):
-        assert book.want is Want.SNAPSHOT
-        venue.take(book, venue.message(1))
-        assert book.take_snapshot(venue.snapshot(1)) == isinstance(venue, Futures)
-    for number in range(2 if isinstance(venue, Binance) else 1, upto + 1):
-        venue.take(book, venue.message(number))
-    assert book.is_synced
-    assert book.want is Want.NOTHING
-    return book
-
-
-BINANCE: list[type[Binance]] = [Spot, Futures]
 
 
 @pytest.mark.parametrize("venue_class", BINANCE)
@@ -400,249 +372,3 @@ def test_a_withheld_book_serves_nothing_until_it_is_made_anew(venue_class, marke
     venue.take(book, venue.message(15)) if venue_class is Spot else None
     assert is_true(book, venue.states())
     assert book.resyncs == 1
-
-
-# The end of what is known.
-
-
-def deep(sequence: int, *, levels: int = 1_000, bid: float = 100.0) -> DepthSnapshot:
-    return DepthSnapshot(
-        exchange="binance",
-        symbol=SYMBOL,
-        sequence=sequence,
-        bids=tuple(Level(round(bid - rank / 100, 2), 1.0) for rank in range(levels)),
-        asks=tuple(Level(round(bid + 0.01 + rank / 100, 2), 1.0) for rank in range(levels)),
-    )
-
-
-class Diffs:
-    """Diffs of USD-M, each of one id, that simply follow each other."""
-
-    def __init__(self) -> None:
-        self.book = Futures(Market(0)).book()
-        self.at = 0
-
-    def take(
-        self,
-        bids: dict[float, float] | None = None,
-        asks: dict[float, float] | None = None,
-        book: KeptBook | None = None,
-    ) -> bool:
-        self.at += 1
-        event = {"E": 1, "s": SYMBOL, "U": self.at, "u": self.at, "pu": self.at - 1}
-        sides = {
-            "b": [[f"{price:.2f}", f"{size}"] for price, size in (bids or {}).items()],
-            "a": [[f"{price:.2f}", f"{size}"] for price, size in (asks or {}).items()],
-        }
-        message = raw({"stream": "btcusdt@depth@100ms", "data": event | sides})
-        return Futures(Market(0)).take(book or self.book, message)
-
-
-@pytest.fixture
-def diffs() -> Diffs:
-    given = Diffs()
-    given.take()
-    given.book.take_snapshot(deep(1))
-    assert given.book.is_synced
-    return given
-
-
-def test_a_book_whose_touch_comes_near_the_end_of_the_known_wants_a_snapshot(diffs):
-    book = diffs.book
-    assert book.snapshot_levels == 1_000
-    for rank in range(749):
-        assert not diffs.take({100.0 - rank / 100: 0.0})
-    assert diffs.take({100.0 - 749 / 100: 0.0})
-    # It is still right, and still served.
-    assert (book.is_synced, book.want) == (True, Want.SNAPSHOT)
-    fresh = deep(diffs.at, bid=92.5)
-    known = tuple(Level(round(100.01 + rank / 100, 2), 1.0) for rank in range(1_000))
-    assert book.take_snapshot(msgspec.structs.replace(fresh, asks=known))
-    assert (book.is_synced, book.want, book.resyncs) == (True, Want.NOTHING, 0)
-    assert book.book.bid_edge == pytest.approx(92.5 - 9.99)
-    assert not diffs.take({92.5: 0.0})
-
-
-def test_a_book_that_has_run_out_of_the_known_is_withheld(diffs):
-    assert diffs.take({price: 0.0 for price in list(diffs.book.book.bids)})
-    assert not diffs.book.is_synced
-    assert "nothing is known" in diffs.book.reason
-
-
-def test_a_snapshot_that_shows_all_there_is_has_no_end():
-    given = Diffs()
-    given.take()
-    given.book.take_snapshot(deep(1, levels=30))
-    given.take({50.0: 2.0}, {150.0: 2.0})
-    assert given.book.book.bids[50.0] == given.book.book.asks[150.0] == 2.0
-    notional = sum(100.0 - rank / 100 for rank in range(30)) + 2 * 50.0
-    assert given.book.book.depth(9_000)[0] == pytest.approx(notional)
-
-
-# Another look at the truth: a fresh snapshot, the channel of best prices.
-
-
-@pytest.mark.parametrize("venue_class", BINANCE)
-@pytest.mark.parametrize("lead", [-3, -2, -1, 0, 1, 2, 3])
-def test_a_fresh_snapshot_agrees_with_a_right_book(venue_class, lead, market):
-    venue = venue_class(market)
-    book = synced(venue, 20)
-    book.expect_snapshot()
-    for number in range(21, 26):
-        venue.take(book, venue.message(number))
-    agreed = book.check_against(venue.snapshot(25 + lead))
-    assert agreed is (True if lead <= 0 else None)
-    for number in range(26, 32):
-        assert not venue.take(book, venue.message(number)) or book.want is Want.NOTHING
-        assert is_true(book, venue.states())
-    assert (book.want, book.checks) == (Want.NOTHING, 1)
-
-
-@pytest.mark.parametrize("venue_class", BINANCE)
-@pytest.mark.parametrize("lead", [-3, -1, 0, 1, 3])
-def test_a_fresh_snapshot_that_differs_withholds_the_book(venue_class, lead, market):
-    venue = venue_class(market)
-    book = synced(venue, 20)
-    book.expect_snapshot()
-    for number in range(21, 26):
-        venue.take(book, venue.message(number))
-    right = venue.snapshot(25 + lead)
-    # A level that nobody changes meanwhile: it has to be there, and is not in the snapshot.
-    calm = next(
-        level
-        for level in right.bids
-        if all(level.price not in bids for bids, _ in market.changes[18:32])
-    )
-    wrong = tuple(level for level in right.bids if level is not calm)
-    agreed = book.check_against(msgspec.structs.replace(right, bids=wrong))
-    assert agreed is (False if lead <= 0 else None)
-    for number in range(26, 32):
-        venue.take(book, venue.message(number))
-    assert (book.is_synced, book.checks) == (False, 0)
-    assert f"bid {calm.price}" in book.reason
-    assert book.want is Want.SNAPSHOT
-    assert book.take_snapshot(venue.snapshot(30))
-    assert is_true(book, venue.states())
-
-
-@pytest.mark.parametrize("venue_class", BINANCE)
-def test_a_snapshot_from_before_it_was_expected_is_no_evidence(venue_class, market):
-    venue = venue_class(market)
-    book = synced(venue, 20)
-    wrong = msgspec.structs.replace(venue.snapshot(18), bids=venue.snapshot(3).bids)
-    assert book.check_against(wrong) is None
-    book.expect_snapshot()
-    venue.take(book, venue.message(21))
-    assert book.check_against(wrong) is None
-    assert is_true(book, venue.states())
-
-
-def test_rest_snapshots_of_bybit_are_not_compared(market):
-    venue = Bybit(market)
-    book = synced(venue, 20)
-    assert book.check_against(venue.snapshot(3)) is None
-    assert is_true(book, venue.states())
-
-
-@pytest.mark.parametrize("venue_class", BINANCE)
-@pytest.mark.parametrize("lead", [0, 1, 4])
-def test_the_channel_of_best_prices_confirms_a_right_book(venue_class, lead, market):
-    """Whichever of the two channels is ahead, and by how much."""
-    venue = venue_class(market)
-    book = synced(venue, 5)
-    for number in range(6, MESSAGES):
-        for _ in range(2):  # quotes come more than once, or late
-            if number + lead < MESSAGES:
-                assert not book.check_top(venue.quote(number + lead))
-            assert not book.check_top(venue.quote(number - 1))
-        venue.take(book, venue.message(number))
-        assert is_true(book, venue.states())
-
-
-def test_three_different_tops_in_a_row_withhold_the_book(diffs):
-    book = diffs.book
-    right, wrong = (100.0, 1.0, 100.01, 1.0), (100.0, 1.0, 100.01, 5.0)
-
-    def see(*tops: tuple[float, float, float, float]) -> list[bool]:
-        seen = []
-        for top in tops:
-            book.check_top(quote(diffs.at, top))
-            diffs.take()
-            seen.append(book.is_synced)
-        return seen
-
-    assert see(right, wrong, wrong, right, wrong, wrong, right) == [True] * 7
-    assert see(wrong, wrong, wrong) == [True, True, False]
-    assert "channel of best prices" in book.reason
-    assert book.want in (Want.WAIT, Want.SNAPSHOT)
-    diffs.take()
-    assert book.take_snapshot(deep(diffs.at))
-    assert see(right, right, right) == [True] * 3
-
-
-def test_one_lost_quote_is_one_difference_however_long_it_is_missed(diffs):
-    stale = (99.0, 1.0, 100.01, 1.0)
-    diffs.book.check_top(quote(diffs.at, stale))
-    for _ in range(20):
-        diffs.take()
-    assert not diffs.book.check_top(quote(diffs.at, (100.0, 1.0, 100.01, 1.0)))
-    for _ in range(20):
-        diffs.take()
-    assert not diffs.book.check_top(quote(diffs.at + 1, (100.0, 1.0, 100.01, 1.0)))
-    assert diffs.book.is_synced
-
-
-def test_the_tops_of_bybit_count_otherwise_and_are_not_compared(market):
-    venue = Bybit(market)
-    book = synced(venue, 5)
-    for number in range(6, 20):
-        assert not book.check_top(quote(venue.last_id(number), (1.0, 1.0, 2.0, 1.0)))
-        venue.take(book, venue.message(number))
-        assert is_true(book, venue.states())
-
-
-# Two connections with the same messages.
-
-
-@pytest.mark.parametrize("venue_class", BINANCE)
-@pytest.mark.parametrize("first", [1, 3, 5, 6])
-def test_a_new_connection_goes_on_from_the_old_ones_book_in_every_interleaving(
-    venue_class, first, market
-):
-    """The new connection's messages begin with number `first`, some before the place of the old
-    one and some after it."""
-    venue = venue_class(market)
-    states, last = venue.states(), 7
-    old_numbers, new_numbers = list(range(4, last + 1)), list(range(first, last + 1))
-    total = len(old_numbers) + len(new_numbers)
-    for places in combinations(range(total), len(old_numbers)):
-        old, new = synced(venue, 3), venue.book()
-        old_left, new_left = iter(old_numbers), iter(new_numbers)
-        for place in range(total):
-            if place in places:
-                venue.take(old, venue.message(next(old_left)))
-            else:
-                venue.take(new, venue.message(next(new_left)))
-            before = old.view(100)
-            adopted = not new.is_synced and new.adopt(old)
-            assert old.view(100) == before
-            if adopted or new.is_synced:
-                assert is_true(new, states)
-        assert new.is_synced
-        assert new.sequence == venue.last_id(last)
-        assert (new.resyncs, new.gaps) == (0, 0)
-
-
-@pytest.mark.parametrize("venue_class", BINANCE)
-def test_only_a_synchronised_book_of_the_same_symbol_is_adopted(venue_class, market):
-    venue = venue_class(market)
-    old, new = synced(venue, 5), venue.book()
-    assert not new.adopt(old)  # nothing says yet where the new connection begins
-    venue.take(new, venue.message(7))
-    assert not new.adopt(old)  # message 6 is missing
-    venue.take(old, venue.message(6))
-    old.withhold("lost")
-    assert not new.adopt(old)
-    other = type(old)(old.exchange, "ETHUSDT")
-    with pytest.raises(ValueError, match="ETHUSDT"):
-        new.adopt(other)
