@@ -280,6 +280,12 @@ def run(command: "list[str]", environment: "dict[str, str] | None" = None) -> st
 
 def claim_folder() -> None:
     """Make sure that `.venv` may be written and is not something else of the person's."""
+    if os.path.islink(ENVIRONMENT):
+        # To make it complete would empty a folder elsewhere, on which others may rely.
+        place = os.path.realpath(ENVIRONMENT)
+        raise SetupError(
+            f"{ENVIRONMENT} is a link to {place}, which is incomplete: remove the link"
+        )
     if not os.path.lexists(ENVIRONMENT):
         os.mkdir(ENVIRONMENT)
     # What a killed setup may leave behind before it has written the marker of an environment.
@@ -304,7 +310,7 @@ def digest(lock: str) -> str:
 
 def identity() -> "dict[str, str]":
     """What an environment is bound to: it works for one Python and in one place."""
-    return {"python": sys.version, "base": sys.base_prefix, "place": ENVIRONMENT}
+    return {"python": sys.version, "base": sys.base_prefix, "place": os.path.realpath(ENVIRONMENT)}
 
 
 def read_stamp() -> "dict[str, str]":

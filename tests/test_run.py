@@ -198,6 +198,29 @@ def test_something_else_in_place_of_the_environment_is_kept(copy: Copy, folder: 
     assert mine.read_text() == "mine"
 
 
+def test_an_environment_elsewhere_is_not_emptied_through_a_link(copy: Copy, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    copy.environment.symlink_to(theirs)
+    done = copy.run("up")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert f"is a link to {theirs}" in line
+    assert [path.name for path in theirs.iterdir()] == ["pyvenv.cfg"]
+
+
+def test_a_linked_environment_that_is_complete_is_used(prepared: Copy, tmp_path: Path) -> None:
+    linked = Copy(tmp_path / "linked")
+    linked.lock("1.0", prepared.hash)
+    linked.environment.symlink_to(prepared.environment)
+    before = prepared.stamp.read_text()
+    done = linked.run("check")
+    assert (done.returncode, done.stderr) == (7, "")
+    assert done.stdout.endswith(" ['diagnose']\n")
+    assert prepared.stamp.read_text() == before
+
+
 @pytest.mark.long(20)
 def test_without_network_nothing_stays_behind(copy: Copy) -> None:
     done = copy.run("up", PIP_INDEX_URL=NOBODY_LISTENS)
