@@ -45,19 +45,26 @@ class Keeper:
     def __init__(self, child: "subprocess.Popen[bytes]", log: Path) -> None:
         self.child = child
         self._log = log
+        self._readings: list[Reading] = []
+        self._read_until = 0
 
     def readings(self) -> list[Reading]:
-        lines = self._log.read_text().splitlines() if self._log.exists() else []
-        found = []
-        for line in lines[:-1]:  # the last may be half written
-            before, after, numbers = line.split(" ")
-            held = frozenset(int(number) for number in numbers.split(",") if number)
-            found.append(Reading(float(before), float(after), held))
-        return found
+        """All so far; each line is read once."""
+        if self._log.exists():
+            with self._log.open() as stream:
+                stream.seek(self._read_until)
+                *lines, rest = stream.read().split("\n")  # the last may be half written
+                self._read_until = stream.tell() - len(rest)
+            for line in lines:
+                before, after, numbers = line.split(" ")
+                held = frozenset(int(number) for number in numbers.split(",") if number)
+                self._readings.append(Reading(float(before), float(after), held))
+        return self._readings
 
     def held(self) -> frozenset[int]:
         """What it holds now, by its newest reading."""
-        return next((each.held for each in reversed(self.readings())), frozenset())
+        readings = self.readings()
+        return readings[-1].held if readings else frozenset()
 
     def send(self, number: signal.Signals) -> None:
         self.child.send_signal(number)
@@ -263,16 +270,12 @@ def test_what_nobody_confirms_is_given_up_when_the_lease_ends(tmp_path: Path) ->
         keepers.wait_until(lambda: silent.held() == ALL)
         newcomer = keepers.start()
         keepers.wait_until(lambda: keepers.share_all(silent, newcomer))
-        given_up = next(each.after for each in silent.readings() if silent_after(silent, each))
+        readings = silent.readings()
+        full = next(number for number, each in enumerate(readings) if each.held == ALL)
+        given_up = next(each.after for each in readings[full:] if each.held != ALL)
         taken = next(each.before for each in newcomer.readings() if each.held)
         assert taken - given_up > 0.5
         keepers.check()
-
-
-def silent_after(keeper: Keeper, reading: Reading) -> bool:
-    """Whether it has held all shards before this reading, and not at it."""
-    first = next(each.before for each in keeper.readings() if each.held == ALL)
-    return reading.before > first and reading.held != ALL
 
 
 def test_an_instrument_has_one_shard_in_every_process_and_release() -> None:
