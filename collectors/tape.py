@@ -1,5 +1,5 @@
 """What has been traded at one venue lately: the newest trade, the flow of the last minute, and the
-venue's own 24 hours. Pure."""
+venue's own 24 hours."""
 
 from __future__ import annotations
 
