@@ -60,6 +60,7 @@ LONGEST_UNSAID = timedelta(seconds=30)
 CHECK_EVERY = timedelta(hours=4)
 SECOND = timedelta(seconds=1)
 REPORT_INTERVAL_S = 60.0
+LONGEST_END_S = 3.0
 
 BookKey = tuple[str, str]  # exchange, symbol
 
@@ -86,6 +87,7 @@ class StreamProcess:
         self._writer = writer
         self._keeper = keeper
         self._client = client
+        self._stop = asyncio.Event()
         self._snapshots = Snapshots()
         market = clock.current()
         self._desk = BookDesk(on_downtime=writer.put_downtime, is_real_time=market.speed == 1)
@@ -114,18 +116,28 @@ class StreamProcess:
             self._beat,
             self._report,
         )
+        self._stop = stop
         tasks = [asyncio.create_task(work(), name=work.__name__) for work in works]
-        streaming = asyncio.create_task(self.stream.run(stop), name="stream")
+        tasks.append(asyncio.create_task(self.stream.run(stop), name="stream"))
         try:
-            done, _ = await asyncio.wait([streaming, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
             stop.set()
-            for task in tasks:
+            # They end by themselves: cut short, a write would leave its connection open.
+            _, stuck = await asyncio.wait(tasks, timeout=LONGEST_END_S)
+            for task in stuck:
                 task.cancel()
-            await asyncio.gather(streaming, *tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._end()
+
+    async def _goes_on(self, pause_s: float) -> bool:
+        """Wait so long, or until the end; whether it is not the end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(pause_s):
+                await self._stop.wait()
+        return not self._stop.is_set()
 
     # -- What the streams say ----------------------------------------------------------------
 
@@ -168,9 +180,8 @@ class StreamProcess:
         """Look every moment which instruments are enabled and listed, and follow those."""
         read = sync_to_async(self._subscribed)
         held, next_look = None, 0.0
-        while True:
+        while await self._goes_on(LOOK_AT_SHARDS_S):
             if held == self._keeper.held() and time.monotonic() < next_look:
-                await asyncio.sleep(LOOK_AT_SHARDS_S)
                 continue
             held, next_look = self._keeper.held(), time.monotonic() + LOOK_INTERVAL_S
             try:
@@ -209,8 +220,7 @@ class StreamProcess:
 
     async def _publish(self) -> None:
         """Write the books that have changed, at most every 100 ms; a lost write is replaced."""
-        while True:
-            await asyncio.sleep(PUBLISH_INTERVAL_S)
+        while await self._goes_on(PUBLISH_INTERVAL_S):
             found = self._desk.due(clock.wall_now())
             at = clock.now()
             for (exchange, symbol), state in self._desk.states():
@@ -222,8 +232,7 @@ class StreamProcess:
 
     async def _publish_slowly(self) -> None:
         """Funding, trades and statistics, every few seconds."""
-        while True:
-            await asyncio.sleep(SLOW_INTERVAL_S)
+        while await self._goes_on(SLOW_INTERVAL_S):
             now = time.monotonic()
             tapes = {
                 tape_key(*key): reader.tape(now)
@@ -271,8 +280,8 @@ class StreamProcess:
         """Compare one book after the other with what its venue says over REST."""
         checked: dict[tuple[str, str], int] = {}
         turn = 0
-        while True:
-            await asyncio.sleep(max(CHECK_EVERY / clock.current().speed / SECOND, 1.0))
+        every_s = max(CHECK_EVERY / clock.current().speed / SECOND, 1.0)
+        while await self._goes_on(every_s):
             books = [
                 book
                 for book in self.stream.books()
@@ -300,11 +309,11 @@ class StreamProcess:
             with contextlib.suppress(RedisError):  # the key expires, which is what readers look at
                 said = clock.wall_now().isoformat()
                 await self._client.set(HEARTBEAT_KEY, said, ex=HEARTBEAT_TTL_S)
-            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
+            if not await self._goes_on(HEARTBEAT_INTERVAL_S):
+                return
 
     async def _report(self) -> None:
-        while True:
-            await asyncio.sleep(REPORT_INTERVAL_S)
+        while await self._goes_on(REPORT_INTERVAL_S):
             for count in self.stream.counts():
                 log.info("stream_counts", **vars(count))
 
