@@ -26,8 +26,8 @@ log = structlog.get_logger(__name__)
 
 OPEN_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 0.5
-# No venue is silent for so long on a connection that anybody uses.
-LONGEST_SILENCE_S = 60.0
+# Where no topic has a rhythm of its own, what a connection may be silent at least.
+LONGEST_SILENCE_S = 120.0
 # A topic that spoke rarely may stay silent for as many of its usual intervals.
 USUAL_INTERVALS = 20
 # Of a flood of malformed messages, so many a second are logged; all are counted.
@@ -250,17 +250,19 @@ class Session:
             looked_at = now
             if now - before > 2 * self._pace.look_s + 1:
                 continue  # we were held up, not the venue: first read what has come meanwhile
-            limits = [topic.quiet_s for topic in self.topics.values() if topic.quiet_s is not None]
             silence = now - self._heard_at
-            if self.topics and silence > min([*limits, self._pace.silence_s]):
-                stalled = silence > self._pace.silence_s or any(
-                    self._has_stalled(topic, now) for topic in self.topics.values()
-                )
-                if stalled:
-                    raise SessionSilent(f"nothing heard for {silence:.0f} s")
+            if self.topics and silence > self._longest_silence():
+                raise SessionSilent(f"nothing heard for {silence:.0f} s")
             for topic in list(self.topics.values()):
                 if self._has_stalled(topic, now):
                     self._take_anew(topic, now)
+
+    def _longest_silence(self) -> float:
+        """What may pass without any message: the rhythm of the most talkative topic, or, where
+        none has one, many times what has been usual on this connection."""
+        limits = [topic.quiet_s for topic in self.topics.values() if topic.quiet_s is not None]
+        usual = (self._heard_at - self.opened_at) / self.messages if self.messages else 0.0
+        return max(min(limits, default=self._pace.silence_s), USUAL_INTERVALS * usual)
 
     def _has_stalled(self, topic: Topic, now: float) -> bool:
         return topic.quiet_s is not None and self.counts[topic.name].stalled(topic.quiet_s, now)

@@ -9,10 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from django.db import close_old_connections, connections
 
 from collectors.exchange import RequestRefused
+from collectors.keptbook import KeptBook
 from collectors.services.providers import candle_source
 from collectors.venues import DepthSnapshot, DepthSource
-
-LEVELS = 1000
 
 
 class Snapshots:
@@ -22,7 +21,8 @@ class Snapshots:
         self._threads: dict[str, ThreadPoolExecutor] = {}
 
     async def fetch(self, exchange: str, symbol: str) -> DepthSnapshot:
-        """The book of a symbol now. Raises ProviderError; waits while the budget has no room."""
+        """The book of a symbol now, as deep as `KeptBook.snapshot_levels`. Raises ProviderError;
+        waits while the budget has no room."""
         if exchange not in self._threads:
             name = f"snapshots-{exchange}"
             self._threads[exchange] = ThreadPoolExecutor(1, thread_name_prefix=name)
@@ -42,4 +42,4 @@ def _ask(exchange: str, symbol: str) -> DepthSnapshot:
     source = candle_source(exchange)
     if not isinstance(source, DepthSource):
         raise RequestRefused(f"{exchange} gives no book over REST")
-    return source.fetch_depth(symbol, LEVELS)
+    return source.fetch_depth(symbol, KeptBook.snapshot_levels)

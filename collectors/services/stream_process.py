@@ -57,7 +57,7 @@ SLOW_INTERVAL_S = 5.0
 LONGEST_UNSAID = timedelta(seconds=30)
 # Market time between two comparisons of a book with the venue's own, over all books in turn:
 # every comparison is a call.
-CHECK_EVERY = timedelta(hours=4)
+CHECK_EVERY = timedelta(hours=8)
 SECOND = timedelta(seconds=1)
 REPORT_INTERVAL_S = 60.0
 LONGEST_END_S = 3.0
