@@ -1,21 +1,23 @@
-"""What keeping order books costs: `python -m benchmarks.streams [--json]`.
+"""What the streams cost: `python -m benchmarks.streams [--json]`; takes some 40 minutes.
 
-Generated traffic on one core: ours, with every check, beside typed decode and bare upkeep of a
-sorted list, and beside cryptofeed's own handlers. Ours is claimed to reach three quarters of the
-former's speed and three times the latter's. Exits 1 when a claim does not hold, and also when the
-peer is not installed and was not left out by its name.
+`books`: generated traffic on one core: ours, with every check, beside typed decode and bare upkeep
+of a sorted list, and beside cryptofeed's own handlers. Ours is claimed to reach three quarters of
+the former's speed and three times the latter's. Exits 1 when a claim does not hold, and also when the
+peer is not installed and was not left out by its name. `load`: a stream process on live sockets,
+20 symbols at two exchanges at ten times their real rate. `long`: half an hour at four times the
+real rate of everything, for the memory and for the closes of one-minute candles.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 
 from benchmarks.book_upkeep import measure_books
-from benchmarks.measures import Measure, show
+from benchmarks.measures import Measure, own_servers, show
 
 PEER = "cryptofeed"
+PARTS = ("books", "load", "long")
 
 
 def main() -> int:
@@ -27,19 +29,26 @@ def main() -> int:
         "--without", action="append", default=[], choices=[PEER], help="leave out this peer"
     )
     parser.add_argument(
-        "--only", action="append", choices=["books"],
+        "--only", action="append", choices=PARTS,
         help="measure this part only; may be given several times",
     )  # fmt: skip
     options = parser.parse_args()
-    with_peer = PEER not in options.without
-    works: dict[str, Callable[[], list[Measure]]] = {
-        "books": lambda: measure_books(options.messages, with_peer=with_peer)
-    }
+    wanted = options.only or PARTS
+    measures: list[Measure] = []
     try:
-        measures = [each for name in options.only or works for each in works[name]()]
+        if "books" in wanted:
+            with_peer = PEER not in options.without
+            measures += measure_books(options.messages, with_peer=with_peer)
     except ModuleNotFoundError as missing:
         print(missing, file=sys.stderr)
         return 1
+    live = [part for part in PARTS if part in wanted and part != "books"]
+    if live:
+        with own_servers():
+            # Django's models are there only now.
+            from benchmarks.stream_live import measure_live
+
+            measures += measure_live(live)
     return show(measures, as_json=options.json)
 
 
