@@ -2,10 +2,10 @@
 
 `books`: generated traffic on one core: ours, with every check, beside typed decode and bare upkeep
 of a sorted list, and beside cryptofeed's own handlers. Ours is claimed to reach three quarters of
-the former's speed and three times the latter's. Exits 1 when a claim does not hold, and also when the
-peer is not installed and was not left out by its name. `load`: a stream process on live sockets,
-20 symbols at two exchanges at ten times their real rate. `long`: half an hour at four times the
-real rate of everything, for the memory and for the closes of one-minute candles.
+the former's speed and three times the latter's. `load`: a stream process on live sockets, 20
+symbols at two exchanges at ten times their real rate. `long`: half an hour at four times the real
+rate of everything, for the memory and for the closes of one-minute candles. Exits 1 when a claim
+does not hold, and also when the peer is not installed and was not left out by its name.
 """
 
 from __future__ import annotations
