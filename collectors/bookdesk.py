@@ -102,7 +102,8 @@ class BookDesk:
         found: list[LiveBook] = []
         for key, entry in self._followed.items():
             says = self._says(entry)
-            is_late = entry.said_at is None or at - entry.said_at >= SAY_AGAIN
+            # A clock that was set back makes late at once what would wait for it.
+            is_late = entry.said_at is None or not entry.said_at <= at < entry.said_at + SAY_AGAIN
             if says != entry.said or is_late:
                 entry.said, entry.said_at = says, at
                 entry.value = self._value(key, entry, at)
@@ -137,8 +138,9 @@ class BookDesk:
     def _end_downtime(self, entry: _Followed, at: datetime) -> None:
         if entry.downtime is None:
             return
-        entry.withheld_s += (at - entry.downtime.began_at).total_seconds()
-        self._on_downtime(entry.downtime._replace(ended_at=at))
+        ended_at = max(at, entry.downtime.began_at)  # the clock may have been set back
+        entry.withheld_s += (ended_at - entry.downtime.began_at).total_seconds()
+        self._on_downtime(entry.downtime._replace(ended_at=ended_at))
         entry.downtime = None
 
     # -- Values ----------------------------------------------------------------------------
@@ -202,7 +204,7 @@ class BookDesk:
     def _health(self, entry: _Followed, at: datetime) -> BookHealth:
         withheld_s = entry.withheld_s
         if entry.downtime is not None:
-            withheld_s += (at - entry.downtime.began_at).total_seconds()
+            withheld_s += max((at - entry.downtime.began_at).total_seconds(), 0.0)
         return BookHealth(
             synced_since=entry.synced_since,
             withheld_s=round(withheld_s, 3),
@@ -216,7 +218,7 @@ class BookDesk:
 
     def _rate(self, entry: _Followed, at: datetime) -> float:
         messages = entry.count("messages")
-        if entry.rate_from is None:
+        if entry.rate_from is None or at < entry.rate_from[0]:
             entry.rate_from = (at, messages)
         began, before = entry.rate_from
         if at - began >= RATE_WINDOW:
