@@ -42,11 +42,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 START = datetime(2025, 3, 3, 10, 37, tzinfo=UTC)
 # The sandbox's own messages of a book a second; 20 symbols need six coins more than usual.
 REAL_RATE, MORE_COINS, SYMBOLS = 10.0, 6, 20
-LOAD, LOAD_S = 10, 60.0
+# A sandbox that is late leaves messages out: a little more is asked for than is claimed.
+LOAD, ASKED, LOAD_S = 10, 11, 60.0
 LONG, LONG_S = 4, 1800.0
 SETTLING_S = 15.0
-# What the sandbox must have sent of what it was asked for, or the load was another one.
-LEAST_SHARE = 0.95
 MOST_LATER_S = 0.05
 MOST_SERVED_S, MOST_STORED_S, MOST_GROWTH_MIB_H = 0.5, 2.0, 30.0
 MIB = 1024.0
@@ -103,7 +102,7 @@ class _TimedWriter(StreamWriter):
 
 def measure_load(seconds: float = LOAD_S) -> list[Measure]:
     """20 symbols x 2 exchanges, books at ten times their real rate."""
-    heard = _run(rate=LOAD, seconds=seconds, kinds=("book",), timeframes=())
+    heard = _run(rate=ASKED, seconds=seconds, kinds=("book",), timeframes=())
     half = len(heard.lag) // 2
     early, late = (
         statistics.median([lag for _, lag in part]) for part in (heard.lag[:half], heard.lag[half:])
@@ -111,7 +110,7 @@ def measure_load(seconds: float = LOAD_S) -> list[Measure]:
     wanted = SYMBOLS * 2 * REAL_RATE * LOAD * heard.seconds
     told = (
         f"{heard.books} books, {heard.messages['book'] / heard.seconds:,.0f} messages/s"
-        f" ({heard.messages['book'] / wanted:.0%} of the load asked for), {heard.withheld} withheld"
+        f" ({heard.messages['book'] / wanted:.0%} of the load claimed), {heard.withheld} withheld"
         f" at the end, {heard.cpu_s / heard.seconds:.0%} of a core; stamp to reading p50"
         f" {_at(heard.lag, 0.5):.1f} p99 {_at(heard.lag, 0.99):.1f} ms, second half beside first"
         f" {(late - early) * 1000:+.1f} ms"
@@ -119,8 +118,8 @@ def measure_load(seconds: float = LOAD_S) -> list[Measure]:
     return [
         Measure("load: share of a core", heard.cpu_s / heard.seconds, 1.0, "cores", 1.0, told),
         Measure(
-            "load: what was asked for beside what came",
-            wanted, heard.messages["book"], "msgs", 1 / LEAST_SHARE,
+            "load: what is claimed beside what came",
+            wanted, heard.messages["book"], "msgs", 1.0,
         ),
         Measure("load: lag grown over the run", max(late - early, 0.0), MOST_LATER_S, "s", 1.0),
         Measure("load: socket to served, p50", _of(heard.served, 0.5), MOST_SERVED_S, "s", 1.0),
