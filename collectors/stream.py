@@ -250,19 +250,19 @@ class MarketStream:
         """See `stream_session.Heard`."""
         if isinstance(update, KeptBook):
             if not session.is_heir:  # its line judges an heir's books
-                self.look_at(update)
+                self._care_for(update)
             return
         if isinstance(update, Quote):
             if session.is_heir:
                 return
             book = self._book(update.exchange, update.symbol)
             if book is not None and book.is_comparable and book.check_top(update):
-                self.look_at(book)
+                self._care_for(book)
         elif isinstance(update, PublicTrade):
             if session.overlaps and self._is_known_trade(update):
                 return
         elif isinstance(update, Refusal):
-            self._note_refusal(update)
+            self._note_refusal(session, update)
         self._outlets.take(update)
 
     def impossible(self, item: StreamedCandle, reason: str) -> None:
@@ -270,7 +270,12 @@ class MarketStream:
         self._outlets.reject(item, reason)
 
     def look_at(self, book: KeptBook) -> None:
-        """The book has changed outside of its messages: a comparison has shown it to be wrong."""
+        """The book has changed outside of its messages: a comparison has shown it to be wrong. One
+        whose connection has been lost or replaced meanwhile concerns nobody any more."""
+        if self._is_kept(book):
+            self._care_for(book)
+
+    def _care_for(self, book: KeptBook) -> None:
         self._outlets.take_book(book)
         if needs_care(book):
             self._resyncs.care_for(book)
@@ -285,11 +290,15 @@ class MarketStream:
             self._trades.popitem(last=False)
         return False
 
-    def _note_refusal(self, refusal: Refusal) -> None:
-        """Ask for it again in a while; the book that waits for it says why."""
+    def _note_refusal(self, session: Session, refusal: Refusal) -> None:
+        """Ask for it again in a while; the book that waits for it says why. Where the venue does
+        not say what it refuses, the others of the request must not suffer for it."""
         log.warning(
             "topic_refused", exchange=refusal.exchange, topic=refusal.topic, reason=refusal.reason
         )
+        if not refusal.topic:
+            session.ask_singly()
+            return
         key = (refusal.exchange, refusal.topic)
         topic = self._wanted.get(key)
         if topic is None:

@@ -79,7 +79,8 @@ class Line:
                     if reason:
                         break
                     session, task = await self._replace(session, task)
-                failures = 0 if session.messages else failures
+                lasted_s = time.monotonic() - session.opened_at
+                failures = 0 if session.messages and lasted_s >= self._pace.steady_s else failures
                 self.current = None
                 self._end(session, reason)
                 pause = backoff(
@@ -161,29 +162,30 @@ class Line:
                 timeout=self._pace.join_s,
                 return_when=asyncio.FIRST_COMPLETED,
             )
-            is_done = True
+            self.heir = None
+            # One that is open and silent is no better than none while the old one serves.
+            serves = heir.is_open and (heir.has_heard or old_task.done())
+            if heir_task.done() or not serves:
+                old.overlaps = False
+                log.warning("stream_not_replaced", line=self.name, reason="no second connection")
+                await _close(heir_task)
+                old.opened_at += self._pace.join_s * 3  # try again in a while
+                return old, old_task
+            self._hand_over(old, heir)
+            await _close(old_task)
         except asyncio.CancelledError:
-            is_done = False
+            await _close(heir_task)
             raise
         finally:
             join_task.cancel()
             self.heir = None
-            if not is_done:
-                await _close(heir_task)
-        if heir_task.done() or not heir.is_open:
-            old.overlaps = False
-            log.warning("stream_not_replaced", line=self.name, reason="no second connection")
-            await _close(heir_task)
-            old.opened_at += self._pace.join_s * 3  # try again in a while
-            return old, old_task
-        self._hand_over(old, heir)
-        await _close(old_task)
         return heir, heir_task
 
     def _hand_over(self, old: Session, heir: Session) -> None:
         """What the heir has not joined yet, as a thin market's book, is made whole as after a
         reconnection."""
         heir.watch_messages(None)
+        old.mute()
         heir.is_heir = heir.overlaps = False
         self.current = heir
         self.replaced += 1

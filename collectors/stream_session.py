@@ -45,10 +45,12 @@ class SessionSilent(SessionLost):
 @dataclass(frozen=True, kw_only=True)
 class Pace:
     """How patient the connections are; wall seconds. Venues end every connection after 24 hours:
-    `longest_age_s` ends it before, with its successor already running."""
+    `longest_age_s` ends it before, with its successor already running. One that was lost before
+    `steady_s` has failed, whatever it said."""
 
     first_backoff_s: float = 0.5
     longest_backoff_s: float = 30.0
+    steady_s: float = 5.0
     longest_age_s: float = 23 * 3600.0
     join_s: float = 20.0
     look_s: float = 1.0
@@ -113,6 +115,13 @@ class Session:
         self._heard_at = time.monotonic()
         self._logged = 0
         self._on_message: Callable[[Topic], None] | None = None
+        self._asked_singly: set[str] = set()
+        self._is_muted = False
+
+    @property
+    def has_heard(self) -> bool:
+        """Whether any topic has said something."""
+        return any(count.messages for count in self.counts.values())
 
     def follow(self, topics: Sequence[Topic]) -> None:
         """Subscribe to these topics and to no others."""
@@ -122,6 +131,7 @@ class Session:
         self.topics = wanted
         self.reader.follow(list(topics))
         now = time.monotonic()
+        self._asked_singly.difference_update(dropped)
         for name in dropped:
             del self.counts[name]
         for name in added:
@@ -136,6 +146,18 @@ class Session:
                 time.monotonic(), time.monotonic(), resubscribed=count.resubscribed + 1
             )
             self._send([*self.feed.unsubscribe([name]), *self.feed.subscribe([name])])
+
+    def ask_singly(self) -> None:
+        """A request for several topics has been refused, and the venue does not say for which of
+        them: ask for each that has said nothing in a request of its own, once."""
+        silent = {name for name, count in self.counts.items() if not count.messages}
+        for name in sorted(silent - self._asked_singly):
+            self._asked_singly.add(name)
+            self._send(self.feed.subscribe([name]))
+
+    def mute(self) -> None:
+        """Say nothing more: another connection says the same."""
+        self._is_muted = True
 
     def watch_messages(self, on_message: Callable[[Topic], None] | None) -> None:
         """Tell `on_message` of every message of a topic, after its updates."""
@@ -186,6 +208,8 @@ class Session:
         receive, update, now_of = connection.recv, self._heard.update, time.monotonic
         while True:
             raw = await receive(decode=False)
+            if self._is_muted:
+                return
             self._heard_at = now = now_of()
             self.messages += 1
             name = reader.topic_of(raw)
@@ -243,12 +267,12 @@ class Session:
         """Raises SessionSilent when no topic's rhythm explains the silence of all. A topic that
         has stalled alone is taken anew, with pauses that double."""
         looked_at = time.monotonic()
-        while True:
+        while not self._is_muted:
             await asyncio.sleep(self._pace.look_s)
             self._logged = 0
             before, now = looked_at, time.monotonic()
             looked_at = now
-            if now - before > 2 * self._pace.look_s + 1:
+            if self._is_muted or now - before > 2 * self._pace.look_s + 1:
                 continue  # we were held up, not the venue: first read what has come meanwhile
             silence = now - self._heard_at
             if self.topics and silence > self._longest_silence():

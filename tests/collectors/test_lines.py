@@ -7,11 +7,13 @@ import itertools
 import time
 
 import pytest
+from websockets.asyncio.server import serve
 
 from collectors.backoff import backoff
 from collectors.exchange import Banned, GeographicBlock, ProviderError
 from collectors.feeds import Kind, PublicTrade, Refusal
 from collectors.keptbook import Want
+from collectors.stream_session import Session
 from collectors.venues import DepthSnapshot
 from tests.collectors.toy_venue import (
     FAST,
@@ -223,6 +225,90 @@ async def test_an_old_connection_serves_on_while_no_second_can_be_had() -> None:
         assert listener.book("A").is_synced
         assert venue.open == {first}
         assert len(venue.connections) > 1
+
+
+async def test_one_wrong_name_does_not_hold_up_the_others_of_its_request() -> None:
+    """Where the venue refuses the request whole and does not say for which name."""
+
+    def prepare(venue: ToyVenue) -> None:
+        venue.refuses, venue.names_what_it_refuses = {"book.GONE"}, False
+
+    feed = ToyFeed(is_batched=True)
+    async with listening("A", "GONE", "B", feed=feed, prepare=prepare) as (venue, listener):
+        await until(lambda: listener.book("A").is_synced and listener.book("B").is_synced)
+        await asyncio.sleep(0.1)
+        assert not listener.book("GONE").is_synced
+        sent = [text for _, text in venue.requests]
+    assert sent == ["+book.A book.GONE book.B", "+book.A", "+book.B", "+book.GONE"]
+    assert len(venue.connections) == 1
+
+
+async def test_a_venue_that_ends_every_connection_soon_is_not_stormed() -> None:
+    """Not even where it answers each with data first."""
+    pace = dataclasses.replace(FAST, first_backoff_s=0.05, longest_backoff_s=5.0)
+    async with listening("A", pace=pace) as (venue, _):
+        began = time.monotonic()
+        while time.monotonic() - began < 1.2:
+            for connection in [each for each in venue.open if venue.subscribed[each]]:
+                await connection.close()
+            await asyncio.sleep(0.005)
+        assert 2 < len(venue.connections) < 8
+
+
+async def test_an_heir_that_hears_nothing_does_not_take_over() -> None:
+    pace = dataclasses.replace(FAST, longest_age_s=0.15, join_s=0.1)
+    async with listening("A", pace=pace) as (venue, listener):
+        await until(lambda: listener.book("A").is_synced)
+        kept = listener.book("A")
+        venue.hears = False
+        await until(lambda: len(venue.connections) == 3)
+        assert listener.book("A") is kept
+        await venue.say("book.A")
+        await until(lambda: kept.numbers == [1, 2])
+        venue.hears = True
+        await until(lambda: listener.book("A") is not kept)
+        assert listener.book("A").is_synced
+
+
+async def test_a_book_of_a_connection_that_is_gone_says_nothing_more() -> None:
+    async with listening("A") as (venue, listener):
+        await until(lambda: listener.book("A").is_synced)
+        gone = listener.book("A")
+        (connection,) = venue.open
+        await connection.close()
+        await until(lambda: listener.book("A") is not gone and listener.book("A").is_synced)
+        told = list(listener.book_states)
+        gone.withhold("differs from a snapshot that was asked for before")
+        listener.stream.look_at(gone)
+        assert listener.book_states == told
+
+
+async def test_a_muted_connection_says_nothing_more() -> None:
+    """As one that has been replaced: its books would take the place of its heir's."""
+    heard: list[object] = []
+
+    class Heard:
+        def update(self, session: Session, update: object) -> None:
+            heard.append(update)
+
+        def impossible(self, item: object, reason: str) -> None:
+            raise AssertionError(reason)
+
+    venue, feed = ToyVenue(), ToyFeed()
+    async with serve(venue.serve, "127.0.0.1", 0) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        session = Session(feed, url, name="old", heard=Heard(), pace=FAST)
+        session.follow(feed.topics("A", timeframes=(), kinds={Kind.BOOK}))
+        task = asyncio.create_task(session.run())
+        await until(lambda: heard)
+        count = len(heard)
+        session.mute()
+        venue.numbers["book.A"] += 1  # a gap would be told
+        await venue.say("book.A")
+        await asyncio.sleep(0.1)
+        assert len(heard) == count
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_the_venues_own_ping_is_sent() -> None:

@@ -132,6 +132,7 @@ class ToyFeed:
     requests_per_second: float = 500.0
     ping: str = ""
     ping_interval_s: float = 0.05
+    is_batched: bool = False
     quiet_s: dict[Kind, float] = field(default_factory=dict)
 
     def topics(self, symbol: str, *, timeframes: Sequence[str], kinds: set[Kind]) -> list[Topic]:
@@ -151,6 +152,8 @@ class ToyFeed:
         return f"{ws_url}/{group}"
 
     def subscribe(self, names: Sequence[str]) -> list[str]:
+        if self.is_batched and names:
+            return ["+" + " ".join(names)]
         return [f"+{name}" for name in names]
 
     def unsubscribe(self, names: Sequence[str]) -> list[str]:
@@ -172,6 +175,8 @@ class ToyVenue:
         self.opens_books = True
         self.accepts = True
         self.refuses: set[str] = set()
+        self.names_what_it_refuses = True
+        self.hears = True
         self.url = ""
 
     async def serve(self, connection: ServerConnection) -> None:
@@ -189,15 +194,20 @@ class ToyVenue:
             self.open.discard(connection)
 
     async def _answer(self, connection: ServerConnection, sign: str, name: str) -> None:
+        names = name.split()
+        if not self.hears:
+            return
         if sign == "-":
-            self.subscribed[connection].discard(name)
-        elif name in self.refuses:
-            await connection.send(json.dumps({"refused": name}))
+            self.subscribed[connection].difference_update(names)
+        elif self.refuses.intersection(names):
+            refused = name if self.names_what_it_refuses else ""
+            await connection.send(json.dumps({"refused": refused}))
         elif sign == "+":
-            self.subscribed[connection].add(name)
-            if name.startswith("book.") and self.opens_books:
-                opening = {"t": name, "n": self.numbers.setdefault(name, 1), "opens": True}
-                await connection.send(json.dumps(opening))
+            for name in names:
+                self.subscribed[connection].add(name)
+                if name.startswith("book.") and self.opens_books:
+                    opening = {"t": name, "n": self.numbers.setdefault(name, 1), "opens": True}
+                    await connection.send(json.dumps(opening))
 
     async def say(self, name: str, *, to: Callable[[ServerConnection], bool] | None = None) -> int:
         number = self.numbers[name] = self.numbers.get(name, 0) + 1
