@@ -37,6 +37,10 @@ log = structlog.get_logger(__name__)
 DENSE_WITHIN = timedelta(minutes=20)
 HOUR = timedelta(hours=1)
 FINE_DEPTH = timedelta(hours=24)
+# How long before its bar's end a sample may be taken, and of an hour at most, however fast the
+# clock: a poll earlier than the one a minute before the end.
+BEFORE_END = timedelta(minutes=7, seconds=30)
+LONGEST_BEFORE_END = timedelta(minutes=20)
 
 
 @dataclass
@@ -70,13 +74,15 @@ def poll_samples() -> int:
     end of its current bar yet; gives how many were new.
 
     One call for all; none when nothing is due. Bars are quarters of an hour while any of the
-    instruments is collected in them, else hours. Raises ProviderError.
+    instruments is collected in them, else hours. On a fast clock the minute before an hour's end
+    is over before a task can have begun, so the poll before may take the sample, as a missed one
+    costs a call of each coin. Raises ProviderError.
     """
     now = clock.now()
     instruments = sampled_instruments(at=now)
     is_fine = any("15m" in item.timeframes for item in instruments)
     timeframe = "15m" if is_fine else "1h"
-    late = floor_time(now, timeframe) + duration(timeframe) - duration("15m") / 2
+    late = floor_time(now, timeframe) + duration(timeframe) - _before_end(timeframe)
     if now < late:
         return 0
     known = PriceSample.objects.filter(instrument__in=instruments, at__gte=late)
@@ -95,6 +101,13 @@ def poll_samples() -> int:
         for row in rows
         if row.id in due and row.last_updated is not None
     )
+
+
+def _before_end(timeframe: str) -> timedelta:
+    """How long before its bar's end a sample may be taken (market time)."""
+    if duration(timeframe) < HOUR:
+        return BEFORE_END
+    return min(clock.current().widen(BEFORE_END), LONGEST_BEFORE_END)
 
 
 def refine_samples() -> int:

@@ -28,8 +28,8 @@ TEN = datetime(2025, 3, 3, 10, tzinfo=UTC)
 MARKETS = "/coingecko/coins/markets"
 
 
-def turn_clock(moment: datetime) -> None:
-    clock.configure(clock.MarketClock(start=moment, anchor=clock.wall_now(), speed=1.0))
+def turn_clock(moment: datetime, speed: float = 1.0) -> None:
+    clock.configure(clock.MarketClock(start=moment, anchor=clock.wall_now(), speed=speed))
 
 
 class Gecko:
@@ -125,6 +125,28 @@ def test_a_coin_without_exchange_is_polled_once_at_the_end_of_its_hour(gecko: Ge
     assert gecko.calls("markets") == 1
     assert gecko.provider.requests[-1][1]["ids"] == "tether"
     assert PriceSample.objects.get().instrument.coin_id == "tether"
+
+
+@pytest.mark.parametrize(("speed", "minute"), [(1.0, 59), (20.0, 59), (200.0, 44)])
+def test_on_a_fast_clock_the_poll_before_the_last_minute_takes_the_sample(
+    gecko: Gecko, speed: float, minute: int
+) -> None:
+    turn_clock(TEN + MINUTE)
+    cover("tether")
+    before = gecko.calls("range")
+    polled = []
+    for poll in (14, 29, 44, 59):
+        turn_clock(TEN + poll * MINUTE, speed)
+        polled += [poll] * services.poll_samples()
+    assert polled == [minute]
+    assert gecko.calls("markets") == 1
+    turn_clock(TEN + HOUR + MINUTE)
+    assert cover("tether").is_complete
+    assert gecko.calls("range") == before
+    newest = rows("tether")[-1]
+    assert newest[0] == TEN
+    # What passes between reading the clock and the answer is wall time.
+    assert newest[4] == pytest.approx(gecko.price(TEN + minute * MINUTE), abs=speed / 60 + 0.1)
 
 
 @pytest.mark.usefixtures("coingecko_alone")
