@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
 from collectors import clock
 from collectors.bookhours import Downtime, HourPart
@@ -22,6 +23,7 @@ from collectors.models import (
 )
 from collectors.services import stream_writer
 from collectors.services.candle_choice import CandleChoice
+from collectors.services.funding_gaps import followed_symbols
 from collectors.services.stream_writer import StreamWriter
 from collectors.services.streaming import stream_subscriptions
 from collectors.settlements import SeenSettlement
@@ -40,6 +42,25 @@ def streamed(exchange: str, close: float = 5.0) -> StreamedCandle:
         open_time=AT, open=5.0, high=9.0, low=1.0, close=close, volume=1.0, source=exchange
     )
     return StreamedCandle(exchange, "BTCUSDT", "1h", candle)
+
+
+def test_what_is_followed_is_two_looks_however_many_there_are(
+    bitcoin: Instrument, market_now: datetime
+) -> None:
+    followed: dict[str, list[int]] = {"streams": [], "funding": []}
+    for only in (["bitcoin"], None):  # None: all that the seeds enable
+        if only:
+            Instrument.objects.exclude(coin_id__in=only).update(is_enabled=False)
+        else:
+            Instrument.objects.update(is_enabled=True)
+        with CaptureQueriesContext(connection) as looks:
+            followed["streams"].append(len(stream_subscriptions(at=clock.now())))
+        assert len(looks) == 2  # instruments and listings
+        with CaptureQueriesContext(connection) as looks:
+            followed["funding"].append(len(followed_symbols("binance", clock.now())))
+        assert len(looks) == 2
+    assert followed["streams"][0] == 2 and followed["streams"][1] >= 24
+    assert followed["funding"][0] == 1 and followed["funding"][1] >= 12
 
 
 def test_a_slower_better_venue_wins(choice: CandleChoice, bitcoin: Instrument) -> None:
