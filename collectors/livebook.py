@@ -119,6 +119,9 @@ def cut(book: LiveBook, levels: int) -> LiveBook:
 
 
 def _is_possible(book: LiveBook) -> bool:
+    times = (book.event_time, book.received_at, book.health.synced_since)
+    if any(moment is not None and moment.tzinfo is None for moment in times):
+        return False
     values = (book.best_bid, book.bid_quantity, book.best_ask, book.ask_quantity)
     if book.is_synced and (None in values or book.received_at is None):
         return False

@@ -151,6 +151,8 @@ def test_a_book_that_went_silent_tells_no_old_price(
         {"bids": [[1.0]]},
         {"symbol": "ETHUSDT"},
         {"received_at": "yesterday"},
+        {"received_at": "2025-03-03T10:00:00"},
+        {"event_time": "2025-03-03T10:00:00"},
         {"is_synced": "yes"},
         {"health": None},
     ],
