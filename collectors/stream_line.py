@@ -152,6 +152,7 @@ class Line:
             if not waiting:
                 joined.set()
 
+        heard = old.messages
         heir.overlaps = old.overlaps = True
         heir.watch_messages(hear)
         heir_task = asyncio.create_task(heir.run(), name=heir.name)
@@ -163,11 +164,12 @@ class Line:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             self.heir = None
-            # One that is open and silent is no better than none while the old one serves.
-            serves = heir.is_open and (heir.has_heard or old_task.done())
-            if heir_task.done() or not serves:
+            # One that is open and silent, while the old one is not, is no better than none.
+            is_deaf = not heir.has_heard and old.messages > heard and not old_task.done()
+            if heir_task.done() or not heir.is_open or is_deaf:
                 old.overlaps = False
-                log.warning("stream_not_replaced", line=self.name, reason="no second connection")
+                reason = "the second hears nothing" if is_deaf else "no second connection"
+                log.warning("stream_not_replaced", line=self.name, reason=reason)
                 await _close(heir_task)
                 old.opened_at += self._pace.join_s * 3  # try again in a while
                 return old, old_task
