@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from collectors.bookhours import BookState, Downtime
+from collectors.clock import MarketClock
 from collectors.keptbook import KeptBook
 from collectors.livebook import MOST_LEVELS, BookHealth, LiveBook
 from collectors.marketdata import Quote, from_ms
@@ -53,12 +54,12 @@ class _Followed:
 
 
 class BookDesk:
-    """`on_downtime` is told when a downtime begins, and again when it ends. Latency is told only
-    where `is_real_time`: the venue's stamps and our clock must run alike."""
+    """`on_downtime` is told when a downtime begins, and again when it ends. The venue's stamps
+    are market time, by `market`; where it does not run like wall time no latency is told."""
 
-    def __init__(self, *, on_downtime: Callable[[Downtime], None], is_real_time: bool) -> None:
+    def __init__(self, *, on_downtime: Callable[[Downtime], None], market: MarketClock) -> None:
         self._on_downtime = on_downtime
-        self._is_real_time = is_real_time
+        self._market = market
         self._followed: dict[BookKey, _Followed] = {}
 
     def follow(self, keys: Collection[BookKey], at: datetime) -> list[BookKey]:
@@ -228,10 +229,10 @@ class BookDesk:
 
     def _latency(self, entry: _Followed) -> float | None:
         book = entry.book
-        if not self._is_real_time or book is None or book.received_at is None:
+        if self._market.speed != 1 or book is None or book.received_at is None:
             return None
         if book.is_synced:
-            age = book.received_at - from_ms(book.event_ms)
+            age = self._market.market(book.received_at) - from_ms(book.event_ms)
             entry.latencies.append(age / timedelta(milliseconds=1))
         return round(statistics.median(entry.latencies), 1) if entry.latencies else None
 

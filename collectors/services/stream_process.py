@@ -90,7 +90,7 @@ class StreamProcess:
         self._stop = asyncio.Event()
         self._snapshots = Snapshots()
         market = clock.current()
-        self._desk = BookDesk(on_downtime=writer.put_downtime, is_real_time=market.speed == 1)
+        self._desk = BookDesk(on_downtime=writer.put_downtime, market=market)
         self._hours = BookHours(longest=market.widen(LONGEST_UNSAID))
         self._settlements = SettlementTracker(close_enough=market.widen(CLOSE_ENOUGH))
         self._funding = FundingKeys(client)

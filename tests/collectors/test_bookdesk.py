@@ -6,6 +6,7 @@ import pytest
 
 from collectors.bookdesk import BookDesk
 from collectors.bookhours import Downtime
+from collectors.clock import MarketClock
 from collectors.exchanges.bybit.books import BookChange, BookMessage, BybitBook
 from collectors.feeds import PublicTrade
 from collectors.livebook import LiveBook
@@ -15,14 +16,15 @@ from collectors.venues import DayTicker
 
 AT = datetime(2025, 3, 3, 9, tzinfo=UTC)
 KEY = ("bybit", "BTCUSDT")
+WALL = MarketClock()
 
 
 class Desk:
     """A desk that follows one book, and what it has said of downtimes."""
 
-    def __init__(self, *, is_real_time: bool = True) -> None:
+    def __init__(self, market: MarketClock = WALL) -> None:
         self.downtimes: list[Downtime] = []
-        self.desk = BookDesk(on_downtime=self.downtimes.append, is_real_time=is_real_time)
+        self.desk = BookDesk(on_downtime=self.downtimes.append, market=market)
         self.desk.follow({KEY}, AT)
 
     def said(self, at: datetime) -> LiveBook | None:
@@ -150,10 +152,20 @@ def test_a_clock_that_is_set_back_silences_nothing(desk: Desk) -> None:
 
 
 def test_latency_is_told_only_where_the_clocks_run_alike() -> None:
-    desk = Desk(is_real_time=False)
+    desk = Desk(MarketClock(start=AT, anchor=AT, speed=2.0))
     desk.desk.take_book(opened(), AT)
     value = desk.said(AT)
     assert value is not None and value.health.latency_ms is None
+
+
+def test_latency_is_measured_in_the_time_of_the_venues_stamps() -> None:
+    now = AT + timedelta(days=628)
+    desk = Desk(MarketClock(start=AT, anchor=now))
+    book = opened()
+    book.received_at = now + timedelta(milliseconds=70)
+    desk.desk.take_book(book, now)
+    value = desk.said(now)
+    assert value is not None and value.health.latency_ms == 70
 
 
 def test_a_venue_whose_clock_is_ahead_is_believed(desk: Desk) -> None:
