@@ -74,8 +74,8 @@ class _Watched(StreamProcess):
 
     heard: Heard
 
-    async def _write(self, values: Mapping[str, object], ttl_s: int) -> None:
-        await super()._write(values, ttl_s)
+    async def _write(self, values: Mapping[str, object], ttl_s: int) -> bool:
+        is_written = await super()._write(values, ttl_s)
         now = clock.wall_now()
         for book in values.values():
             if not isinstance(book, LiveBook) or not book.is_synced:
@@ -84,6 +84,7 @@ class _Watched(StreamProcess):
                 self.heard.served.append((now - book.received_at).total_seconds())
                 lag = book.received_at - clock.current().wall(book.event_time)
                 self.heard.lag.append((time.monotonic(), lag.total_seconds()))
+        return is_written
 
 
 class _TimedWriter(StreamWriter):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -111,6 +111,13 @@ class BookDesk:
                 found.append(entry.value)
         return found
 
+    def say_again(self, keys: Iterable[BookKey]) -> None:
+        """Nobody has heard what was given last of these books: it is due at once."""
+        for key in keys:
+            entry = self._followed.get(key)
+            if entry is not None:
+                entry.said_at = None
+
     def states(self) -> Iterator[tuple[BookKey, BookState]]:
         """What the statistics of each book are made of, as it was last said."""
         for key, entry in self._followed.items():
@@ -178,10 +185,14 @@ class BookDesk:
                 health=health,
             )
         received_at = book.received_at or at
-        if quote is not None and quote.received_at > received_at:
-            received_at = quote.received_at  # a quiet book whose venue still speaks
         levels = book.book
         (best_bid, bid_quantity), (best_ask, ask_quantity) = view.bids[0], view.asks[0]
+        if quote is not None and quote.received_at > received_at:
+            # A quiet book is as new as the venue's word that these are the best prices. Where it
+            # says others, the book's own messages have stopped coming, and it grows old.
+            says = (quote.best_bid, quote.bid_quantity, quote.best_ask, quote.ask_quantity)
+            if says == (best_bid, bid_quantity, best_ask, ask_quantity):
+                received_at = quote.received_at
         return LiveBook(
             exchange=exchange,
             symbol=symbol,

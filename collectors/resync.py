@@ -117,6 +117,9 @@ class Resyncs:
             self._note(book, error, pause)
         except ProviderError as error:
             self._note(book, error, pause)
+        except Exception:
+            # Nobody else would ask again: the book would stay withheld.
+            log.exception("book_snapshot_failed", exchange=book.exchange, symbol=book.symbol)
         else:
             if self._is_kept(book):
                 was_synced = book.is_synced

@@ -219,7 +219,7 @@ class StreamProcess:
     # -- What everybody reads ----------------------------------------------------------------
 
     async def _publish(self) -> None:
-        """Write the books that have changed, at most every 100 ms; a lost write is replaced."""
+        """Write the books that have changed, at most every 100 ms; a lost write is repeated."""
         while await self._goes_on(PUBLISH_INTERVAL_S):
             found = self._desk.due(clock.wall_now())
             at = clock.now()
@@ -228,7 +228,9 @@ class StreamProcess:
             values = {
                 quote_key(book.exchange, book.symbol): book for book in found if self._is_ours(book)
             }
-            await self._write(values, QUOTE_TTL_S)
+            if not await self._write(values, QUOTE_TTL_S):
+                # A book that is not synchronised any more must not look so until it says more.
+                self._desk.say_again((book.exchange, book.symbol) for book in values.values())
 
     async def _publish_slowly(self) -> None:
         """Funding, trades and statistics, every few seconds."""
@@ -243,9 +245,10 @@ class StreamProcess:
             self._put_statistics()
             await self._funding.publish([m for m in self._marks.values() if self._is_ours(m)])
 
-    async def _write(self, values: Mapping[str, object], ttl_s: int) -> None:
+    async def _write(self, values: Mapping[str, object], ttl_s: int) -> bool:
+        """Whether Redis has them."""
         if not values:
-            return
+            return True
         try:
             async with self._client.pipeline(transaction=False) as pipe:
                 for key, value in values.items():
@@ -253,6 +256,8 @@ class StreamProcess:
                 await pipe.execute()
         except RedisError as error:
             log.warning("live_values_not_written", count=len(values), problem=str(error)[:200])
+            return False
+        return True
 
     def _put_statistics(self) -> None:
         """Hand over what the books' hours have added up to, up to now."""
@@ -297,6 +302,9 @@ class StreamProcess:
                 snapshot = await self._snapshots.fetch(book.exchange, book.symbol)
             except ProviderError as error:
                 log.info("book_not_checked", symbol=book.symbol, problem=str(error)[:200])
+            except Exception:
+                # What is wrong with one comparison must not end the streams.
+                log.exception("book_not_checked", symbol=book.symbol)
             else:
                 agrees = book.check_against(snapshot)
                 log.info("book_checked", exchange=book.exchange, symbol=book.symbol, agrees=agrees)

@@ -9,7 +9,7 @@ from collectors.bookhours import Downtime
 from collectors.clock import MarketClock
 from collectors.exchanges.bybit.books import BookChange, BookMessage, BybitBook
 from collectors.feeds import PublicTrade
-from collectors.livebook import LiveBook
+from collectors.livebook import LiveBook, is_silent
 from collectors.marketdata import Quote, to_ms
 from collectors.tape import TapeReader
 from collectors.venues import DayTicker
@@ -59,8 +59,8 @@ def opened(number: int = 10, *, at: datetime = AT, late_ms: int = 40) -> BybitBo
 
 def quote(sequence: int, bid: float, at: datetime = AT) -> Quote:
     return Quote(
-        exchange=KEY[0], symbol=KEY[1], best_bid=bid, bid_quantity=1.0, best_ask=bid + 0.1,
-        ask_quantity=2.0, event_time=at, received_at=at, sequence=sequence,
+        exchange=KEY[0], symbol=KEY[1], best_bid=bid, bid_quantity=2.0, best_ask=bid + 0.1,
+        ask_quantity=1.0, event_time=at, received_at=at, sequence=sequence,
     )  # fmt: skip
 
 
@@ -135,6 +135,26 @@ def test_a_quiet_book_is_as_fresh_as_its_venue(desk: Desk) -> None:
     value = desk.said(later)
     assert value is not None and value.is_synced
     assert value.received_at == later and value.event_time == AT
+
+
+def test_a_book_that_its_venue_contradicts_grows_old(desk: Desk) -> None:
+    """As when its own messages have stopped and the best prices move on."""
+    desk.desk.take_book(opened(), AT)
+    later = AT + timedelta(minutes=1)
+    desk.desk.take_top(quote(900, 90.0, later))
+    value = desk.said(later)
+    assert value is not None and value.best_bid == 100.0
+    assert value.received_at == AT + timedelta(milliseconds=40)
+    assert is_silent(value, now=later)
+
+
+def test_what_nobody_heard_is_said_again_at_once(desk: Desk) -> None:
+    desk.desk.take_book(opened(), AT)
+    assert desk.said(AT) is not None
+    assert desk.said(AT) is None
+    desk.desk.say_again([KEY, ("bybit", "UNKNOWN")])
+    assert desk.said(AT) is not None
+    assert desk.said(AT) is None
 
 
 def test_a_clock_that_is_set_back_silences_nothing(desk: Desk) -> None:

@@ -163,6 +163,30 @@ async def test_a_refused_snapshot_is_asked_for_again_when_the_venue_may(
             assert listener.book("A").is_synced
 
 
+async def test_a_snapshot_that_fails_in_an_unknown_way_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ToyBook, "wants", Want.SNAPSHOT)
+    errors: list[Exception] = [RuntimeError("nobody thought of this")]
+
+    def prepare(venue: ToyVenue) -> None:
+        venue.opens_books = False
+        own = venue.snapshot
+
+        async def snapshot(exchange: str, symbol: str) -> DepthSnapshot:
+            if errors:
+                raise errors.pop()
+            return await own(exchange, symbol)
+
+        venue.snapshot = snapshot  # type: ignore[method-assign]
+
+    async with listening("A", prepare=prepare) as (venue, listener):
+        await until(lambda: venue.open and venue.subscribed[next(iter(venue.open))])
+        await venue.say("book.A")
+        await until(lambda: listener.book("A").is_synced)
+    assert not errors
+
+
 async def test_a_refused_topic_is_left_alone_and_the_others_go_on() -> None:
     def prepare(venue: ToyVenue) -> None:
         venue.refuses = {"book.GONE"}
