@@ -3,6 +3,7 @@
 
 (() => {
   const SILENT_MS = 8000; // the server says something at least every three seconds
+  const TABLE_SILENT_MS = 10000; // and the table is fetched as often
   const LONGEST_PAUSE_MS = 15000;
   const CARD = "bg-white border border-base-200 rounded-default shadow-xs dark:bg-base-900 dark:border-base-800";
   const FINAL = {
@@ -16,16 +17,28 @@
   const chooser = document.getElementById("live-instrument");
   const state = document.getElementById("live-state");
   const basis = document.getElementById("live-basis");
+  let table = null;
+  let tableAt = 0; // performance.now() of when it was fetched
   if (chooser) chooser.addEventListener("change", () => chooser.form.requestSubmit());
+  setInterval(judgeTable, 500);
   if (!place) return;
 
   const levels = Number(place.dataset.levels);
   const cards = new Map();
   let newest = null;
   let heardAt = null; // performance.now() of the newest message
+  let triedAt = null; // and of when this connection was begun
   let socket = null;
   let failures = 0;
   let ending = "";
+
+  // Each time that the table is fetched it is another element; one that stays is as old as that.
+  function judgeTable() {
+    const now = performance.now();
+    const present = document.getElementById("all-books");
+    if (present !== table) [table, tableAt] = [present, now];
+    if (table) table.classList.toggle("is-stale", now - tableAt > TABLE_SILENT_MS);
+  }
 
   function element(tag, className, parent) {
     const made = document.createElement(tag);
@@ -152,10 +165,20 @@
     tick();
   }
 
+  // Nobody knows how the books stand now; the next message says it again.
+  function disown() {
+    write(basis, "");
+    for (const it of cards.values()) {
+      it.badge.dataset.state = "stale";
+      write(it.badge, "stale");
+    }
+  }
+
   function tick() {
     const waited = heardAt === null ? null : performance.now() - heardAt;
     const isStale = Boolean(ending) || (waited !== null && waited > SILENT_MS);
     place.classList.toggle("is-stale", isStale);
+    if (isStale) disown();
     if (ending || waited === null) {
       state.dataset.state = ending ? "stale" : "waiting";
       write(state, ending || "connecting");
@@ -163,8 +186,9 @@
       state.dataset.state = isStale ? "stale" : "live";
       write(state, isStale ? `stale: nothing for ${(waited / 1000).toFixed(0)} s` : "live");
     }
-    // A connection may be lost without anybody having said so.
-    if (waited !== null && waited > 3 * SILENT_MS && socket.readyState === WebSocket.OPEN) socket.close();
+    // A connection may be lost without anybody having said so; a new one has its time to begin.
+    const quiet = performance.now() - Math.max(triedAt, heardAt ?? 0);
+    if (quiet > 3 * SILENT_MS && socket.readyState === WebSocket.OPEN) socket.close();
     if (newest === null) return;
     for (const [exchange, book] of Object.entries(newest.exchanges)) {
       const age = book.received_at === null ? null
@@ -176,6 +200,7 @@
   function connect() {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
     const name = encodeURIComponent(place.dataset.symbol);
+    triedAt = performance.now();
     socket = new WebSocket(`${scheme}://${location.host}/ws/market/${name}/?levels=${levels}`);
     socket.onmessage = (event) => {
       const message = JSON.parse(event.data);
