@@ -13,10 +13,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
+from collectors.backoff import backoff
 from collectors.feeds import Feed, Kind, PublicTrade, Refusal, StreamedCandle, Topic, Update
 from collectors.keptbook import KeptBook
 from collectors.marketdata import Quote
@@ -43,6 +44,13 @@ class Outlets(Protocol):
 
     def reject(self, item: StreamedCandle, reason: str) -> None:
         """A closed candle that cannot be true."""
+
+
+class _Refused(NamedTuple):
+    """How often a topic has been refused before, and until when it is left alone."""
+
+    times: int
+    until: float
 
 
 @dataclass
@@ -81,7 +89,7 @@ class MarketStream:
         self._wanted: dict[TopicKey, Topic] = {}
         self._changed = asyncio.Event()
         self._trades: OrderedDict[tuple[str, str, str], None] = OrderedDict()
-        self._refused_at: dict[TopicKey, float] = {}
+        self._refused: dict[TopicKey, _Refused] = {}
         self._book_lines: dict[tuple[str, str], Line] = {}  # by exchange and symbol
         self._numbers = itertools.count(1)
         self._resyncs = Resyncs(
@@ -223,8 +231,8 @@ class MarketStream:
         )
 
     def _is_refused(self, key: TopicKey) -> bool:
-        at = self._refused_at.get(key)
-        return at is not None and time.monotonic() - at < self._pace.refused_again_s
+        refused = self._refused.get(key)
+        return refused is not None and time.monotonic() < refused.until
 
     def _book(self, exchange: str, symbol: str) -> KeptBook | None:
         """The book that is kept of a symbol now."""
@@ -303,7 +311,12 @@ class MarketStream:
         topic = self._wanted.get(key)
         if topic is None:
             return
-        self._refused_at[key] = time.monotonic()
+        now, before = time.monotonic(), self._refused.get(key)
+        # A venue refuses for a moment too, as while it is restarted.
+        is_new = before is None or now > before.until + self._pace.refused_again_s
+        times = 0 if before is None or is_new else before.times + 1
+        pause = backoff(times, first=self._pace.refused_first_s, longest=self._pace.refused_again_s)
+        self._refused[key] = _Refused(times, now + pause)
         book = self._book(topic.exchange, topic.symbol) if topic.kind is Kind.BOOK else None
         if book is not None:
             book.withhold(f"refused: {refusal.reason}"[:200])

@@ -46,7 +46,8 @@ class SessionSilent(SessionLost):
 class Pace:
     """How patient the connections are; wall seconds. Venues end every connection after 24 hours:
     `longest_age_s` ends it before, with its successor already running. One that was lost before
-    `steady_s` has failed, whatever it said."""
+    `steady_s` has failed, whatever it said. A topic that is refused is asked for again after
+    `refused_first_s`, then ever more rarely, down to once in `refused_again_s`."""
 
     first_backoff_s: float = 0.5
     longest_backoff_s: float = 30.0
@@ -55,6 +56,7 @@ class Pace:
     join_s: float = 20.0
     look_s: float = 1.0
     silence_s: float = LONGEST_SILENCE_S
+    refused_first_s: float = 5.0
     refused_again_s: float = 600.0
 
 

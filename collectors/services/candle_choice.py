@@ -79,7 +79,8 @@ class CandleChoice:
                 if held is not None:
                     self._note(item, compare_sources(item.candle, held.candle))
                 due.setdefault(item.timeframe, {}).setdefault(instrument, []).append(item.candle)
-                if newest is None or at >= newest.open_time:
+                # One from the future, which is not stored, must not keep others out until then.
+                if at <= clock.now() and (newest is None or at >= newest.open_time):
                     self._newest[key] = item.candle
             elif newest is None or newest.open_time < at:
                 held = _Held(item.candle, time.monotonic() + self.patience_s)

@@ -312,8 +312,11 @@ class StreamProcess:
                     self.stream.look_at(book)
 
     async def _beat(self) -> None:
-        """Say every few seconds that the event loop is alive."""
+        """Say every few seconds that the event loop is alive, as long as what it hears is stored.
+        Raises RuntimeError when it is not: a new process has a new writer."""
         while True:
+            if not self._writer.is_alive():
+                raise RuntimeError("the writer thread has ended")
             with contextlib.suppress(RedisError):  # the key expires, which is what readers look at
                 said = clock.wall_now().isoformat()
                 await self._client.set(HEARTBEAT_KEY, said, ex=HEARTBEAT_TTL_S)

@@ -27,7 +27,7 @@ from collectors.settlements import SeenSettlement
 
 log = structlog.get_logger(__name__)
 
-GATHER_S = 0.03
+GATHER_S, LONGEST_GATHER_S = 0.03, 0.25
 LOOK_AT_HELD_S = 0.25
 FIRST_RETRY_S = 0.5
 # Statistics of hours are added up in one transaction for all that came meanwhile.
@@ -145,7 +145,8 @@ class StreamWriter(threading.Thread):
         """What has been queued, waiting a little for more of the same moment."""
         batch: list[StreamedCandle | Row | HourPart] = []
         timeout = LOOK_AT_HELD_S
-        while True:
+        until = time.monotonic() + timeout + LONGEST_GATHER_S
+        while time.monotonic() < until:
             try:
                 item = self._queue.get(timeout=timeout)
             except queue.Empty:
@@ -157,6 +158,7 @@ class StreamWriter(threading.Thread):
             else:
                 batch.append(item)
             timeout = GATHER_S
+        return batch, True
 
     def _take(self, batch: Sequence[StreamedCandle | Row | HourPart]) -> None:
         """Let what is due wait for the database."""

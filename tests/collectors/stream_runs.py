@@ -104,8 +104,10 @@ async def running(pace: Pace = QUICK) -> AsyncIterator[Running]:
             yield Running(process, client)
         finally:
             stop.set()
-            async with asyncio.timeout(10):
-                await task
-            await asyncio.to_thread(writer.close)
-            await asyncio.to_thread(keeper.stop)
-            await sync_to_async(connections.close_all)()
+            try:
+                async with asyncio.timeout(10):
+                    await task
+            finally:
+                await asyncio.to_thread(writer.close)
+                await asyncio.to_thread(keeper.stop)
+                await sync_to_async(connections.close_all)()

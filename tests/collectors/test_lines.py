@@ -191,7 +191,7 @@ async def test_a_refused_topic_is_left_alone_and_the_others_go_on() -> None:
     def prepare(venue: ToyVenue) -> None:
         venue.refuses = {"book.GONE"}
 
-    pace = dataclasses.replace(FAST, refused_again_s=0.3)
+    pace = dataclasses.replace(FAST, refused_first_s=0.3)
     async with listening("GONE", "A", prepare=prepare, pace=pace) as (venue, listener):
         await until(lambda: any(isinstance(each, Refusal) for each in listener.updates))
         await until(lambda: listener.book("A").is_synced)

@@ -180,3 +180,14 @@ async def test_connections_that_are_cut_silent_or_refused_come_back(
                     timeout_s=20,
                 )
                 await now.is_true(connected, exchange)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_process_that_cannot_store_any_more_ends(connected: SandboxWorld) -> None:
+    """It would look alive, and every candle would be lost."""
+    with pytest.raises(RuntimeError, match="writer"):
+        async with running() as now:
+            await now.serves("bybit", lambda book: book.is_synced)
+            await asyncio.to_thread(now.process._writer.close)
+            lines = now.process.stream.counts
+            await until(lambda: not any(line.is_open for line in lines()), timeout_s=12)

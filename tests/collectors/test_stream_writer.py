@@ -71,6 +71,33 @@ def test_a_slower_better_venue_wins(choice: CandleChoice, bitcoin: Instrument) -
     assert not choice._held
 
 
+def test_a_candle_from_the_future_keeps_no_other_out(
+    choice: CandleChoice, bitcoin: Instrument
+) -> None:
+    choice.patience_s = 0.0
+    far = streamed("binance")
+    far = far._replace(candle=msgspec.structs.replace(far.candle, open_time=AT.replace(year=2090)))
+    choice.due([far])
+    due = choice.due([streamed("bybit")])
+    assert [candle.source for candle in due["1h"][bitcoin]] == ["bybit"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_never_pauses_is_stored_all_the_same(
+    bitcoin: Instrument, market_now: datetime
+) -> None:
+    writer = StreamWriter(stream_subscriptions(at=clock.now()))
+    writer.start()
+    deadline = time.monotonic() + 8
+    try:
+        while not bitcoin.candles.exists():
+            assert time.monotonic() < deadline
+            writer.put(streamed("binance"))
+            time.sleep(0.005)
+    finally:
+        writer.close()
+
+
 @pytest.mark.django_db(transaction=True)
 def test_a_candle_waits_for_a_clock_that_runs_behind(
     bitcoin: Instrument, market_now: datetime, monkeypatch: pytest.MonkeyPatch
