@@ -55,8 +55,9 @@ MIB = 1024.0
 class Heard:
     """What a run has shown. Latencies in seconds: `lag` from a message's stamp, which has whole
     milliseconds, to its reading; `served` from the reading of a book's newest message until
-    everybody could read the book."""
+    everybody could read the book: both only where `keeps_latencies`, as what is kept grows."""
 
+    keeps_latencies: bool = False
     seconds: float = 0.0
     cpu_s: float = 0.0
     messages: dict[str, int] = field(default_factory=dict)  # by kind
@@ -76,6 +77,8 @@ class _Watched(StreamProcess):
 
     async def _write(self, values: Mapping[str, object], ttl_s: int) -> bool:
         is_written = await super()._write(values, ttl_s)
+        if not self.heard.keeps_latencies:
+            return is_written
         now = clock.wall_now()
         for book in values.values():
             if not isinstance(book, LiveBook) or not book.is_synced:
@@ -103,7 +106,9 @@ class _TimedWriter(StreamWriter):
 
 def measure_load(seconds: float = LOAD_S) -> list[Measure]:
     """20 symbols x 2 exchanges, books at ten times their real rate."""
-    heard = _run(rate=ASKED, seconds=seconds, kinds=("book",), timeframes=())
+    heard = _run(
+        Heard(keeps_latencies=True), rate=ASKED, seconds=seconds, kinds=("book",), timeframes=()
+    )
     half = len(heard.lag) // 2
     early, late = (
         statistics.median([lag for _, lag in part]) for part in (heard.lag[:half], heard.lag[half:])
@@ -137,7 +142,7 @@ def measure_live(parts: Sequence[str]) -> list[Measure]:
 def measure_long(seconds: float = LONG_S) -> list[Measure]:
     """Everything at four times the real rate: memory, and closes of one-minute candles."""
     kinds = tuple(kind.value for kind in Kind)
-    heard = _run(rate=LONG, seconds=seconds, kinds=kinds, timeframes=("1m",))
+    heard = _run(Heard(), rate=LONG, seconds=seconds, kinds=kinds, timeframes=("1m",))
     settled = [(at, mib) for at, mib in heard.memory if at - heard.memory[0][0] >= seconds / 5]
     slope = slope_per_hour(settled) or 0.0
     curve = ", ".join(f"{mib:.0f}" for _, mib in heard.memory[:: max(len(heard.memory) // 10, 1)])
@@ -158,11 +163,12 @@ def measure_long(seconds: float = LONG_S) -> list[Measure]:
     ]  # fmt: skip
 
 
-def _run(*, rate: int, seconds: float, kinds: Sequence[str], timeframes: Sequence[str]) -> Heard:
+def _run(
+    heard: Heard, *, rate: int, seconds: float, kinds: Sequence[str], timeframes: Sequence[str]
+) -> Heard:
     with _world(rate):
         _enable(timeframes)
         settings.STREAM_KINDS = tuple(kinds)
-        heard = Heard()
         writer, keeper = _TimedWriter([]), ShardKeeper()
         writer.heard = heard
         writer.start()

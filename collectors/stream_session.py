@@ -50,7 +50,7 @@ class Pace:
     `refused_first_s`, then ever more rarely, down to once in `refused_again_s`."""
 
     first_backoff_s: float = 0.5
-    longest_backoff_s: float = 30.0
+    longest_backoff_s: float = 15.0
     steady_s: float = 5.0
     longest_age_s: float = 23 * 3600.0
     join_s: float = 20.0
