@@ -21,6 +21,9 @@ log = structlog.get_logger(__name__)
 LOOK_S = 0.25
 # What a snapshot or a new subscription is given to take effect before it is asked for again.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+# A book that is lost again and again is asked for so often, after so many times without pause: its
+# calls must not take the budget of all others.
+ASKED_EVERY_S, ASKED_AT_ONCE = 6.0, 12
 # A venue that refuses for good (an unknown symbol, this country) is asked again so rarely.
 HOPELESS_PAUSE_S = 600.0
 
@@ -57,6 +60,8 @@ class Resyncs:
         self._resubscribe = resubscribe
         self._on_change = on_change
         self._cases: dict[BookKey, _Case] = {}
+        # Until when (monotonic) what was asked for each book pays, at one call in ASKED_EVERY_S.
+        self._paid_until: dict[BookKey, float] = {}
 
     def care_for(self, book: KeptBook) -> None:
         """Make the book whole in the background; where that is under way, look at it again."""
@@ -84,8 +89,10 @@ class Resyncs:
             has_changed.clear()
             want = book.want
             if want is Want.SNAPSHOT:
-                pause_s = await self._ask(book, attempts)
-                attempts += 1
+                pause_s = self._too_soon_s(book)
+                if pause_s <= 0:
+                    pause_s = await self._ask(book, attempts)
+                    attempts += 1
             elif want is Want.RESUBSCRIBE:
                 self._resubscribe(book)
                 pause_s = backoff(attempts, first=2 * FIRST_PAUSE_S, longest=LONGEST_PAUSE_S)
@@ -103,6 +110,16 @@ class Resyncs:
                     async with asyncio.timeout(min(left_s, LOOK_S)):
                         await has_changed.wait()
                 has_changed.clear()
+
+    def _too_soon_s(self, book: KeptBook) -> float:
+        """How long to leave the venue alone about the book; where it need not be, a call is taken
+        from what the book may have."""
+        key, now = (book.exchange, book.symbol), time.monotonic()
+        paid_until = max(self._paid_until.get(key, now), now)
+        too_soon_s = paid_until - now - ASKED_EVERY_S * (ASKED_AT_ONCE - 1)
+        if too_soon_s <= 0:
+            self._paid_until[key] = paid_until + ASKED_EVERY_S
+        return too_soon_s
 
     async def _ask(self, book: KeptBook, attempts: int) -> float:
         """Ask for a snapshot and give it to the book; how long to wait before another one."""

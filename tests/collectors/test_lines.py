@@ -187,6 +187,34 @@ async def test_a_snapshot_that_fails_in_an_unknown_way_is_asked_for_again(
     assert not errors
 
 
+async def test_a_book_that_is_lost_again_and_again_leaves_calls_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ToyBook, "wants", Want.SNAPSHOT)
+    asked: list[str] = []
+
+    def prepare(venue: ToyVenue) -> None:
+        venue.opens_books = False
+        own = venue.snapshot
+
+        async def snapshot(exchange: str, symbol: str) -> DepthSnapshot:
+            asked.append(symbol)
+            return await own(exchange, symbol)
+
+        venue.snapshot = snapshot  # type: ignore[method-assign]
+
+    async with listening("A", "B", prepare=prepare) as (venue, listener):
+        await until(lambda: venue.open and len(venue.subscribed[next(iter(venue.open))]) == 2)
+        for _ in range(150):
+            venue.numbers["book.A"] = venue.numbers.get("book.A", 0) + 1  # nobody gets it
+            await venue.say("book.A")
+            await asyncio.sleep(0.01)
+        assert asked == ["A"] * 12
+        assert not listener.book("A").is_synced
+        await venue.say("book.B")
+        await until(lambda: listener.book("B").is_synced)
+
+
 async def test_a_refused_topic_is_left_alone_and_the_others_go_on() -> None:
     def prepare(venue: ToyVenue) -> None:
         venue.refuses = {"book.GONE"}
