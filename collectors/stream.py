@@ -120,8 +120,8 @@ class MarketStream:
         self._wanted = {
             (topic.exchange, topic.name): topic for topic in topics if topic.exchange in self._feeds
         }
-        for key in self._refused_at.keys() - self._wanted.keys():
-            del self._refused_at[key]
+        for key in self._refused.keys() - self._wanted.keys():
+            del self._refused[key]
         self._changed.set()
 
     def books(self) -> Iterator[KeptBook]:
