@@ -6,7 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from collectors import clock, services, tasks
@@ -245,3 +247,20 @@ def test_the_pages_show_numbers_that_a_person_can_read(
     assert "1.235" in hours and "1,000 s" in hours and "1.23456" not in hours
     downtimes = client.get("/admin/collectors/bookdowntime/").content.decode()
     assert "5.0 s" in downtimes and "still lasts" in downtimes
+
+
+@pytest.mark.parametrize(
+    ("page", "time"), [("booksample", "at"), ("bookhour", "hour"), ("bookdowntime", "began_at")]
+)
+def test_the_pages_do_not_read_every_row_to_know_which_days_there_are(
+    bitcoin: Instrument, market_now: datetime, client: Client, page: str, time: str
+) -> None:
+    hours_of(bitcoin, [(0, BookState(True, 1.0))], until=1000)
+    store_downtimes([(bitcoin, down(0, 5))])
+    client.force_login(make_user("root", is_staff=True, is_superuser=True))
+    with CaptureQueriesContext(connection) as looks:
+        shown = client.get(f"/admin/collectors/{page}/").content.decode()
+    said = [look["sql"].lower() for look in looks]
+    assert any(f'from "collectors_{page}"' in sql for sql in said)
+    assert not [sql for sql in said if "trunc" in sql or "min(" in sql]
+    assert f"?{time}__gte=" in shown  # a time is found by the filter instead
