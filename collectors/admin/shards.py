@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
+from collectors import clock
 from collectors.admin.records import RecordAdmin
 from collectors.models import StreamProcess, StreamShard
 from collectors.owners import Owner
@@ -22,8 +23,9 @@ class StreamShardAdmin(RecordAdmin):
 
     @admin.display(description="streamed by")
     def process(self, shard: StreamShard) -> str:
-        """Who streams its instruments; empty when nobody does."""
-        return process_of(shard)
+        """Who streams its instruments; empty when nobody does, as when the owner was killed."""
+        is_leased = shard.leased_until is not None and shard.leased_until > clock.wall_now()
+        return process_of(shard) if is_leased else ""
 
 
 @admin.register(StreamProcess)

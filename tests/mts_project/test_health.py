@@ -151,10 +151,15 @@ def test_the_stream_says_how_many_shards_are_held(components, redis_client: redi
 def test_the_admin_shows_who_streams_what(client: Client):
     client.force_login(make_user(role=None, is_superuser=True, is_staff=True))
     owner = "stream-1/boot/1+2/4711/99/token"
-    StreamShard.objects.create(number=0, spread=1, owner=owner, leased_until=clock.wall_now())
-    StreamProcess.objects.create(owner=owner, leased_until=clock.wall_now())
+    soon = clock.wall_now() + timedelta(minutes=1)
+    StreamShard.objects.create(number=0, spread=1, owner=owner, leased_until=soon)
+    StreamProcess.objects.create(owner=owner, leased_until=soon)
     for model in ("streamshard", "streamprocess"):
         page = client.get(f"/admin/collectors/{model}/")
         assert page.status_code == 200
         assert b"stream-1, pid 4711" in page.content
         assert b"/add/" not in page.content
+    StreamShard.objects.update(leased_until=clock.wall_now())  # its owner was killed
+    page = client.get("/admin/collectors/streamshard/")
+    assert page.status_code == 200
+    assert b"pid 4711" not in page.content
