@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+import msgspec
+
 from collectors.bookhours import BookState, Downtime
 from collectors.clock import MarketClock
 from collectors.keptbook import KeptBook
@@ -107,7 +109,7 @@ class BookDesk:
             is_late = entry.said_at is None or not entry.said_at <= at < entry.said_at + SAY_AGAIN
             if says != entry.said or is_late:
                 entry.said, entry.said_at = says, at
-                entry.value = self._value(key, entry, at)
+                entry.value = msgspec.structs.replace(self._value(key, entry, at), said_at=at)
                 found.append(entry.value)
         return found
 

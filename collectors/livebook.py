@@ -16,10 +16,13 @@ MOST_LEVELS = 50
 # Wall time after which a book that says nothing is not believed any more: whoever wrote it would
 # have noticed a silence of its venue, so it is gone itself.
 SILENT = timedelta(seconds=30)
+# A stream process says every few seconds of each book, moved or not, that it still stands.
+UNSAID = timedelta(seconds=12)
 
 NOT_STREAMED = "not streamed"
 NO_BOOK = "no order book is kept, only its best prices"
 GONE_SILENT = f"nothing new for more than {SILENT.total_seconds():.0f} s"
+GONE_UNSAID = f"its stream process has said nothing for more than {UNSAID.total_seconds():.0f} s"
 UNREADABLE = "the value in Redis cannot be read"
 UNREACHABLE = "Redis does not answer"
 
@@ -50,7 +53,8 @@ class LiveBook(msgspec.Struct, frozen=True, kw_only=True):
     those that the venue sends apart from the book; they are null where nothing is known. Prices in
     quote units; `imbalance` from -1 (all asks) to 1 over the levels; `depth_bps` by "10" and "50"
     the (bid, ask) notional within so many basis points of the mid price, null where the book is
-    not known that far. `event_time` is market time, `received_at` wall time.
+    not known that far. `event_time` is market time, `received_at` wall time,
+    and `said_at` the wall time at which the stream process last stood by the value.
     """
 
     exchange: str
@@ -61,6 +65,7 @@ class LiveBook(msgspec.Struct, frozen=True, kw_only=True):
     ask_quantity: float | None = None
     event_time: datetime | None = None
     received_at: datetime | None = None
+    said_at: datetime | None = None
     sequence: int | None = None
     is_synced: bool = False
     reason: str = ""
@@ -87,15 +92,17 @@ def judge(raw: bytes | None, *, exchange: str, symbol: str, now: datetime) -> Li
     if (book.exchange, book.symbol) != (exchange, symbol) or not _is_possible(book):
         return LiveBook(exchange=exchange, symbol=symbol, reason=UNREADABLE)
     if is_silent(book, now=now):
-        return silenced(book, "; ".join(filter(None, (book.reason, GONE_SILENT))))
+        gone = GONE_SILENT if _has_not_moved(book, now) else GONE_UNSAID
+        return silenced(book, "; ".join(filter(None, (book.reason, gone))))
     if book.is_synced:
         return book
     return msgspec.structs.replace(book, bids=(), asks=(), reason=book.reason or NO_BOOK)
 
 
 def is_silent(book: LiveBook, *, now: datetime) -> bool:
-    """Whether the book has not moved for longer than its stream would be quiet about."""
-    return book.received_at is not None and now - book.received_at > SILENT
+    """Whether the book has not moved for longer than its stream would be quiet about, or nobody
+    has said for long that it still stands."""
+    return _has_not_moved(book, now) or (book.said_at is not None and now - book.said_at > UNSAID)
 
 
 def silenced(book: LiveBook, reason: str) -> LiveBook:
@@ -105,6 +112,7 @@ def silenced(book: LiveBook, reason: str) -> LiveBook:
         symbol=book.symbol,
         event_time=book.event_time,
         received_at=book.received_at,
+        said_at=book.said_at,
         sequence=book.sequence,
         reason=reason,
         health=book.health,
@@ -118,8 +126,12 @@ def cut(book: LiveBook, levels: int) -> LiveBook:
     return msgspec.structs.replace(book, bids=book.bids[:levels], asks=book.asks[:levels])
 
 
+def _has_not_moved(book: LiveBook, now: datetime) -> bool:
+    return book.received_at is not None and now - book.received_at > SILENT
+
+
 def _is_possible(book: LiveBook) -> bool:
-    times = (book.event_time, book.received_at, book.health.synced_since)
+    times = (book.event_time, book.received_at, book.said_at, book.health.synced_since)
     if any(moment is not None and moment.tzinfo is None for moment in times):
         return False
     values = (book.best_bid, book.bid_quantity, book.best_ask, book.ask_quantity)

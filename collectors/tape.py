@@ -19,7 +19,7 @@ MOST_TRADES = 2000
 class Tape(msgspec.Struct, frozen=True, kw_only=True):
     """Trades of one symbol. `bought` and `sold` are base units taken by buyers and sellers in the
     last `window_s` wall seconds; the other fields are null while nothing is known. The 24 hours
-    are a rolling window, never a candle."""
+    are a rolling window, never a candle. `at` is the wall time of the sum."""
 
     exchange: str
     symbol: str
@@ -31,6 +31,7 @@ class Tape(msgspec.Struct, frozen=True, kw_only=True):
     sold: float
     trades: int
     window_s: float
+    at: datetime
     day: DayTicker | None
 
 
@@ -56,11 +57,11 @@ class TapeReader:
         self._day = ticker
         self.is_new = True
 
-    def tape(self, at: float) -> Tape:
-        """The sum now; what is new is told."""
-        self.is_new = False
+    def tape(self, at: float, *, wall: datetime) -> Tape:
+        """The sum now; it is due again when there is something new, or less left in the window."""
         while self._trades and self._trades[0][0] < at - WINDOW_S:
             self._trades.popleft()
+        self.is_new = bool(self._trades)
         flow = {"buy": 0.0, "sell": 0.0}
         for _, trade in self._trades:
             flow[trade.side] += trade.quantity
@@ -77,5 +78,6 @@ class TapeReader:
             sold=flow["sell"],
             trades=len(self._trades),
             window_s=at - self._trades[0][0] if is_full else WINDOW_S,
+            at=wall,
             day=self._day,
         )

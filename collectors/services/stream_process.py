@@ -237,7 +237,7 @@ class StreamProcess:
         while await self._goes_on(SLOW_INTERVAL_S):
             now = time.monotonic()
             tapes = {
-                tape_key(*key): reader.tape(now)
+                tape_key(*key): reader.tape(now, wall=clock.wall_now())
                 for key, reader in self._tapes.items()
                 if reader.is_new
             }

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from collectors.bookdesk import BookDesk
@@ -9,7 +10,7 @@ from collectors.bookhours import Downtime
 from collectors.clock import MarketClock
 from collectors.exchanges.bybit.books import BookChange, BookMessage, BybitBook
 from collectors.feeds import PublicTrade
-from collectors.livebook import LiveBook, is_silent
+from collectors.livebook import LiveBook, is_silent, judge
 from collectors.marketdata import Quote, to_ms
 from collectors.tape import TapeReader
 from collectors.venues import DayTicker
@@ -211,28 +212,43 @@ def trade(number: int, side: str, quantity: float) -> PublicTrade:
 
 def test_the_tape_sums_up_the_last_minute() -> None:
     reader = TapeReader(*KEY)
-    assert not reader.is_new and reader.tape(0.0).last_price is None
+    assert not reader.is_new and reader.tape(0.0, wall=AT).last_price is None
     reader.take_trade(trade(1, "buy", 5.0), 0.0)
     reader.take_trade(trade(2, "sell", 1.0), 30.0)
     reader.take_trade(trade(3, "buy", 2.0), 59.0)
-    tape = reader.tape(60.0)
+    tape = reader.tape(60.0, wall=AT)
     assert (tape.bought, tape.sold, tape.trades, tape.last_price) == (7.0, 1.0, 3, 103.0)
     assert (tape.last_side, tape.window_s) == ("buy", 60.0)
-    tape = reader.tape(61.0)
+    tape = reader.tape(61.0, wall=AT)
     assert (tape.bought, tape.trades) == (2.0, 2)
     day = DayTicker(
         exchange=KEY[0], symbol=KEY[1], last_price=1.0, open=1.0, high=1.0, low=1.0, volume=1.0,
         turnover=1.0,
     )  # fmt: skip
     reader.take_day(day)
-    assert reader.is_new and reader.tape(200.0).day == day
-    assert reader.tape(200.0).trades == 0 and not reader.is_new
+    assert reader.is_new and reader.tape(61.5, wall=AT).day == day
+    assert reader.is_new  # a minute that passes changes the flow too
+    last = reader.tape(200.0, wall=AT)
+    assert (last.trades, last.bought, last.at) == (0, 0.0, AT) and not reader.is_new
 
 
 def test_a_tape_that_overflows_says_how_far_it_reaches() -> None:
     reader = TapeReader(*KEY)
     for number in range(5000):
         reader.take_trade(trade(number, "buy", 1.0), number / 100)
-    tape = reader.tape(50.0)
+    tape = reader.tape(50.0, wall=AT)
     assert tape.trades == 2000 and tape.bought == 2000
     assert tape.window_s == pytest.approx(20.0, abs=0.02)
+
+
+def test_a_book_that_nobody_stands_by_any_more_is_not_believed(desk: Desk) -> None:
+    """Its stream process was killed: nobody took the value back."""
+    desk.desk.take_book(opened(), AT)
+    value = desk.said(AT)
+    assert value is not None and value.said_at == AT
+    stored = msgspec.json.encode(value)
+    names = {"exchange": KEY[0], "symbol": KEY[1]}
+    assert judge(stored, now=AT + timedelta(seconds=12), **names).is_synced
+    told = judge(stored, now=AT + timedelta(seconds=13), **names)
+    assert (told.is_synced, told.best_bid, told.bids) == (False, None, ())
+    assert told.reason == "its stream process has said nothing for more than 12 s"
