@@ -7,12 +7,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-import redis
-from django.conf import settings
 from django.db.models import Min, Model
 
 from alerts.models import Alert, Delivery, DeliveryState
-from collectors import clock
+from collectors import clock, selectors
 from collectors.models import MacroObservation, Ohlcv
 from realtime.models import Event
 from risk.models import RiskDecision
@@ -89,14 +87,11 @@ def stage_counts(*, live_quotes: int) -> dict[str, int]:
 
 
 def live_quotes() -> int:
-    """How many symbols have a quote from the exchanges' WebSockets; 0 while Redis is away."""
-    client = redis.Redis.from_url(settings.REDIS_URL, socket_timeout=1)
-    try:
-        return sum(1 for _ in client.scan_iter(match="orderbook:*", count=1000))
-    except redis.RedisError:
-        return 0
-    finally:
-        client.close()
+    """How many symbols have best prices from the exchanges' WebSockets now; 0 while Redis is
+    away."""
+    listed = selectors.book_listings(at=clock.now())
+    books = selectors.live_books([(item.exchange, item.symbol) for item in listed])
+    return sum(book.best_bid is not None for book in books)
 
 
 def first_arrivals() -> list[FirstArrival]:
