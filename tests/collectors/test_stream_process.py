@@ -191,3 +191,30 @@ async def test_a_process_that_cannot_store_any_more_ends(connected: SandboxWorld
             await asyncio.to_thread(now.process._writer.close)
             lines = now.process.stream.counts
             await until(lambda: not any(line.is_open for line in lines()), timeout_s=12)
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_delisted_symbol_is_withheld_with_a_reason_and_the_others_go_on(
+    connected: SandboxWorld,
+) -> None:
+    await Instrument.objects.filter(coin_id="ethereum").aupdate(is_enabled=True)
+    async with running() as now:
+        for symbol in ("BTCUSDT", "ETHUSDT"):
+            for exchange in ("binance", "bybit"):
+                await now.serves(exchange, lambda book: book.is_synced, symbol=symbol)
+        for exchange in ("binance", "bybit"):
+            gone = {exchange: {"delisted": {"symbol": "ETHUSDT"}, "ws_disconnect": True}}
+            await asyncio.to_thread(connected.change_faults, gone)
+        bybit = await now.serves(
+            "bybit", lambda book: book.reason.startswith("refused"), symbol="ETHUSDT"
+        )
+        binance = await now.serves("binance", lambda book: not book.is_synced, symbol="ETHUSDT")
+        assert binance.reason and bybit.bids == binance.bids == ()
+        for exchange in ("binance", "bybit"):
+            await now.serves(
+                exchange, lambda book: book.is_synced and book.health.resyncs > 0, timeout_s=20
+            )
+            await now.is_true(connected, exchange)
+            value = await now.served(exchange, "ETHUSDT")
+            assert value is not None and not value.is_synced
+        assert {count.lost for count in now.process.stream.counts()} <= {0, 1}
