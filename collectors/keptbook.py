@@ -7,6 +7,7 @@ the book is withheld until it has been made anew from a snapshot.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
@@ -51,7 +52,7 @@ class Top(NamedTuple):
     prices: tuple[float, float, float, float]  # bid, its quantity, ask, its quantity
 
 
-class KeptBook:
+class KeptBook(ABC):
     """The common part: state and counts. Not to be shared by threads.
 
     `sequence` is the venue's id of the last applied update, 0 before the first. A synchronised
@@ -89,33 +90,34 @@ class KeptBook:
         self._mismatches = 0
         self._mismatched_at = -1
 
+    @abstractmethod
     def take_snapshot(self, snapshot: DepthSnapshot) -> bool:
         """Go on from a REST snapshot and the messages that came meanwhile; True when the book is
         synchronised now. One that is older than those messages reach back leaves the want as it
         is; one that is newer is held until they have come. A book that is synchronised already is
         checked against it as by `check_against`. Raises ValueError for another symbol's."""
-        raise NotImplementedError
 
+    @abstractmethod
     def expect_snapshot(self) -> None:
         """A snapshot is about to be asked for: keep the messages from now on. Needed before
         `check_against`; a book that wants a snapshot does so by itself."""
 
+    @abstractmethod
     def check_against(self, snapshot: DepthSnapshot) -> bool | None:
         """Whether a synchronised book agrees with a REST snapshot in all levels that both know; one
         that does is known as far as the snapshot from then on, one that does not is withheld. None
         where they cannot be compared, or not yet: a snapshot that is newer than the book is held,
         and compared when the book comes past it. Raises ValueError for another symbol's."""
-        raise NotImplementedError
 
+    @abstractmethod
     def withhold(self, reason: str) -> None:
         """Serve the book no more until it is made anew: its connection is lost, it is silent, a
         check failed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def adopt(self, other: KeptBook) -> bool:
         """Go on from another connection's synchronised book of the same symbol, where this one's
         messages join its; True when that made this book synchronised. The other is not changed."""
-        raise NotImplementedError
 
     def view(self, levels: int) -> BookView | None:
         """The best `levels` of each side; None while the book is withheld."""
@@ -209,9 +211,9 @@ class KeptBook:
             return f"crossed: bid {top[0]} at ask {top[2]}"
         return ""
 
+    @abstractmethod
     def _lose(self, reason: str) -> None:
         """The book cannot be trusted any more; what it wants is the venue's to say."""
-        raise NotImplementedError
 
     def _withheld(self, reason: str, want: Want) -> None:
         self.is_synced = False

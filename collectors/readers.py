@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import ClassVar
@@ -15,7 +16,7 @@ LONGEST_NAME = 100
 ReadMessage = Callable[[bytes, datetime], Sequence[Update]]
 
 
-class TopicReader:
+class TopicReader(ABC):
     """Reads the messages of one topic, and keeps what they build on."""
 
     __slots__ = ("exchange", "name", "symbol")
@@ -25,9 +26,9 @@ class TopicReader:
         self.symbol = topic.symbol
         self.name = topic.name
 
+    @abstractmethod
     def read(self, raw: bytes, received_at: datetime) -> Sequence[Update]:
         """See `collectors.feeds.Reader`; may also raise what UNREADABLE names."""
-        raise NotImplementedError
 
     def check(self, name: str, symbol: str) -> None:
         """Raises MalformedPayload for a message of another topic or symbol than this one's."""
@@ -35,7 +36,7 @@ class TopicReader:
             raise MalformedPayload(f"{self.exchange} {self.name}: says {name[:100]} {symbol[:100]}")
 
 
-class MessageReader:
+class MessageReader(ABC):
     """The common part of `collectors.feeds.Reader`.
 
     A venue writes the fields of its messages in one order, so the topic is looked up where it is
@@ -94,15 +95,15 @@ class MessageReader:
             text = f"{self.exchange} stream: {problem}: {sample(raw)}"
             raise MalformedPayload(text) from problem
 
+    @abstractmethod
     def reads(self, topic: Topic) -> ReadMessage:
         """What reads the messages of a topic that is new here. A book is put into `books`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def named(self, raw: bytes) -> str:
         """The topic that a message names wherever it stands, "" for none. Raises what UNREADABLE
         names."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read_answer(self, raw: bytes) -> Sequence[Update]:
         """What a message says that names no topic. Raises what UNREADABLE names."""
-        raise NotImplementedError

@@ -71,6 +71,15 @@ class ToyBook(KeptBook):
             self.take(number, opens=False)
         return True
 
+    def expect_snapshot(self) -> None:
+        """Its messages are always kept."""
+
+    def check_against(self, snapshot: DepthSnapshot) -> bool | None:
+        return None
+
+    def _lose(self, reason: str) -> None:
+        self.withhold(reason)
+
     def withhold(self, reason: str) -> None:
         self.is_synced, self.reason, self.want = False, reason, Want.WAIT
         self.waiting = []

@@ -9,6 +9,7 @@ join and continue by different rules.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import deque
 from typing import Generic, TypeVar
 
@@ -83,22 +84,22 @@ class BinanceBook(KeptBook, Generic[D]):
         self._held: DepthSnapshot | None = None  # newer than the messages so far
         self._held_for = 0  # messages
 
+    @abstractmethod
     def take(self, diff: D) -> bool:
         """Go on by one message; True when the book has just lost or found its place, or wants
         something. Raises ValueError for a message of another symbol."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _continues(self, diff: D, sequence: int) -> bool:
         """Whether the diff is the next one after update id `sequence`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _is_older(self, diff: D, sequence: int) -> bool:
         """Whether a snapshot as of `sequence` makes the diff needless."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _bridges(self, diff: D, sequence: int) -> bool:
         """Whether the diff may be the first one after a snapshot as of `sequence`."""
-        raise NotImplementedError
 
     def _alien(self, diff: D) -> ValueError:
         self.malformed += 1

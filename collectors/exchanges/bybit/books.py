@@ -85,6 +85,9 @@ class BybitBook(KeptBook):
         self._own(snapshot)
         return self.is_synced
 
+    def expect_snapshot(self) -> None:
+        """See `KeptBook`: a REST snapshot cannot be joined, so no message is kept for it."""
+
     def check_against(self, snapshot: DepthSnapshot) -> bool | None:
         """See `KeptBook`: never comparable."""
         self._own(snapshot)
