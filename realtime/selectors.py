@@ -30,14 +30,15 @@ class Extent:
 
 def topic_extent(*, topic: str) -> Extent:
     """Where `topic` stands now."""
-    # The oldest first: what is numbered between the reads is then newer than all of it.
+    # The topic's newest first: an event that is numbered between the reads is then after it, also
+    # when it is the topic's first one. Everything up to `newest` is missing only if none is kept.
+    newest = Event.objects.filter(topic=topic).aggregate(newest=Max("seq"))["newest"] or 0
     first = (
         Event.objects.filter(topic=topic, data__isnull=False)
         .order_by("seq")
         .values_list("seq", "prev")
         .first()
     )
-    newest = Event.objects.filter(topic=topic).aggregate(newest=Max("seq"))["newest"] or 0
     newest_of_all = Event.objects.aggregate(newest=Max("seq"))["newest"] or 0
     oldest, complete_after = first if first else (None, newest)
     return Extent(newest_of_all, newest, oldest, complete_after)

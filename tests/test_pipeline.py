@@ -194,6 +194,7 @@ def test_a_desk_on_two_machines_trades_through_the_loss_of_a_worker(desk: Desk) 
     with desk.listen("fills", cursor=0) as stream:
         assert json.loads(stream.recv(timeout=30))["type"] == "hello"
         first = json.loads(stream.recv(timeout=200))
+        assert first["type"] == "fill", first
     os.kill(desk.pid_of("worker:trading"), signal.SIGKILL)
     wanted = desk.numbered_fills() + 2
     desk.wait_until("fills after the kill", lambda: desk.numbered_fills() >= wanted)
