@@ -19,10 +19,11 @@ from collectors import clock
 from collectors.marketdata import TIMEFRAMES
 from collectors.models import Instrument
 from signals import selectors, services
-from signals.forecasts import Forecast, risk_level
+from signals.forecasts import risk_level
 from signals.models import Direction, Signal, StrategyConfig
 from signals.parameters import ParameterError, parameter_rules
-from signals.registry import CONSENSUS, STRATEGIES, UnknownStrategy, strategy_type
+from signals.registry import CONSENSUS, PRESETS, STRATEGIES, UnknownStrategy, strategy_type
+from signals.strategy import Forecast
 
 SIGNAL_TYPES = [(direction.label, direction.label) for direction in Direction]
 
@@ -140,7 +141,7 @@ class StrategySerializer(serializers.ModelSerializer[StrategyConfig]):
     class Meta:
         model = StrategyConfig
         fields = [
-            "name", "is_enabled", "weight", "timeframe", "macro_series", "parameters",
+            "name", "is_enabled", "weight", "assets", "timeframe", "macro_series", "parameters",
             "parameter_rules", "is_certified", "certified_at", "certificate_hash",
             "certificate_detail",
         ]  # fmt: skip
@@ -158,7 +159,7 @@ class StrategySerializer(serializers.ModelSerializer[StrategyConfig]):
         """By name: the default, the inclusive range, the unit and the meaning."""
         return {
             rule.name: {
-                "default": rule.default,
+                "default": PRESETS[config.name].parameters.get(rule.name, rule.default),
                 "low": rule.low,
                 "high": rule.high,
                 "unit": rule.unit,

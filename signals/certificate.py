@@ -26,16 +26,10 @@ from typing import Any
 import numpy as np
 
 from collectors.marketdata import duration, from_ms, to_ms
-from signals import indicators, parameters
+from signals import driver, indicators, parameters
 from signals import strategy as contract
-from signals.strategy import (
-    Analysis,
-    Market,
-    Strategy,
-    StrategyError,
-    history_start,
-    run_pinned,
-)
+from signals.driver import history_start, run_pinned
+from signals.strategy import Analysis, Market, Strategy, StrategyError
 
 SEED = 20_210_519
 WORLD_MONTH = datetime(2021, 9, 1, tzinfo=UTC)  # its first bar opens the last third of the world
@@ -128,7 +122,7 @@ def certify(strategy: Strategy) -> Certificate:
 
 def code_hash(strategy: Strategy) -> str:
     """SHA-256 of the strategy's module, what it is computed with, and its parameters."""
-    modules = (sys.modules[type(strategy).__module__], contract, indicators, parameters)
+    modules = (sys.modules[type(strategy).__module__], contract, driver, indicators, parameters)
     digest = hashlib.sha256()
     for module in modules:
         digest.update(_source(module).encode())
@@ -175,6 +169,7 @@ def build_world(*, timeframe: str, bars: int, macro_series: tuple[str, ...]) -> 
         low=np.minimum(opened, close) * (1.0 - reach),
         close=close,
         volume=rng.lognormal(3.0, 1.0, (bars, count)) * valid,
+        volume_source=valid.astype(np.int8),
         valid=valid,
         macro={name: macro.copy() for name in macro_series},
         macro_known={name: np.arange(bars) >= per_day for name in macro_series},

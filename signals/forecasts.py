@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,45 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from collectors.marketdata import duration, from_ms
 from signals.aggregation import is_resolved, vote_strength
+from signals.driver import INVALID_BARS_PER_BAR
 from signals.registry import CONSENSUS
-from signals.strategy import INVALID_BARS_PER_BAR, Analysis, Market
+from signals.strategy import Analysis, Forecast, Market, finite_or_none, forecast_at
 
-EXPIRY_BARS = 2
 LOW_RISK = 0.001
 MEDIUM_RISK = 0.0025
-
-
-@dataclass(frozen=True, kw_only=True)
-class Forecast:
-    """The wanted state of one instrument at one closed bar.
-
-    `price` is the bar's close and `closed_at` its close time (market time); stop, take-profit and
-    size (a fraction of equity) are None where there is none, always so when flat.
-    """
-
-    strategy: str
-    coin_id: str
-    timeframe: str
-    open_time: datetime
-    direction: int
-    confidence: float
-    price: float
-    stop_loss: float | None
-    take_profit: float | None
-    position_size: float | None
-    reasons: Mapping[str, Any]
-
-    @property
-    def closed_at(self) -> datetime:
-        """The bar's close time: the forecast exists from then on."""
-        return self.open_time + duration(self.timeframe)
-
-    @property
-    def expires_at(self) -> datetime:
-        """When the forecast is too old to act on: two bars after the close."""
-        return self.closed_at + EXPIRY_BARS * duration(self.timeframe)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +51,7 @@ def risk_level(price: float, stop_loss: float | None, position_size: float | Non
 def stance_at(analysis: Analysis, row: int, column: int) -> Stance:
     """One cell of an analysis as a stance."""
     direction = int(analysis.direction[row, column])
-    stop = _price(analysis.stop_loss[row, column]) if direction else None
+    stop = finite_or_none(analysis.stop_loss[row, column]) if direction else None
     return Stance(direction=direction, stop_loss=stop)
 
 
@@ -110,32 +77,6 @@ def changed_columns(
         before = stance_at(analysis, row - 1, column) if said is None else said
         if stance_at(analysis, row, column) != before:
             yield column
-
-
-def forecast_at(
-    *,
-    strategy: str,
-    market: Market,
-    analysis: Analysis,
-    row: int,
-    column: int,
-    reasons: Mapping[str, Any] | None = None,
-) -> Forecast:
-    """One cell of an analysis; `reasons` default to its diagnostics."""
-    direction = int(analysis.direction[row, column])
-    return Forecast(
-        strategy=strategy,
-        coin_id=market.instruments[column],
-        timeframe=market.timeframe,
-        open_time=from_ms(int(market.open_time[row])),
-        direction=direction,
-        confidence=float(analysis.confidence[row, column]),
-        price=float(market.close[row, column]),
-        stop_loss=_price(analysis.stop_loss[row, column]),
-        take_profit=_price(analysis.take_profit[row, column]),
-        position_size=float(analysis.position_size[row, column]) if direction else None,
-        reasons=_diagnostics(analysis, row, column) if reasons is None else reasons,
-    )
 
 
 def consensus_reasons(
@@ -213,12 +154,3 @@ def withdrawal(
         position_size=None,
         reasons={"withdrawn": reason},
     )
-
-
-def _diagnostics(analysis: Analysis, row: int, column: int) -> dict[str, float | None]:
-    return {name: _price(values[row, column]) for name, values in analysis.diagnostics.items()}
-
-
-def _price(value: float) -> float | None:
-    number = float(value)
-    return number if math.isfinite(number) else None

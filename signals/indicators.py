@@ -3,7 +3,7 @@
 Inputs are (B, K) or (B,) float64 without NaN (one NaN would leave TA-Lib's RSI at 0.0, oversold,
 for ever): ValueError otherwise. Outputs have the input's shape and hold a neutral value, named in
 each docstring, until enough bars have been seen. Row t depends on rows up to t only. Recursive
-indicators depend on where the history starts; `signals.strategy.run_pinned` pins that.
+indicators depend on where the history starts; `signals.driver.run_pinned` pins that.
 """
 
 from __future__ import annotations

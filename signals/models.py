@@ -24,6 +24,9 @@ class StrategyConfig(models.Model):
     is_enabled = models.BooleanField(default=False)
     parameters = models.JSONField(default=dict, blank=True)
     weight = models.FloatField(default=1.0)
+    assets = models.JSONField(
+        default=list, blank=True, help_text="coin ids that it speaks of; all when empty"
+    )
     certificate_hash = models.CharField(
         max_length=64, blank=True, help_text="hash of the code and parameters that passed"
     )

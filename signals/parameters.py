@@ -2,7 +2,7 @@
 
 A strategy is a frozen dataclass whose fields are its parameters, each declared with `parameter`:
 
-    vix_threshold: float = parameter(25.0, low=10.0, high=80.0, unit="index points", text="...")
+    vix_threshold: float = parameter(low=10.0, high=80.0, unit="index points", text="...")
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -29,27 +29,38 @@ class ParameterError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class ParameterRule:
-    """One declared parameter: its default, inclusive range, unit and meaning."""
+    """One declared parameter: its default (None where the class gives none), inclusive range, unit
+    and meaning."""
 
     name: str
-    default: float | int
+    default: float | int | None
+    is_whole: bool
     low: float
     high: float
     unit: str
     text: str
 
 
-def parameter(default: float | int, *, low: float, high: float, unit: str, text: str) -> Any:
-    """A dataclass field that is a parameter in [low, high]; an int default asks for an integer."""
-    return dataclasses.field(
-        default=default, metadata={"low": low, "high": high, "unit": unit, "text": text}
-    )
+def parameter(
+    *, low: float, high: float, unit: str, text: str, default: float | int | None = None
+) -> Any:
+    """A dataclass field that is a parameter in [low, high]; one annotated `int` takes whole
+    numbers. Without a default its value comes from the strategy's preset."""
+    metadata = {"low": low, "high": high, "unit": unit, "text": text}
+    if default is None:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
-def parameter_rules(strategy_type: type) -> list[ParameterRule]:
+def parameter_rules(strategy_type: type[Any]) -> list[ParameterRule]:
     """The declared parameters of a strategy class, in the order of their declaration."""
     return [
-        ParameterRule(name=field.name, default=cast("float | int", field.default), **field.metadata)
+        ParameterRule(
+            name=field.name,
+            default=None if field.default is dataclasses.MISSING else field.default,
+            is_whole=field.type in (int, "int"),
+            **field.metadata,
+        )
         for field in dataclasses.fields(strategy_type)
     ]
 
@@ -67,6 +78,9 @@ def build_with(strategy_type: type[T], values: Mapping[str, Any]) -> T:
             accepted[name] = _checked(rules[name], value)
         except ValueError as error:
             faults[name] = str(error)
+    for name, rule in rules.items():
+        if name not in values and rule.default is None:
+            faults[name] = "not given, and it has no default"
     if faults:
         raise ParameterError(faults)
     return strategy_type(**accepted)
@@ -79,6 +93,6 @@ def _checked(rule: ParameterRule, value: Any) -> float | int:
     if not rule.low <= value <= rule.high:
         words = f"{value!r}"[:24]  # a whole number may have any number of digits
         raise ValueError(f"{words} is outside {rule.low:g} to {rule.high:g} {rule.unit}")
-    if isinstance(rule.default, int) and value != int(value):
+    if rule.is_whole and value != int(value):
         raise ValueError(f"{value!r} is not a whole number of {rule.unit}")
-    return int(value) if isinstance(rule.default, int) else float(value)
+    return int(value) if rule.is_whole else float(value)

@@ -1,4 +1,7 @@
-"""Which strategies exist: the explicit table, one line each. Pure."""
+"""Which strategies we ship: the explicit table. Pure.
+
+To add one: a file in `strategies/`, its values in `defaults/`, one line here.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from signals.parameters import build_with
+from signals.presets import Preset, read_preset
 from signals.strategies.mean_reversion import MeanReversion
 from signals.strategies.vix_correlation import VixCorrelation
 from signals.strategy import Strategy
@@ -17,6 +21,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
         VixCorrelation,
     )
 }
+PRESETS: dict[str, Preset] = {name: read_preset(name) for name in STRATEGIES}
 TIMEFRAMES = frozenset(strategy.timeframe for strategy in STRATEGIES.values())
 CONSENSUS = "consensus"
 
@@ -26,11 +31,12 @@ class UnknownStrategy(ValueError):
 
 
 def build_strategy(name: str, parameters: Mapping[str, Any] | None = None) -> Strategy:
-    """The named strategy with `parameters` over its defaults.
+    """The named strategy with `parameters` over those of its preset.
 
     Raises UnknownStrategy, or ParameterError naming every parameter that does not fit.
     """
-    return build_with(strategy_type(name), parameters or {})
+    kind = strategy_type(name)
+    return build_with(kind, {**PRESETS[name].parameters, **(parameters or {})})
 
 
 def strategy_type(name: str) -> type[Strategy]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -23,11 +23,12 @@ from collectors.selectors import (
 )
 from signals.aggregation import aggregate
 from signals.certificate import code_hash
-from signals.forecasts import Forecast, forecasts_of_row
+from signals.driver import history_start, restricted, run_pinned
+from signals.forecasts import forecasts_of_row
 from signals.models import BarRun, InitialState, RunState, Signal, StrategyConfig
 from signals.parameters import ParameterError
 from signals.registry import CONSENSUS, UnknownStrategy, build_strategy
-from signals.strategy import Analysis, BoolArray, Market, Strategy, history_start, run_pinned
+from signals.strategy import Analysis, BoolArray, Forecast, Market, Strategy
 
 READ_ATTEMPTS = 3
 
@@ -45,7 +46,8 @@ class Member:
     """A strategy as it is run: with its parameters, and its weight in the consensus."""
 
     strategy: Strategy
-    weight: float
+    weight: float = 1.0
+    assets: frozenset[str] = frozenset()  # the coins it speaks of; all when empty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,7 @@ def runnable_members(*, timeframe: str) -> tuple[dict[str, Member], dict[str, st
         if config.certificate_hash != code_hash(strategy):
             refused[config.name] = "no certificate for this code and these parameters"
             continue
-        members[config.name] = Member(strategy=strategy, weight=config.weight)
+        members[config.name] = _member(strategy, config)
     return members, refused
 
 
@@ -135,6 +137,7 @@ def _read(
         low=candles.low,
         close=candles.close,
         volume=candles.volume,
+        volume_source=candles.has_volume.astype(np.int8),
         valid=candles.valid,
         macro=macro,
         macro_known=known,
@@ -160,7 +163,11 @@ def analyse_history(
     members = members_of(strategy_name=strategy_name, timeframe=timeframe, parameters=parameters)
     history = load_history(coin_ids=coin_ids, members=members, start=start, end=end)
     analyses = {
-        name: run_pinned(member.strategy, history.market, start=start, end=end)
+        name: restricted(
+            run_pinned(member.strategy, history.market, start=start, end=end),
+            instruments=history.market.instruments,
+            assets=member.assets,
+        )
         for name, member in members.items()
     }
     weights = {name: member.weight for name, member in members.items()}
@@ -189,16 +196,18 @@ def members_of(
         for name, values in (parameters or {}).items():
             if name not in members:
                 raise UnknownStrategy(f"{name!r} takes no part in the consensus")
-            members[name] = Member(
-                strategy=build_strategy(name, values), weight=members[name].weight
-            )
+            members[name] = replace(members[name], strategy=build_strategy(name, values))
         return members
     config = StrategyConfig.objects.filter(name=strategy_name).first()
     stored = config.parameters if config else {}
     strategy = build_strategy(strategy_name, stored if parameters is None else parameters)
     if strategy.timeframe != timeframe:
         raise WrongTimeframe(f"{strategy_name} runs on {strategy.timeframe}, not on {timeframe}")
-    return {strategy_name: Member(strategy=strategy, weight=config.weight if config else 1.0)}
+    return {strategy_name: _member(strategy, config) if config else Member(strategy=strategy)}
+
+
+def _member(strategy: Strategy, config: StrategyConfig) -> Member:
+    return Member(strategy=strategy, weight=config.weight, assets=frozenset(config.assets))
 
 
 def current_forecasts(

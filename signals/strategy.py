@@ -1,40 +1,47 @@
-"""What a strategy is and how it is computed over history, once and causally. Pure.
+"""What a strategy is: from aligned history to the wanted state at every bar. Pure.
 
-A strategy turns a `Market` (aligned arrays) into an `Analysis` (the wanted state at every bar).
-`run_pinned` is the only driver: it decides where history starts, live and in backtests alike,
-so that a row is computed from the same bytes in both.
+A strategy turns a `Market` (aligned arrays) into an `Analysis` (the wanted state at every bar), and
+knows nothing of when and for whom it runs: `signals.driver` decides where history starts, live and
+in backtests alike, and handles what is missing in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import Any, ClassVar, Protocol
+from datetime import datetime
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors.marketdata import duration, from_ms, to_ms
+from collectors.marketdata import duration, from_ms
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 DirectionArray = NDArray[np.int8]
-INVALID_BARS_PER_BAR = 50  # one invalid bar in fifty (2%) is the most a lookback may hold
+SourceArray = NDArray[np.int8]
+
+EXPIRY_BARS = 2
 
 
 class StrategyError(Exception):
     """A strategy cannot be run as asked.
 
     StrategyError
-      +- MarketError      the history given is no grid of bars, or begins too late: load more
+      +- MarketError      the history given is no grid of bars, begins too late, or lacks an
+      |                   instrument that the rule cannot do without: load more
       +- AnalysisError    the strategy returned what no analysis may be: a fault of its code
     """
 
 
 class MarketError(StrategyError):
-    """The history does not fit: bars off the grid, or it begins after the pinned start."""
+    """The history does not fit: bars off the grid, a start after the pinned one, or no such
+    instrument; the text says which."""
 
 
 class AnalysisError(StrategyError):
@@ -48,7 +55,10 @@ class Market:
     A hole carries the last close with zero volume and `valid` false; bars before an instrument's
     first candle carry its first open and are invalid too, so NaN never occurs. `macro` holds, for
     each series, the value known at each bar's close (forward-filled from its release), and
-    `macro_known` says where a value had been released at all.
+    `macro_known` says where a value had been released, and not too long ago to be believed.
+
+    `volume` is the bar's own traded volume in base units, where `volume_source` is not 0: the code
+    of the source that measured it. Volumes are comparable only where that code is the same.
     """
 
     timeframe: str
@@ -59,9 +69,16 @@ class Market:
     low: FloatArray
     close: FloatArray
     volume: FloatArray
+    volume_source: SourceArray
     valid: BoolArray
     macro: Mapping[str, FloatArray] = field(default_factory=dict)  # each (B,)
     macro_known: Mapping[str, BoolArray] = field(default_factory=dict)
+
+    def column(self, coin_id: str) -> int:
+        """The column of an instrument. Raises MarketError when the market does not have it."""
+        if coin_id not in self.instruments:
+            raise MarketError(f"{coin_id} is not among the instruments")
+        return self.instruments.index(coin_id)
 
     def rows(self, start: int, stop: int) -> Market:
         """The bars [start, stop) as a market of their own."""
@@ -75,6 +92,7 @@ class Market:
             low=self.low[cut],
             close=self.close[cut],
             volume=self.volume[cut],
+            volume_source=self.volume_source[cut],
             valid=self.valid[cut],
             macro={name: values[cut] for name, values in self.macro.items()},
             macro_known={name: known[cut] for name, known in self.macro_known.items()},
@@ -110,158 +128,111 @@ class Analysis:
         )
 
 
-class Strategy(Protocol):
-    """One rule. Carries no state; its parameters are a frozen dataclass with declared ranges."""
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """The wanted state of one instrument at one closed bar.
+
+    `price` is the bar's close and `closed_at` its close time (market time); stop, take-profit and
+    size (a fraction of equity) are None where there is none, always so when flat.
+    """
+
+    strategy: str
+    coin_id: str
+    timeframe: str
+    open_time: datetime
+    direction: int
+    confidence: float
+    price: float
+    stop_loss: float | None
+    take_profit: float | None
+    position_size: float | None
+    reasons: Mapping[str, Any]
+
+    @property
+    def closed_at(self) -> datetime:
+        """The bar's close time: the forecast exists from then on."""
+        return self.open_time + duration(self.timeframe)
+
+    @property
+    def expires_at(self) -> datetime:
+        """When the forecast is too old to act on: two bars after the close."""
+        return self.closed_at + EXPIRY_BARS * duration(self.timeframe)
+
+
+class Strategy(ABC):
+    """One rule. Carries no state between calls.
+
+    A strategy is a frozen dataclass (`kw_only`) whose fields are its parameters, each declared with
+    `signals.parameters.parameter`; name, timeframe and the macro series it reads belong to the
+    class. It may count on closed bars only, on finite prices above 0, and on nothing after the row
+    that it computes.
+    """
 
     name: ClassVar[str]
     timeframe: ClassVar[str]
-    macro_series: ClassVar[tuple[str, ...]]
+    macro_series: ClassVar[tuple[str, ...]] = ()
 
     @property
+    @abstractmethod
     def lookback(self) -> int:
         """Bars before a row that the row depends on."""
 
+    @abstractmethod
     def analyze(self, market: Market) -> Analysis:
-        """The wanted state at every bar, each row from its own and earlier bars only."""
+        """The wanted state at every bar of a market, each row from its own and earlier bars only.
+
+        Raises MarketError when the market lacks an instrument that the rule cannot do without.
+        """
+
+    def generate_signals(self, market: Market, analysis: Analysis) -> list[Forecast]:
+        """What the analysis of this market says at its last closed bar, of each instrument."""
+        last = len(market.open_time) - 1
+        return [
+            forecast_at(
+                strategy=self.name, market=market, analysis=analysis, row=last, column=column
+            )
+            for column in range(len(market.instruments))
+        ]
 
     def get_parameters(self) -> Mapping[str, Any]:
         """The parameters in force, by name."""
+        declared = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
+        return {each.name: getattr(self, each.name) for each in declared}
 
 
-def history_start(open_time: datetime, lookback: int, timeframe: str) -> datetime:
-    """The open time of the first bar to load so that the row at `open_time` can be computed."""
-    month = open_time.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return month - lookback * duration(timeframe)
-
-
-def run_pinned(
-    strategy: Strategy, market: Market, *, start: datetime, end: datetime | None = None
-) -> Analysis:
-    """The analysis of the bars that open in [start, end), the last bar of `market` by default.
-
-    Rows of a UTC month are computed from `lookback` bars before the month's first bar to the
-    month's end (or the end of the data), so a row never depends on which rows were asked for.
-    A row is flat where its bar is invalid, where more than 2% of its lookback is invalid, and
-    a bar at which a macro series of the strategy had no released value counts as invalid.
-    Raises MarketError when the history is off the grid or begins too late (`history_start` says
-    when it must begin), AnalysisError when the strategy returns something impossible.
-    """
-    _check_grid(market)
-    bounds = [to_ms(start), to_ms(end) if end is not None else np.iinfo(np.int64).max]
-    row, stop = (int(index) for index in np.searchsorted(market.open_time, bounds))
-    invalid = _invalid(strategy, market)
-    parts: list[Analysis] = []
-    while row < stop:
-        pin, month_stop = _month_rows(strategy, market, row)
-        window = market.rows(pin, month_stop)
-        analysis = strategy.analyze(window)
-        _check_analysis(strategy, window, analysis)
-        flat = _unreliable(invalid[pin:month_stop], strategy.lookback) | (analysis.direction == 0)
-        wanted = slice(row - pin, min(stop, month_stop) - pin)
-        parts.append(_flattened(analysis, flat).rows(wanted.start, wanted.stop))
-        row = month_stop
-    return _joined(parts, len(market.instruments))
-
-
-def _check_grid(market: Market) -> None:
-    step = _step_ms(market.timeframe)
-    times = market.open_time
-    if len(times) and (np.any(np.diff(times) != step) or times[0] % step):
-        raise MarketError(f"the bars are not on the {market.timeframe} grid without gaps")
-
-
-def _step_ms(timeframe: str) -> int:
-    return duration(timeframe) // timedelta(milliseconds=1)
-
-
-def _month_rows(strategy: Strategy, market: Market, row: int) -> tuple[int, int]:
-    """The rows [pin, stop) that the month of `row` is computed from."""
-    step = _step_ms(market.timeframe)
-    moment = from_ms(int(market.open_time[row]))
-    pin_time = history_start(moment, strategy.lookback, market.timeframe)
-    pin = (to_ms(pin_time) - int(market.open_time[0])) // step
-    if pin < 0:
-        first = from_ms(int(market.open_time[0]))
-        raise MarketError(f"{strategy.name} needs history from {pin_time}, given from {first}")
-    month = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    next_month = (month + timedelta(days=32)).replace(day=1)
-    return pin, int(np.searchsorted(market.open_time, to_ms(next_month)))
-
-
-def _invalid(strategy: Strategy, market: Market) -> BoolArray:
-    invalid = ~market.valid
-    for series in strategy.macro_series:
-        invalid = invalid | ~market.macro_known[series][:, np.newaxis]
-    return invalid
-
-
-def _unreliable(invalid: BoolArray, lookback: int) -> BoolArray:
-    """Where a row's own bar, or more than 2% of it and its lookback, is invalid."""
-    total = np.cumsum(invalid, axis=0, dtype=np.int64)
-    before = np.zeros_like(total)
-    before[lookback + 1 :] = total[: -lookback - 1]
-    return invalid | ((total - before) * INVALID_BARS_PER_BAR > lookback + 1)
-
-
-def _flattened(analysis: Analysis, flat: BoolArray) -> Analysis:
-    return Analysis(
-        direction=np.where(flat, np.int8(0), analysis.direction).astype(np.int8),
-        confidence=np.where(flat, 0.0, analysis.confidence),
-        stop_loss=np.where(flat, np.nan, analysis.stop_loss),
-        take_profit=np.where(flat, np.nan, analysis.take_profit),
-        position_size=np.where(flat, 0.0, analysis.position_size),
-        diagnostics=analysis.diagnostics,
+def forecast_at(
+    *,
+    strategy: str,
+    market: Market,
+    analysis: Analysis,
+    row: int,
+    column: int,
+    reasons: Mapping[str, Any] | None = None,
+) -> Forecast:
+    """One cell of an analysis; `reasons` default to its diagnostics."""
+    direction = int(analysis.direction[row, column])
+    return Forecast(
+        strategy=strategy,
+        coin_id=market.instruments[column],
+        timeframe=market.timeframe,
+        open_time=from_ms(int(market.open_time[row])),
+        direction=direction,
+        confidence=float(analysis.confidence[row, column]),
+        price=float(market.close[row, column]),
+        stop_loss=finite_or_none(analysis.stop_loss[row, column]),
+        take_profit=finite_or_none(analysis.take_profit[row, column]),
+        position_size=float(analysis.position_size[row, column]) if direction else None,
+        reasons=_diagnostics(analysis, row, column) if reasons is None else reasons,
     )
 
 
-def _check_analysis(strategy: Strategy, market: Market, analysis: Analysis) -> None:
-    shape = market.close.shape
-    arrays = {
-        name: getattr(analysis, name)
-        for name in ("direction", "confidence", "stop_loss", "take_profit", "position_size")
+def _diagnostics(analysis: Analysis, row: int, column: int) -> dict[str, float | None]:
+    return {
+        name: finite_or_none(values[row, column]) for name, values in analysis.diagnostics.items()
     }
-    for name, values in {**arrays, **analysis.diagnostics}.items():
-        if values.shape != shape:
-            raise AnalysisError(f"{strategy.name}: {name} is {values.shape}, not {shape}")
-    active = analysis.direction != 0
-    stop, target = analysis.stop_loss, analysis.take_profit
-    faults = {
-        "direction": ~np.isin(analysis.direction, (-1, 0, 1)),
-        "confidence": active & ~((analysis.confidence >= 0.0) & (analysis.confidence <= 1.0)),
-        "stop_loss": active & ~(np.isnan(stop) | ((stop > 0.0) & np.isfinite(stop))),
-        "take_profit": active & ~(np.isnan(target) | ((target > 0.0) & np.isfinite(target))),
-        "position_size": active & ~((analysis.position_size >= 0) & (analysis.position_size <= 1)),
-    }
-    for name, fault in faults.items():
-        if fault.any():
-            bar, column = (int(index[0]) for index in np.nonzero(fault))
-            value = arrays[name][bar, column]
-            moment = from_ms(int(market.open_time[bar]))
-            raise AnalysisError(
-                f"{strategy.name}: {name} {value} for {market.instruments[column]} at {moment}"
-            )
 
 
-def _joined(parts: Sequence[Analysis], columns: int) -> Analysis:
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        empty = np.empty((0, columns))
-        return Analysis(
-            direction=empty.astype(np.int8),
-            confidence=empty,
-            stop_loss=empty,
-            take_profit=empty,
-            position_size=empty,
-        )
-    return Analysis(
-        direction=np.concatenate([part.direction for part in parts]),
-        confidence=np.concatenate([part.confidence for part in parts]),
-        stop_loss=np.concatenate([part.stop_loss for part in parts]),
-        take_profit=np.concatenate([part.take_profit for part in parts]),
-        position_size=np.concatenate([part.position_size for part in parts]),
-        diagnostics={
-            name: np.concatenate([part.diagnostics[name] for part in parts])
-            for name in parts[0].diagnostics
-        },
-    )
+def finite_or_none(value: float) -> float | None:
+    """A number as JSON can say it."""
+    number = float(value)
+    return number if math.isfinite(number) else None

@@ -16,8 +16,8 @@ from collectors.models import Instrument
 from collectors.selectors import strategy_instruments
 from signals import events, publication, selectors
 from signals.aggregation import aggregate
+from signals.driver import restricted, run_pinned
 from signals.forecasts import (
-    Forecast,
     LastSaid,
     Stance,
     forecasts_of_row,
@@ -29,7 +29,7 @@ from signals.registry import CONSENSUS
 from signals.selectors import Member
 from signals.services.leases import held, lease_kept, take_lease
 from signals.services.withdrawals import withdrawals
-from signals.strategy import Analysis, Market, run_pinned
+from signals.strategy import Analysis, Forecast, Market
 
 log = structlog.get_logger(__name__)
 
@@ -146,7 +146,11 @@ def _compute(
     analyses: dict[str, Analysis] = {}
     for name, member in members.items():
         try:
-            analyses[name] = run_pinned(member.strategy, history.market, start=first - step)
+            analyses[name] = restricted(
+                run_pinned(member.strategy, history.market, start=first - step),
+                instruments=history.market.instruments,
+                assets=member.assets,
+            )
         except Exception as error:
             log.exception("strategy_failed", strategy=name, bar=first.isoformat())
             failures[name] = f"{type(error).__name__}: {error}"[:500]

@@ -14,7 +14,7 @@ from collectors import clock
 from signals.certificate import Certificate, certify, code_hash
 from signals.models import StrategyConfig
 from signals.parameters import ParameterError
-from signals.registry import STRATEGIES, UnknownStrategy, build_strategy
+from signals.registry import PRESETS, STRATEGIES, UnknownStrategy, build_strategy
 from signals.strategy import Strategy
 
 log = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ def seed_strategies() -> list[StrategyConfig]:
 
 
 def _seed(name: str, *, enable: bool) -> StrategyConfig:
-    config, is_new = StrategyConfig.objects.get_or_create(name=name)
+    config, is_new = StrategyConfig.objects.get_or_create(name=name, defaults=_preset(name))
     try:
         strategy = build_strategy(name, config.parameters)
     except ParameterError as error:
@@ -63,7 +63,7 @@ def _seed(name: str, *, enable: bool) -> StrategyConfig:
 def certify_strategy(*, name: str) -> tuple[StrategyConfig, Certificate]:
     """Certify a strategy with its stored parameters and store the result; one that fails is
     disabled. Raises UnknownStrategy, ParameterError."""
-    config, _ = StrategyConfig.objects.get_or_create(name=_registered(name))
+    config, _ = StrategyConfig.objects.get_or_create(name=_registered(name), defaults=_preset(name))
     certificate = certify(build_strategy(name, config.parameters))
     with transaction.atomic():
         config = StrategyConfig.objects.select_for_update().get(name=name)
@@ -89,7 +89,7 @@ def configure_strategy(
     """
     if weight is not None:
         check_weight(weight)
-    StrategyConfig.objects.get_or_create(name=_registered(name))
+    StrategyConfig.objects.get_or_create(name=_registered(name), defaults=_preset(name))
     # Stored parameters may have fallen out of a range: they must not bar the way to disabling.
     certificate = certify(build_strategy(name, parameters)) if parameters is not None else None
     if certificate is not None and not certificate.is_passed:
@@ -127,6 +127,11 @@ def has_certificate(config: StrategyConfig) -> bool:
 def _registered(name: str) -> str:
     build_strategy(name)
     return name
+
+
+def _preset(name: str) -> dict[str, Any]:
+    preset = PRESETS[name]
+    return {"weight": preset.weight, "assets": list(preset.assets)}
 
 
 def _record(config: StrategyConfig, certificate: Certificate) -> None:

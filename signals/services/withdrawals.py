@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 from collectors.marketdata import duration
 from collectors.selectors import candle_history
-from signals.forecasts import Forecast, withdrawal
+from signals.forecasts import withdrawal
 from signals.models import BarRun, Signal
 from signals.registry import CONSENSUS
+from signals.strategy import Forecast
 
 NOT_ENABLED = "not enabled"
 NONE_ENABLED = "no strategy is enabled"

@@ -16,22 +16,21 @@ old; RSI of hourly closes says little when a venue hardly trades.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from signals.indicators import at_run_start, drawdown, held, percentile_rank, rsi
 from signals.parameters import parameter
-from signals.strategy import Analysis, Market
+from signals.strategy import Analysis, Market, Strategy
 
 HIGH_BARS = 14 * 24
 PERCENTILE_BARS = 30 * 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeanReversion:
+class MeanReversion(Strategy):
     """The rule of this module with its parameters."""
 
     name: ClassVar[str] = "mean_reversion"
@@ -39,31 +38,27 @@ class MeanReversion:
     macro_series: ClassVar[tuple[str, ...]] = ("VIXCLS",)
 
     vix_threshold: float = parameter(
-        25.0, low=5.0, high=100.0, unit="index points", text="the VIX must be above"
+        low=5.0, high=100.0, unit="index points", text="the VIX must be above"
     )
     drawdown_threshold: float = parameter(
-        0.10, low=0.01, high=0.9, unit="fraction", text="fall from the 14-day high"
+        low=0.01, high=0.9, unit="fraction", text="fall from the 14-day high"
     )
-    rsi_period: int = parameter(14, low=2, high=100, unit="bars", text="Wilder's period")
-    rsi_oversold: float = parameter(30.0, low=1.0, high=50.0, unit="RSI", text="entry below")
-    rsi_exit: float = parameter(55.0, low=30.0, high=99.0, unit="RSI", text="left at or above")
+    rsi_period: int = parameter(low=2, high=100, unit="bars", text="Wilder's period")
+    rsi_oversold: float = parameter(low=1.0, high=50.0, unit="RSI", text="entry below")
+    rsi_exit: float = parameter(low=30.0, high=99.0, unit="RSI", text="left at or above")
     hold_bars: int = parameter(
-        24, low=1, high=48, unit="bars", text="kept at most, after the last oversold bar"
+        low=1, high=48, unit="bars", text="kept at most, after the last oversold bar"
     )
     position_size: float = parameter(
-        0.025, low=0.001, high=0.1, unit="fraction of equity", text="proposed size"
+        low=0.001, high=0.1, unit="fraction of equity", text="proposed size"
     )
-    stop_distance: float = parameter(0.05, low=0.002, high=0.5, unit="fraction", text="stop")
-    target_distance: float = parameter(0.10, low=0.002, high=2.0, unit="fraction", text="target")
+    stop_distance: float = parameter(low=0.002, high=0.5, unit="fraction", text="stop")
+    target_distance: float = parameter(low=0.002, high=2.0, unit="fraction", text="target")
 
     @property
     def lookback(self) -> int:
         """30 days for the VIX percentile, and the longest state before it."""
         return PERCENTILE_BARS + 2 * 48
-
-    def get_parameters(self) -> Mapping[str, Any]:
-        """The parameters in force, by name."""
-        return asdict(self)
 
     def analyze(self, market: Market) -> Analysis:
         """The wanted state at every bar."""

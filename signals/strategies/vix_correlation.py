@@ -20,14 +20,14 @@ crash dominates the window until it leaves it; correlation says nothing of the n
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from signals.indicators import at_run_start, held, log_change, rolling_correlation
 from signals.parameters import parameter
-from signals.strategy import Analysis, DirectionArray, FloatArray, Market
+from signals.strategy import Analysis, DirectionArray, FloatArray, Market, Strategy
 
 DAY = 24
 WINDOW_DAYS = (7, 14, 21, 30)
@@ -36,7 +36,7 @@ CALM_VIX = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class VixCorrelation:
+class VixCorrelation(Strategy):
     """The rule of this module with its parameters."""
 
     name: ClassVar[str] = "vix_correlation"
@@ -44,31 +44,27 @@ class VixCorrelation:
     macro_series: ClassVar[tuple[str, ...]] = ("VIXCLS",)
 
     entry_threshold: float = parameter(
-        0.6, low=0.05, high=0.95, unit="correlation", text="entered beyond, in absolute value"
+        low=0.05, high=0.95, unit="correlation", text="entered beyond, in absolute value"
     )
     exit_threshold: float = parameter(
-        0.5, low=0.0, high=0.95, unit="correlation", text="left within, in absolute value"
+        low=0.0, high=0.95, unit="correlation", text="left within, in absolute value"
     )
     hold_bars: int = parameter(
-        24, low=1, high=RUN_BARS, unit="bars", text="kept at most, after the last entry bar"
+        low=1, high=RUN_BARS, unit="bars", text="kept at most, after the last entry bar"
     )
     base_size: float = parameter(
-        0.02, low=0.001, high=0.1, unit="fraction of equity", text="size at the threshold"
+        low=0.001, high=0.1, unit="fraction of equity", text="size at the threshold"
     )
     max_size: float = parameter(
-        0.05, low=0.001, high=0.2, unit="fraction of equity", text="size at full strength"
+        low=0.001, high=0.2, unit="fraction of equity", text="size at full strength"
     )
-    stop_distance: float = parameter(0.05, low=0.002, high=0.5, unit="fraction", text="stop")
-    target_distance: float = parameter(0.10, low=0.002, high=0.9, unit="fraction", text="target")
+    stop_distance: float = parameter(low=0.002, high=0.5, unit="fraction", text="stop")
+    target_distance: float = parameter(low=0.002, high=0.9, unit="fraction", text="target")
 
     @property
     def lookback(self) -> int:
         """30 days of 24-hour returns, and four days in which a state's first bar is sought."""
         return WINDOW_DAYS[-1] * DAY + DAY + RUN_BARS
-
-    def get_parameters(self) -> Mapping[str, Any]:
-        """The parameters in force, by name."""
-        return asdict(self)
 
     def analyze(self, market: Market) -> Analysis:
         """The wanted state at every bar."""

@@ -20,7 +20,7 @@ from collectors.models import (
 )
 from signals.certificate import code_hash
 from signals.models import StrategyConfig
-from signals.registry import STRATEGIES, build_strategy
+from signals.registry import build_strategy
 from signals.strategy import Market
 
 HOUR_MS = 3_600_000
@@ -29,6 +29,7 @@ FIRST = datetime(2021, 3, 1, tzinfo=UTC)
 HISTORY = datetime(2021, 3, 26, tzinfo=UTC)
 START = datetime(2021, 5, 3, tzinfo=UTC)
 END = START + 24 * HOUR
+ENABLED = ("mean_reversion", "vix_correlation")
 
 MakeMarket = Callable[..., Market]
 
@@ -52,6 +53,7 @@ def make_market() -> MakeMarket:
             low=np.minimum(opened, close),
             close=close,
             volume=np.ones_like(close),
+            volume_source=np.ones(close.shape, dtype=np.int8),
             valid=np.ones(close.shape, dtype=np.bool_),
             macro={"VIXCLS": np.full(bars, 20.0) if vix is None else vix},
             macro_known={"VIXCLS": np.ones(bars, dtype=np.bool_)},
@@ -154,7 +156,7 @@ def _store_candles(instrument: Instrument, *, crashes: bool) -> None:
 
 @pytest.fixture
 def seeded(stored_crash: list[Instrument]) -> list[Instrument]:
-    """The stored crash, and every strategy enabled as the seed leaves it."""
+    """The stored crash, and the strategies ENABLED enabled as the seed leaves them."""
     StrategyConfig.objects.bulk_create(
         StrategyConfig(
             name=name,
@@ -162,6 +164,6 @@ def seeded(stored_crash: list[Instrument]) -> list[Instrument]:
             certificate_hash=code_hash(build_strategy(name)),
             certified_at=START,
         )
-        for name in STRATEGIES
+        for name in ENABLED
     )
     return stored_crash

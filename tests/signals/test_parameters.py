@@ -1,9 +1,12 @@
 """Declared parameters: what fits, and what each fault says."""
 
+from pathlib import Path
+
 import pytest
 
-from signals.parameters import ParameterError, parameter_rules
-from signals.registry import STRATEGIES, build_strategy
+import signals.presets
+from signals.parameters import ParameterError, build_with, parameter_rules
+from signals.registry import PRESETS, STRATEGIES, build_strategy
 
 
 def test_given_values_replace_defaults():
@@ -38,8 +41,18 @@ def test_every_fault_is_named_at_once():
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_defaults_lie_in_their_ranges(name):
-    for rule in parameter_rules(STRATEGIES[name]):
-        assert rule.low <= rule.default <= rule.high
-        assert rule.unit
-        assert rule.text
+def test_every_parameter_is_declared_and_has_a_value_in_the_preset(name):
+    rules = parameter_rules(STRATEGIES[name])
+    assert set(PRESETS[name].parameters) == {rule.name for rule in rules}
+    assert dict(build_strategy(name).get_parameters()) == PRESETS[name].parameters
+    assert all(rule.unit and rule.text for rule in rules)
+
+
+def test_there_is_no_preset_of_nothing():
+    folder = Path(signals.presets.__file__).parent / "defaults"
+    assert {path.stem for path in folder.glob("*.json")} == set(STRATEGIES)
+
+
+def test_a_parameter_without_any_value_is_named():
+    with pytest.raises(ParameterError, match="vix_threshold: not given"):
+        build_with(STRATEGIES["mean_reversion"], {})

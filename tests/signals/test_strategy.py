@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collectors.marketdata import from_ms
-from signals.strategy import Analysis, AnalysisError, MarketError, history_start, run_pinned
+from signals.driver import history_start, run_pinned
+from signals.strategy import Analysis, AnalysisError, MarketError
 
 HOUR = timedelta(hours=1)
 FIRST = datetime(2021, 3, 1, tzinfo=UTC)

@@ -16,7 +16,7 @@ from django.utils import timezone
 from collectors.models import Listing, MacroObservation, MacroSeries, Ohlcv
 from signals.certificate import code_hash
 from signals.models import StrategyConfig
-from signals.strategies.mean_reversion import MeanReversion
+from signals.registry import build_strategy
 from trading import tasks
 from trading.models import Backtest, BacktestState
 from trading.services import (
@@ -207,7 +207,9 @@ def test_the_parameters_of_a_consensus_are_looked_at(
     crash: Any, parameters: dict[str, Any], words: str
 ) -> None:
     StrategyConfig.objects.create(
-        name="mean_reversion", is_enabled=True, certificate_hash=code_hash(MeanReversion())
+        name="mean_reversion",
+        is_enabled=True,
+        certificate_hash=code_hash(build_strategy("mean_reversion")),
     )
     with pytest.raises(BacktestError, match=words) as caught:
         asked(strategy_name="consensus", parameters=parameters)
