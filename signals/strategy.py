@@ -196,8 +196,9 @@ class Strategy(ABC):
 
     def get_parameters(self) -> Mapping[str, Any]:
         """The parameters in force, by name."""
-        declared = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
-        return {each.name: getattr(self, each.name) for each in declared}
+        if not dataclasses.is_dataclass(self):
+            return {}
+        return {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
 
 
 def forecast_at(
