@@ -62,7 +62,7 @@ class Copy:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=bound_by_permissions,
+            preexec_fn=as_from_a_terminal,
         )
 
     def run(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
@@ -83,6 +83,12 @@ def write_wheel(folder: Path) -> str:
         )
         wheel.writestr(f"{info}/RECORD", f"tiny.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n")
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def as_from_a_terminal() -> None:
+    """For `preexec_fn`: interruptible also where the tests run behind an `&`, and bound."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    bound_by_permissions()
 
 
 def wait_for(path: Path, child: "subprocess.Popen[str]") -> None:
