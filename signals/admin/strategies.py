@@ -1,4 +1,4 @@
-"""The admin pages of signals. Signals and bar runs are records and cannot be changed."""
+"""The page of the strategies: enabled, certified, weighted."""
 
 from __future__ import annotations
 
@@ -10,42 +10,12 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from collectors.admin.records import RecordAdmin
 from signals import services
-from signals.models import BarRun, InitialState, Signal, StrategyConfig
+from signals.models import StrategyConfig
 from signals.parameters import ParameterError
 from signals.registry import UnknownStrategy, strategy_type
 
 REFUSALS = (services.StrategyNotCertified, ParameterError, UnknownStrategy)
-
-
-@admin.register(Signal)
-class SignalAdmin(RecordAdmin):
-    list_display = [
-        "at", "strategy", "instrument", "signal_type", "confidence", "price", "stop_loss",
-        "take_profit", "position_size", "risk_level",
-    ]  # fmt: skip
-    list_filter = ["strategy", "direction", "timeframe", "instrument"]
-    search_fields = ["strategy", "instrument__coin_id", "instrument__symbol"]
-    list_select_related = ["instrument"]
-    date_hierarchy = "at"
-
-
-@admin.register(InitialState)
-class InitialStateAdmin(RecordAdmin):
-    list_display = ["strategy", "instrument", "timeframe", "bar_open_time", "direction"]
-    list_filter = ["strategy", "direction", "timeframe"]
-    list_select_related = ["instrument"]
-
-
-@admin.register(BarRun)
-class BarRunAdmin(RecordAdmin):
-    list_display = [
-        "bar_open_time", "timeframe", "state", "is_complete", "signal_count", "failures",
-        "started_at", "finished_at",
-    ]  # fmt: skip
-    list_filter = ["timeframe", "state", "is_complete"]
-    date_hierarchy = "bar_open_time"
 
 
 class StrategyConfigForm(forms.ModelForm):  # type: ignore[type-arg]

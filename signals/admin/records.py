@@ -1,0 +1,37 @@
+"""The pages of what was said and run: records that nobody can change."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+
+from collectors.admin.records import RecordAdmin
+from signals.models import BarRun, InitialState, Signal
+
+
+@admin.register(Signal)
+class SignalAdmin(RecordAdmin):
+    list_display = [
+        "at", "strategy", "instrument", "signal_type", "confidence", "price", "stop_loss",
+        "take_profit", "position_size", "risk_level",
+    ]  # fmt: skip
+    list_filter = ["strategy", "direction", "timeframe", "instrument"]
+    search_fields = ["strategy", "instrument__coin_id", "instrument__symbol"]
+    list_select_related = ["instrument"]
+    date_hierarchy = "at"
+
+
+@admin.register(InitialState)
+class InitialStateAdmin(RecordAdmin):
+    list_display = ["strategy", "instrument", "timeframe", "bar_open_time", "direction"]
+    list_filter = ["strategy", "direction", "timeframe"]
+    list_select_related = ["instrument"]
+
+
+@admin.register(BarRun)
+class BarRunAdmin(RecordAdmin):
+    list_display = [
+        "bar_open_time", "timeframe", "state", "is_complete", "signal_count", "failures",
+        "started_at", "finished_at",
+    ]  # fmt: skip
+    list_filter = ["timeframe", "state", "is_complete"]
+    date_hierarchy = "bar_open_time"

@@ -1,0 +1,16 @@
+"""The HTTP door of signals: its addresses. The other modules are its parts."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from signals.api.said import CurrentSignalList, GenerateView, SignalList
+from signals.api.strategies import StrategyList, StrategyView
+
+urlpatterns = [
+    path("signals/", SignalList.as_view(), name="signals"),
+    path("signals/current/", CurrentSignalList.as_view(), name="signals-current"),
+    path("signals/generate/", GenerateView.as_view(), name="signals-generate"),
+    path("strategies/", StrategyList.as_view(), name="strategies"),
+    path("strategies/<slug:name>/", StrategyView.as_view(), name="strategy"),
+]
