@@ -41,6 +41,39 @@ class StrategyConfig(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def certificate_verdict(self) -> str:
+        """The newest certificate in words: none, passed, revoked, or what failed at which bar."""
+        detail = self.certificate_detail
+        if self.certificate_hash:
+            return "passed"
+        if not detail:
+            return "none"
+        if not detail.get("failed_check"):
+            return "revoked"
+        found = " ".join(
+            str(part)
+            for part in (detail.get("failed_check"), detail.get("failing_bar"))
+            if part is not None
+        )
+        output = detail.get("failing_output")
+        return f"failed: {found}" + (f" ({output})" if output else "")
+
+
+class StrategyChange(models.Model):
+    """Who changed what of a strategy's settings. Written in the transaction of the change."""
+
+    strategy = models.ForeignKey(StrategyConfig, on_delete=models.CASCADE, related_name="changes")
+    at = models.DateTimeField(help_text="wall time")
+    by = models.CharField(max_length=150, help_text="a login's name, or system")
+    changes = models.JSONField(help_text="what -> its old and its new value")
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.strategy_id} by {self.by} {self.at:%Y-%m-%d %H:%M}"
+
 
 class RunState(models.TextChoices):
     """Where a bar run stands."""

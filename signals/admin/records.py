@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.contrib import admin
 
 from collectors.admin.records import RecordAdmin
-from signals.models import BarRun, InitialState, Signal
+from signals.changes import describe_change
+from signals.models import BarRun, InitialState, Signal, StrategyChange
 
 
 @admin.register(Signal)
@@ -35,3 +36,17 @@ class BarRunAdmin(RecordAdmin):
     ]  # fmt: skip
     list_filter = ["timeframe", "state", "is_complete"]
     date_hierarchy = "bar_open_time"
+
+
+@admin.register(StrategyChange)
+class StrategyChangeAdmin(RecordAdmin):
+    list_display = ["at", "strategy", "by", "what"]
+    list_filter = ["strategy", "by"]
+    list_select_related = ["strategy"]
+    fields = ["at", "strategy", "by", "what"]
+    readonly_fields = fields
+
+    @admin.display(description="what")
+    def what(self, change: StrategyChange) -> str:
+        """Each thing that was changed, from what to what."""
+        return "; ".join(describe_change(change.changes))

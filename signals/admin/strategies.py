@@ -65,7 +65,9 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
         change: bool,
     ) -> None:
         """Only the weight, by the service: the rest of the row may have changed meanwhile."""
-        services.configure_strategy(name=obj.name, weight=obj.weight)
+        services.configure_strategy(
+            name=obj.name, weight=obj.weight, by=request.user.get_username()
+        )
 
     @admin.action(description="Enable")
     def enable(self, request: HttpRequest, queryset: QuerySet[StrategyConfig]) -> None:
@@ -82,7 +84,9 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
         """Certify each with its stored parameters."""
         for config in queryset:
             try:
-                _, certificate = services.certify_strategy(name=config.name)
+                _, certificate = services.certify_strategy(
+                    name=config.name, by=request.user.get_username()
+                )
             except REFUSALS as error:
                 self.message_user(request, str(error), messages.ERROR)
                 continue
@@ -94,6 +98,8 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
     ) -> None:
         for config in queryset:
             try:
-                services.configure_strategy(name=config.name, is_enabled=is_enabled)
+                services.configure_strategy(
+                    name=config.name, is_enabled=is_enabled, by=request.user.get_username()
+                )
             except REFUSALS as error:
                 self.message_user(request, str(error), messages.ERROR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from signals.api.said import CurrentSignalList, GenerateView, SignalList
-from signals.api.strategies import StrategyList, StrategyView
+from signals.api.strategies import CertifyView, ChangeList, StrategyList, StrategyView
 
 urlpatterns = [
     path("signals/", SignalList.as_view(), name="signals"),
@@ -13,4 +13,6 @@ urlpatterns = [
     path("signals/generate/", GenerateView.as_view(), name="signals-generate"),
     path("strategies/", StrategyList.as_view(), name="strategies"),
     path("strategies/<slug:name>/", StrategyView.as_view(), name="strategy"),
+    path("strategies/<slug:name>/certify/", CertifyView.as_view(), name="strategy-certify"),
+    path("strategies/<slug:name>/changes/", ChangeList.as_view(), name="strategy-changes"),
 ]

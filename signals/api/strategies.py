@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers
@@ -13,7 +17,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from signals import services
-from signals.models import StrategyConfig
+from signals.models import StrategyChange, StrategyConfig
 from signals.parameters import ParameterError, parameter_rules
 from signals.registry import PRESETS, STRATEGIES, UnknownStrategy, strategy_type
 
@@ -79,20 +83,79 @@ class StrategyView(APIView):
         is_enabled = serializers.BooleanField(required=False)
         parameters = serializers.DictField(required=False)
         weight = serializers.FloatField(required=False)
+        assets = serializers.ListField(
+            child=serializers.CharField(), required=False, max_length=1000
+        )
+
+    @extend_schema(responses=StrategySerializer)
+    def get(self, request: Request, name: str) -> Response:
+        """The strategy as it is set."""
+        return Response(StrategySerializer(_stored(name)).data)
 
     @extend_schema(request=InputSerializer, responses=StrategySerializer)
     def patch(self, request: Request, name: str) -> Response:
-        """Change what is given; parameters replace the stored ones and are certified first."""
+        """Change what is given; parameters replace the stored ones and are certified first.
+        `assets` are coin ids; an empty list means all that there are."""
         form = self.InputSerializer(data=request.data)
         form.is_valid(raise_exception=True)
-        try:
-            config = services.configure_strategy(name=name, **form.validated_data)
-        except UnknownStrategy as error:
-            raise NotFound(str(error)) from None
-        except ParameterError as error:
-            raise serializers.ValidationError(
-                {field: [text] for field, text in error.fields.items()}
-            ) from None
-        except services.StrategyNotCertified as error:
-            raise serializers.ValidationError({"is_enabled": [str(error)]}) from None
+        with _refusals():
+            config = services.configure_strategy(
+                name=name, by=request.user.get_username(), **form.validated_data
+            )
         return Response(StrategySerializer(config).data)
+
+
+class CertifyView(APIView):
+    """A strategy's certificate, made anew."""
+
+    @extend_schema(request=None, responses=StrategySerializer)
+    def post(self, request: Request, name: str) -> Response:
+        """Certify with the stored parameters; a strategy that fails is disabled."""
+        with _refusals():
+            config, _ = services.certify_strategy(name=name, by=request.user.get_username())
+        return Response(StrategySerializer(config).data)
+
+
+class ChangeSerializer(serializers.ModelSerializer[StrategyChange]):
+    """Who changed what; `changes` maps what was changed to its `old` and its `new` value."""
+
+    changes = serializers.DictField()
+
+    class Meta:
+        model = StrategyChange
+        fields = ["id", "at", "by", "changes"]
+
+
+class ChangeList(generics.ListAPIView[StrategyChange]):
+    """All changes of a strategy's settings, newest first."""
+
+    serializer_class = ChangeSerializer
+    filter_backends = ()
+
+    def get_queryset(self) -> QuerySet[StrategyChange]:
+        """Those of the named strategy."""
+        if getattr(self, "swagger_fake_view", False):
+            return StrategyChange.objects.none()
+        return StrategyChange.objects.filter(strategy=_stored(self.kwargs["name"]))
+
+
+def _stored(name: str) -> StrategyConfig:
+    """The row of a registered strategy. Raises NotFound."""
+    with _refusals():
+        strategy_type(name)
+    return get_object_or_404(StrategyConfig, name=name)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What a service refuses, as the answer to the request that asked for it."""
+    try:
+        yield
+    except UnknownStrategy as error:
+        raise NotFound(str(error)) from None
+    except ParameterError as error:
+        raise serializers.ValidationError(
+            {field: [text] for field, text in error.fields.items()}
+        ) from None
+    except services.StrategyNotCertified as error:
+        raise serializers.ValidationError({"is_enabled": [str(error)]}) from None

@@ -4,6 +4,7 @@ from signals.services.bar_runs import run_due_bars
 from signals.services.strategies import (
     StrategyNotCertified,
     certify_strategy,
+    check_assets,
     check_weight,
     configure_strategy,
     has_certificate,
@@ -13,6 +14,7 @@ from signals.services.strategies import (
 __all__ = [
     "StrategyNotCertified",
     "certify_strategy",
+    "check_assets",
     "check_weight",
     "configure_strategy",
     "has_certificate",

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
 from django.conf import settings
-from django.db import transaction
 
 from collectors import clock
+from collectors.models import Instrument
 from signals.certificate import Certificate, certify, code_hash
 from signals.models import StrategyConfig
 from signals.parameters import ParameterError
 from signals.registry import PRESETS, STRATEGIES, UnknownStrategy, build_strategy
+from signals.services.changes import SYSTEM, changing
 from signals.strategy import Strategy
 
 log = structlog.get_logger(__name__)
@@ -48,8 +49,8 @@ def _seed(name: str, *, enable: bool) -> StrategyConfig:
         strategy = build_strategy(name, config.parameters)
     except ParameterError as error:
         log.error("strategy_parameters_invalid", strategy=name, reason=str(error))
-        StrategyConfig.objects.filter(name=name).update(is_enabled=False, certificate_hash="")
-        config.refresh_from_db()
+        with changing(name=name, by=SYSTEM) as config:
+            config.is_enabled, config.certificate_hash = False, ""
         return config
     if config.certificate_hash != code_hash(strategy):
         config, certificate = certify_strategy(name=name)
@@ -60,18 +61,16 @@ def _seed(name: str, *, enable: bool) -> StrategyConfig:
     return config
 
 
-def certify_strategy(*, name: str) -> tuple[StrategyConfig, Certificate]:
+def certify_strategy(*, name: str, by: str = SYSTEM) -> tuple[StrategyConfig, Certificate]:
     """Certify a strategy with its stored parameters and store the result; one that fails is
     disabled. Raises UnknownStrategy, ParameterError."""
     config, _ = StrategyConfig.objects.get_or_create(name=_registered(name), defaults=_preset(name))
     certificate = certify(build_strategy(name, config.parameters))
-    with transaction.atomic():
-        config = StrategyConfig.objects.select_for_update().get(name=name)
+    with changing(name=name, by=by) as config:
         _record(config, certificate)
         if not certificate.is_passed:
             config.is_enabled = False
             log.error("strategy_certificate_failed", strategy=name, reason=str(certificate))
-        config.save()
     return config, certificate
 
 
@@ -81,34 +80,40 @@ def configure_strategy(
     is_enabled: bool | None = None,
     parameters: Mapping[str, Any] | None = None,
     weight: float | None = None,
+    assets: Sequence[str] | None = None,
+    by: str = SYSTEM,
 ) -> StrategyConfig:
     """Change what is given; takes effect at the next bar run.
 
-    `parameters` replace the stored ones and are certified before anything changes. Raises
-    UnknownStrategy, ParameterError (also for a weight out of range), StrategyNotCertified.
+    `parameters` replace the stored ones and are certified before anything changes; `assets` are
+    coin ids, none for all that there are. `by` is who the record of the change names. Raises
+    UnknownStrategy, ParameterError (also for a weight out of range and unknown coins),
+    StrategyNotCertified.
     """
     if weight is not None:
         check_weight(weight)
+    if assets is not None:
+        check_assets(assets)
     StrategyConfig.objects.get_or_create(name=_registered(name), defaults=_preset(name))
     # Stored parameters may have fallen out of a range: they must not bar the way to disabling.
     certificate = certify(build_strategy(name, parameters)) if parameters is not None else None
     if certificate is not None and not certificate.is_passed:
         raise StrategyNotCertified(str(certificate))
-    with transaction.atomic():
-        config = StrategyConfig.objects.select_for_update().get(name=name)
+    with changing(name=name, by=by) as config:
         if parameters is not None:
             config.parameters = dict(parameters)
         if certificate is not None:
             _record(config, certificate)
         if weight is not None:
             config.weight = weight
+        if assets is not None:
+            config.assets = list(dict.fromkeys(assets))
         if is_enabled is not None:
             if is_enabled and not has_certificate(config):
                 raise StrategyNotCertified(
                     f"{name}: no certificate for this code and these parameters"
                 )
             config.is_enabled = is_enabled
-        config.save()
     return config
 
 
@@ -116,6 +121,14 @@ def check_weight(weight: float) -> None:
     """Raises ParameterError for a weight that no strategy may have in the consensus."""
     if not (math.isfinite(weight) and 0.0 < weight <= MAX_WEIGHT):
         raise ParameterError({"weight": f"{weight!r} is outside 0 (excluded) to {MAX_WEIGHT:g}"})
+
+
+def check_assets(assets: Sequence[str]) -> None:
+    """Raises ParameterError naming the coin ids of which there is no instrument."""
+    known = set(Instrument.objects.filter(coin_id__in=assets).values_list("coin_id", flat=True))
+    unknown = [coin_id for coin_id in dict.fromkeys(assets) if coin_id not in known]
+    if unknown:
+        raise ParameterError({"assets": f"unknown: {', '.join(unknown)}"})
 
 
 def has_certificate(config: StrategyConfig) -> bool:
