@@ -97,6 +97,13 @@ class BarRun(models.Model):
     )
     revisions = models.JSONField(default=dict)
     failures = models.JSONField(default=dict, help_text="strategy -> what it raised")
+    withheld = models.JSONField(
+        default=dict,
+        help_text="strategy -> coin id -> why the bar could not be computed; * is every instrument",
+    )
+    durations = models.JSONField(
+        default=dict, help_text="strategy -> wall seconds of the pass that this bar was part of"
+    )
     signal_count = models.PositiveIntegerField(default=0)
     started_at = models.DateTimeField(help_text="wall time")
     finished_at = models.DateTimeField(null=True, help_text="wall time")
@@ -157,6 +164,79 @@ class Signal(models.Model):
     def risk_level(self) -> str:
         """low, medium or high by the share of equity lost at the stop."""
         return risk_level(self.price, self.stop_loss, self.position_size)
+
+
+class OutcomeState(models.TextChoices):
+    """How far a signal's fate is known."""
+
+    OPEN = "open", "open: followed"
+    WAITING = "waiting", "waiting: bars are missing that may still come"
+    DONE = "done"
+    UNKNOWABLE = "unknowable", "unknowable: nobody has the bar to enter at"
+
+
+class Exit(models.TextChoices):
+    """What ended a signal's stand, whichever came first."""
+
+    STOP = "stop", "the stop was touched"
+    TARGET = "target", "the take-profit was touched"
+    STATE = "state", "the next signal"
+    HORIZON = "horizon", "seven days passed"
+
+
+class SignalOutcome(models.Model):
+    """What became of a signal, as `signals.outcomes` defines it: for people, never for decisions.
+
+    One row for each signal that is not flat, written with it and completed as candles arrive;
+    `revision` is that of the candle series it was last computed from. Returns are fractions in the
+    signal's direction, from the open of the bar after the signal's; null while not known.
+    """
+
+    signal = models.OneToOneField(
+        Signal, on_delete=models.CASCADE, related_name="outcome", primary_key=True
+    )
+    state = models.CharField(max_length=10, choices=OutcomeState.choices, default=OutcomeState.OPEN)
+    detail = models.CharField(max_length=200, blank=True, help_text="what it waits for, or lacks")
+    entry_at = models.DateTimeField(help_text="open time of the bar of the entry (market time)")
+    entry_price = models.FloatField(null=True, help_text="that bar's open")
+    return_1h = models.FloatField(null=True)
+    return_4h = models.FloatField(null=True)
+    return_1d = models.FloatField(null=True)
+    return_3d = models.FloatField(null=True)
+    return_7d = models.FloatField(null=True)
+    ended_at = models.DateTimeField(
+        null=True, help_text="entry of the same strategy's next signal of the instrument"
+    )
+    exit = models.CharField(max_length=8, choices=Exit.choices, blank=True)
+    exit_at = models.DateTimeField(
+        null=True, help_text="open time of the bar in which it was touched, or the end"
+    )
+    exit_price = models.FloatField(null=True)
+    result = models.FloatField(null=True, help_text="return from the entry to the exit")
+    is_hit = models.BooleanField(
+        null=True, help_text="the result is above 0, and the stop was not touched first"
+    )
+    best_return = models.FloatField(null=True, help_text="largest favourable excursion until then")
+    worst_return = models.FloatField(null=True, help_text="largest adverse excursion until then")
+    missing_bars = models.PositiveIntegerField(
+        default=0, help_text="bars of the stand that nobody has: a touch in them went unseen"
+    )
+    series_key = models.CharField(max_length=120, help_text="the candle series it is read from")
+    revision = models.BigIntegerField(default=-1)
+    due_at = models.DateTimeField(
+        null=True, help_text="market time of the next bar that it waits for; null when done"
+    )
+    changed_at = models.DateTimeField(help_text="wall time")
+
+    class Meta:
+        ordering = ["-entry_at", "-signal"]
+        indexes: ClassVar = [
+            models.Index(fields=["entry_at"]),
+            models.Index(fields=["due_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"outcome of {self.signal_id}: {self.exit or self.state}"
 
 
 class InitialState(models.Model):
