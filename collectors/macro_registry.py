@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from collectors.releases import business_days_between
 
@@ -53,6 +53,29 @@ MACRO_SERIES: Mapping[str, MacroFacts] = {
 _POSITIONS = {series_id: position for position, series_id in enumerate(MACRO_SERIES)}
 # What is assumed of a series that an operator has added in the admin.
 UNREGISTERED_LAG_DAYS = 6
+
+
+# For how long after its release a value may stand for the present: until its successor is overdue,
+# with holidays and a release that was put off. By the first word of a series' frequency.
+_BELIEVED_DAYS = {"daily": 7, "weekly": 21, "monthly": 62, "quarterly": 184}
+# Daily values that are released once a week, and what an operator has added.
+_BELIEVED_DAYS_WEEKLY_RELEASE = 14
+_BELIEVED_DAYS_UNREGISTERED = 62
+
+
+def believed_for(series_id: str) -> timedelta:
+    """How long after its first release a value of the series may be acted on.
+
+    A daily one for 7 days: its publisher has never been closed for longer.
+    """
+    facts = MACRO_SERIES.get(series_id)
+    if facts is None:
+        days = _BELIEVED_DAYS_UNREGISTERED
+    elif facts.frequency.startswith("daily") and facts.lag_days > 5:
+        days = _BELIEVED_DAYS_WEEKLY_RELEASE
+    else:
+        days = _BELIEVED_DAYS[facts.frequency.split(",")[0]]
+    return timedelta(days=days)
 
 
 def place_of(series_id: str) -> tuple[int, str]:

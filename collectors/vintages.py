@@ -85,6 +85,11 @@ class VintageHistory:
         """The value of each step: what was known from then on."""
         return np.array([row[3] for row in self._steps], dtype=np.float64)
 
+    def step_releases(self) -> NDArray[np.int64]:
+        """When each step's observation was first released (epoch ms): a later correction of it
+        makes it no younger."""
+        return np.array(self._begins, dtype=np.int64)
+
     def at(self, moment: datetime) -> MacroValue | None:
         """What was known at the moment, None before the first release.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,11 @@ from django.db.models import Max, Min, OuterRef, QuerySet, Subquery
 
 from collectors import clock
 from collectors.derived import history_keys
+from collectors.macro_registry import believed_for
 from collectors.marketdata import duration, floor_time, last_closed, macro_key
 from collectors.models import Instrument
 from collectors.selectors import (
+    MacroColumn,
     candle_history,
     macro_is_current,
     macro_known_at,
@@ -28,7 +30,7 @@ from signals.forecasts import forecasts_of_row
 from signals.models import BarRun, InitialState, RunState, Signal, StrategyConfig
 from signals.parameters import ParameterError
 from signals.registry import CONSENSUS, UnknownStrategy, build_strategy
-from signals.strategy import Analysis, BoolArray, Forecast, Market, Strategy
+from signals.strategy import Analysis, BoolArray, Forecast, IntArray, Market, Strategy
 
 READ_ATTEMPTS = 3
 
@@ -57,6 +59,7 @@ class History:
     market: Market
     sampled: BoolArray  # (B, K): built from price samples, no true high and low
     revisions: Mapping[str, int]
+    macro_released: Mapping[str, IntArray] = field(default_factory=dict)  # (B,) ms, 0 if nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +130,7 @@ def _read(
 ) -> History:
     candles = candle_history(instruments=list(coin_ids), timeframe=timeframe, start=start, end=end)
     closes = candles.open_time + int(duration(timeframe).total_seconds() * 1000)
-    macro, known = macro_known_at(series_ids=list(series), moments_ms=closes)
+    macro = macro_known_at(series_ids=list(series), moments_ms=closes)
     market = Market(
         timeframe=timeframe,
         instruments=tuple(coin_ids),
@@ -139,10 +142,22 @@ def _read(
         volume=candles.volume,
         volume_source=candles.has_volume.astype(np.int8),
         valid=candles.valid,
-        macro=macro,
-        macro_known=known,
+        macro={name: column.value for name, column in macro.items()},
+        macro_known={name: _is_believed(name, column, closes) for name, column in macro.items()},
     )
-    return History(market=market, sampled=candles.sampled, revisions=dict(seen))
+    return History(
+        market=market,
+        sampled=candles.sampled,
+        revisions=dict(seen),
+        macro_released={name: column.released_ms for name, column in macro.items()},
+    )
+
+
+def _is_believed(series_id: str, column: MacroColumn, moments_ms: IntArray) -> BoolArray:
+    """Where a value was known that had not been overdue for long: silence of its source is not
+    the last value for ever."""
+    age = moments_ms - column.released_ms
+    return column.known & (age <= believed_for(series_id) // timedelta(milliseconds=1))
 
 
 def analyse_history(

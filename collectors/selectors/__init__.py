@@ -29,6 +29,7 @@ from collectors.selectors.instruments import (
 from collectors.selectors.listings import BookListing, book_listings, find_listing
 from collectors.selectors.live import latest_quote, live_books, quote_key, redis_client
 from collectors.selectors.macro import (
+    MacroColumn,
     due_macro_series,
     macro_as_of,
     macro_as_of_many,
@@ -43,6 +44,7 @@ from collectors.selectors.ticks import series_that_lack
 __all__ = [
     "BookListing",
     "CoverageMap",
+    "MacroColumn",
     "SeriesKey",
     "SeriesTotals",
     "ShardHolding",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 
 import numpy as np
@@ -16,24 +17,39 @@ from collectors.selectors.expressions import EpochSeconds
 from collectors.vintages import KnownValues, MacroValue, Row, VintageHistory
 
 
+@dataclass(frozen=True, kw_only=True)
+class MacroColumn:
+    """What was known of a series at N moments: arrays of N.
+
+    Before the first release the first value stands in, with `known` false; zeros without any.
+    `released_ms` is when the value's observation was first released (epoch ms), 0 where not known.
+    """
+
+    value: NDArray[np.float64]
+    known: NDArray[np.bool_]
+    released_ms: NDArray[np.int64]
+
+
 def macro_known_at(
     *, series_ids: Sequence[str], moments_ms: NDArray[np.int64]
-) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[np.bool_]]]:
-    """For each series, the value known at each moment and whether one was.
+) -> dict[str, MacroColumn]:
+    """For each series, the value known at each moment, whether one was, and since when.
 
-    Known is the newest vintage of the newest observation date that had been released by then.
-    Before the first release the first value stands in, with known false; zeros without any.
+    Known is the newest vintage of the newest observation date that had been released by then,
+    however long ago that was.
     """
-    values: dict[str, NDArray[np.float64]] = {}
-    known: dict[str, NDArray[np.bool_]] = {}
+    columns = {}
     for series_id in series_ids:
         history = VintageHistory(_rows(series_id))
         steps, at = history.step_values(), history.indexes(moments_ms)
-        known[series_id] = at >= 0
-        values[series_id] = (
-            steps[np.maximum(at, 0)] if len(steps) else np.zeros(len(moments_ms), dtype=np.float64)
+        known, step = at >= 0, np.maximum(at, 0)
+        if len(steps) == 0:
+            steps, step = np.zeros(1), np.zeros_like(at)
+        releases = history.step_releases() if known.any() else np.zeros(len(steps), dtype=np.int64)
+        columns[series_id] = MacroColumn(
+            value=steps[step], known=known, released_ms=np.where(known, releases[step], 0)
         )
-    return values, known
+    return columns
 
 
 def macro_is_current(*, series_ids: Sequence[str], moment: datetime) -> list[str]:

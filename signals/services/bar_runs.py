@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -16,7 +16,6 @@ from collectors.models import Instrument
 from collectors.selectors import strategy_instruments
 from signals import events, publication, selectors
 from signals.aggregation import aggregate
-from signals.driver import restricted, run_pinned
 from signals.forecasts import (
     LastSaid,
     Stance,
@@ -28,6 +27,7 @@ from signals.models import BarRun, InitialState, RunState, Signal
 from signals.registry import CONSENSUS
 from signals.selectors import Member
 from signals.services.leases import held, lease_kept, take_lease
+from signals.services.passes import run_members
 from signals.services.withdrawals import withdrawals
 from signals.strategy import Analysis, Forecast, Market
 
@@ -53,7 +53,9 @@ class _Batch:
     revisions: Mapping[str, int]
     members: frozenset[str]  # who should have run, also when it raised
     settled: frozenset[str]  # the coins whose history is there
-    failures: Mapping[str, str]  # who raised or was refused, and why
+    failures: Mapping[str, str]  # who raised, was too slow or was refused, and why
+    durations: Mapping[str, float] = field(default_factory=dict)  # wall seconds
+    silences: Sequence[Mapping[str, Mapping[str, str]]] = ()  # of each row: who withheld what, why
 
 
 def run_due_bars(*, timeframe: str) -> list[BarRun]:
@@ -122,11 +124,9 @@ def _compute(
 ) -> _Batch:
     """All strategies over the bars [first, last] and the bar before them, outside a transaction.
 
-    A strategy that raises is left out, with what it raised; the others and the consensus of them
-    go on.
+    A strategy that fails is left out; the others and the consensus of them go on.
     """
     step = duration(timeframe)
-    failures = dict(refused)
     if not members or not instruments:
         return _Batch(
             market=None,
@@ -135,7 +135,7 @@ def _compute(
             revisions={},
             members=frozenset(members),
             settled=frozenset(),
-            failures=failures,
+            failures=dict(refused),
         )
     history = selectors.load_history(
         coin_ids=[instrument.coin_id for instrument in instruments],
@@ -143,21 +143,12 @@ def _compute(
         start=first - step,
         end=last + step,
     )
-    analyses: dict[str, Analysis] = {}
-    for name, member in members.items():
-        try:
-            analyses[name] = restricted(
-                run_pinned(member.strategy, history.market, start=first - step),
-                instruments=history.market.instruments,
-                assets=member.assets,
-            )
-        except Exception as error:
-            log.exception("strategy_failed", strategy=name, bar=first.isoformat())
-            failures[name] = f"{type(error).__name__}: {error}"[:500]
+    rows = (last - first) // step + 2
+    done = run_members(members=members, history=history, start=first - step, rows=rows)
+    analyses = done.analyses
     weights = {name: members[name].weight for name in analyses}
     if analyses:
         analyses[CONSENSUS] = aggregate(dict(analyses), weights)
-    rows = (last - first) // step + 2
     total = len(history.market.open_time)
     return _Batch(
         market=history.market.rows(total - rows, total),
@@ -166,7 +157,9 @@ def _compute(
         revisions=history.revisions,
         members=frozenset(members),
         settled=settled_instruments(history.market),
-        failures=failures,
+        failures={**refused, **done.failures},
+        durations=done.durations,
+        silences=done.silences,
     )
 
 
@@ -196,6 +189,8 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
     run.state = RunState.DONE
     run.revisions = dict(batch.revisions)
     run.failures = dict(batch.failures)
+    run.durations = dict(batch.durations)
+    run.withheld = dict(batch.silences[row]) if batch.silences else {}
     run.signal_count = len(signals)
     run.finished_at = clock.wall_now()
     with transaction.atomic():
@@ -204,6 +199,8 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
             is_complete=run.is_complete,
             revisions=run.revisions,
             failures=run.failures,
+            durations=run.durations,
+            withheld=run.withheld,
             signal_count=run.signal_count,
             finished_at=run.finished_at,
             leased_until=None,

@@ -84,13 +84,16 @@ def test_collecting_twice_stores_each_vintage_once(
     assert revisions(keys=[macro_key("VIXCLS")]) == {macro_key("VIXCLS"): 2}
     moments = [datetime(2025, 2, 20, tzinfo=UTC), datetime(2025, 3, 2, tzinfo=UTC)]
     moments.append(datetime(2025, 3, 4, tzinfo=UTC))
-    values, known = macro_known_at(
+    columns = macro_known_at(
         series_ids=["VIXCLS", "DFF"],
         moments_ms=np.array([to_ms(moment) for moment in moments], dtype=np.int64),
     )
-    assert values["VIXCLS"].tolist() == [19.1, 20.5, 20.7]
-    assert known["VIXCLS"].tolist() == [False, True, True]
-    assert not known["DFF"].any()
+    vix = columns["VIXCLS"]
+    assert vix.value.tolist() == [19.1, 20.5, 20.7]
+    assert vix.known.tolist() == [False, True, True]
+    # A correction makes Friday's value no younger.
+    assert vix.released_ms.tolist() == [0, *[to_ms(datetime(2025, 3, 1, 6, tzinfo=UTC))] * 2]
+    assert not columns["DFF"].known.any()
 
 
 @pytest.mark.parametrize(

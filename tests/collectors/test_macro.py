@@ -258,16 +258,16 @@ def test_at_a_thousand_random_moments_nothing_is_known_before_its_release(
         )
     moments = [datetime(2025, 1, 1, tzinfo=UTC) + timedelta(hours=hours) for hours in asked]
     in_ms = np.array([to_ms(moment) for moment in moments], dtype=np.int64)
-    values, known = macro_known_at(series_ids=["LAW"], moments_ms=in_ms)
+    column = macro_known_at(series_ids=["LAW"], moments_ms=in_ms)["LAW"]
     many = macro_as_of_many(series_id="LAW", moments_ms=in_ms)
-    assert known["LAW"].tolist() == many.known.tolist()
+    assert column.known.tolist() == many.known.tolist()
     for position, moment in enumerate(moments):
         visible = MacroObservation.objects.filter(released_at__lte=moment)
         newest = visible.order_by("-date", "-realtime_start").first()
         found = macro_as_of(series_id="LAW", at=moment)
-        assert known["LAW"][position] == (newest is not None) == (found is not None)
+        assert column.known[position] == (newest is not None) == (found is not None)
         if newest is not None and found is not None:
-            assert values["LAW"][position] == newest.value == found.value == many.value[position]
+            assert column.value[position] == newest.value == found.value == many.value[position]
             assert found.released_at == newest.released_at <= moment
 
 

@@ -143,9 +143,10 @@ def test_at_a_thousand_moments_exactly_that_is_known_which_was_published(
         if number % 20 == 0:  # the forms for many moments say the same
             moments_ms = np.array([to_ms(at)], dtype=np.int64)
             many = macro_as_of_many(series_id=series_id, moments_ms=moments_ms)
-            values, known = macro_known_at(series_ids=[series_id], moments_ms=moments_ms)
-            assert many.value[0] == values[series_id][0] == value.value
-            assert known[series_id][0]
+            column = macro_known_at(series_ids=[series_id], moments_ms=moments_ms)[series_id]
+            assert many.value[0] == column.value[0] == value.value
+            assert column.known[0]
+            assert 0 < column.released_ms[0] <= many.released_ms[0]
             assert many.is_forward_filled[0] == value.is_forward_filled
     assert later == 0
     assert revised > 10  # or the law was not put to the test

@@ -99,7 +99,7 @@ def clock_at() -> Iterator[Callable[[datetime], None]]:
 def stored_crash(db: None) -> list[Instrument]:
     """Two instruments with candles until END; bitcoin crashes in the first hours after START.
 
-    The VIX is 18, and 30 since a release ten days before START.
+    The VIX is 18, and 30 since ten days before START, released every other day.
     """
     instruments = []
     for coin_id, symbol in (("bitcoin", "BTC"), ("ethereum", "ETH")):
@@ -120,11 +120,12 @@ def stored_crash(db: None) -> list[Instrument]:
         series_id="VIXCLS", name="VIX", units="index", frequency="daily", last_success_at=END
     )
     Series.objects.create(key=macro_key("VIXCLS"), revision=2)
-    for released_at, value in ((HISTORY, 18.0), (START - 240 * HOUR, 30.0)):
+    for days in range(0, (END - HISTORY).days, 2):
+        released_at = HISTORY + timedelta(days=days)
         MacroObservation.objects.create(
             series=series,
             date=released_at.date() - timedelta(days=1),
-            value=value,
+            value=18.0 if released_at < START - 240 * HOUR else 30.0,
             realtime_start=released_at.date(),
             released_at=released_at,
             received_at=released_at,

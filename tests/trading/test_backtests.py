@@ -65,12 +65,12 @@ def crash(world: Any, db: None) -> Any:
     series = MacroSeries.objects.create(
         series_id="VIXCLS", name="VIX", units="index", frequency="daily"
     )
-    for day, value in ((0, 18.0), (20, 30.0)):
+    for day in range(0, bars // 24, 5):
         released = HISTORY + timedelta(days=day)
         MacroObservation.objects.create(
             series=series,
             date=released.date(),
-            value=value,
+            value=18.0 if day < 20 else 30.0,
             realtime_start=released.date(),
             released_at=released,
             received_at=released,
