@@ -174,6 +174,10 @@ DJANGO_CELERY_BEAT_TZ_AWARE = True
 STATIC_URL = "/static/"
 # Served from the installed packages as they are: there is no collect step to forget.
 WHITENOISE_USE_FINDERS = True
+STATICFILES_FINDERS = [
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+    "mts_project.staticfinder.PlotlyFinder",
+]
 WHITENOISE_AUTOREFRESH = False
 
 CSRF_COOKIE_SAMESITE = "Lax"

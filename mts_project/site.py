@@ -36,6 +36,9 @@ PAGES = {
     "LiveBooks": (
         "Live books", "collectors_live_books", "collectors.view_booksample", "BookSample",
     ),
+    "StrategyChart": (
+        "Strategy chart", "signals_strategy_chart", "signals.view_signal", "Signal",
+    ),
 }  # fmt: skip
 
 
@@ -52,18 +55,24 @@ def page_link(object_name: str) -> dict[str, Any]:
     }
 
 
-def under_headings(tables: list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
-    """The collectors' tables in the order of COLLECTORS; the first of each group has a `header`.
+def tell_apart(tables: list[dict[str, Any]], path: str) -> None:
+    """See that the entry of the page that is shown is the only one marked.
 
-    `path` is the page's. A menu marks every entry whose address the path begins with, and the
-    map's begins with that of the holes, as the live books' with that of the sampled ones: then
-    theirs is told apart.
+    A menu marks every entry whose address the path begins with, and the address of a page of
+    PAGES begins with that of its table: then the table's is changed.
     """
     shown_below = {
         table
         for page, (*_, table) in PAGES.items()
         if path.startswith(page_link(page)["admin_url"])
     }
+    for table in tables:
+        if table["object_name"] in shown_below:
+            table["admin_url"] += "?"
+
+
+def under_headings(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The collectors' tables in the order of COLLECTORS; the first of each group has a `header`."""
     place = {
         name: (row, column)
         for row, names in enumerate(COLLECTORS.values())
@@ -77,8 +86,6 @@ def under_headings(tables: list[dict[str, Any]], path: str) -> list[dict[str, An
         if group not in shown:
             shown.add(group)
             table["header"] = list(COLLECTORS)[group]
-        if table["object_name"] in shown_below:
-            table["admin_url"] += "?"
     return ordered
 
 
@@ -103,11 +110,12 @@ class OperatorSite(UnfoldAdminSite):  # type: ignore[misc]
         """The product's apps first, as the data flows; schedules and logins after them."""
         apps: list[dict[str, Any]] = super().get_app_list(request, app_label)
         for app in apps:
-            if app["app_label"] != "collectors":
-                continue
             for page, (_, _, permission, _) in PAGES.items():
-                if request.user.has_perm(permission):
+                is_ours = permission.startswith(f"{app['app_label']}.")
+                if is_ours and request.user.has_perm(permission):
                     app["models"].append(page_link(page))
-            app["models"] = under_headings(app["models"], request.path)
+            if app["app_label"] == "collectors":
+                app["models"] = under_headings(app["models"])
+            tell_apart(app["models"], request.path)
         order = {label: place for place, label in enumerate(FLOW)}
         return sorted(apps, key=lambda app: order.get(app["app_label"], len(FLOW)))

@@ -108,7 +108,7 @@ def test_migrations_match_the_models() -> None:
 SERVED = """
 import django, sys
 django.setup()
-import mts_project.asgi, mts_project.beat, mts_project.celery, mts_project.urls
+import mts_project.asgi, mts_project.beat, mts_project.celery, mts_project.urls, signals.charts
 mts_project.celery.app.loader.import_default_modules()
 heavy = {"pandas", "pyarrow", "numba", "scipy"}
 sys.exit(f"imported: {heavy & set(sys.modules)}" if heavy & set(sys.modules) else 0)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from django.contrib import admin
+from django.urls import path
+from django.utils.safestring import SafeString
 
 from collectors.admin.records import RecordAdmin
+from signals.admin.chart import chart_link, show_chart
 from signals.changes import describe_change
 from signals.models import BarRun, InitialState, Signal, StrategyChange
 
@@ -13,12 +19,29 @@ from signals.models import BarRun, InitialState, Signal, StrategyChange
 class SignalAdmin(RecordAdmin):
     list_display = [
         "at", "strategy", "instrument", "signal_type", "confidence", "price", "stop_loss",
-        "take_profit", "position_size", "risk_level",
+        "take_profit", "position_size", "risk_level", "chart",
     ]  # fmt: skip
     list_filter = ["strategy", "direction", "timeframe", "instrument"]
     search_fields = ["strategy", "instrument__coin_id", "instrument__symbol"]
     list_select_related = ["instrument"]
     date_hierarchy = "at"
+
+    def get_urls(self) -> list[Any]:
+        """The chart of any strategy besides the pages of the rows."""
+        show = partial(show_chart, model_admin=self)
+        return [
+            path("chart/", self.admin_site.admin_view(show), name="signals_strategy_chart"),
+            *super().get_urls(),
+        ]
+
+    @admin.display(description="chart")
+    def chart(self, signal: Signal) -> SafeString:
+        """The way to the chart of the days about the signal."""
+        return chart_link(
+            strategy=signal.strategy,
+            coin_id=signal.instrument.coin_id,
+            around=signal.bar_open_time,
+        )
 
 
 @admin.register(InitialState)

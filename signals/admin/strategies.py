@@ -8,9 +8,11 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
 from signals import services
+from signals.admin.chart import chart_link
 from signals.models import StrategyConfig
 from signals.parameters import ParameterError
 from signals.registry import UnknownStrategy, strategy_type
@@ -42,7 +44,7 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
     """Strategies are switched by the actions, which check the certificate."""
 
     form = StrategyConfigForm
-    list_display = ["name", "is_enabled", "weight", "certified_at", "certificate_hash"]
+    list_display = ["name", "is_enabled", "weight", "certified_at", "certificate_verdict", "chart"]
     list_filter = ["is_enabled"]
     search_fields = ["name"]
     readonly_fields = [
@@ -50,6 +52,11 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
         "certificate_detail",
     ]  # fmt: skip
     actions = ["enable", "disable", "certify"]
+
+    @admin.display(description="chart")
+    def chart(self, config: StrategyConfig) -> SafeString:
+        """The way to the strategy's chart."""
+        return chart_link(strategy=config.name)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
