@@ -50,7 +50,7 @@ def show_chart(request: HttpRequest, *, model_admin: ModelAdmin[Signal]) -> Http
     coin_ids = offered_coins()
     form = ChartForm(request.GET)
     problems = [
-        f"{form.fields[name].label or name}: {' '.join(texts)}"
+        f"{form.fields[name].label or name}: {' '.join(map(str, texts))}"
         for name, texts in (form.errors or {}).items()
     ]
     asked = {name: form.cleaned_data.get(name) for name in form.fields}
