@@ -14,7 +14,6 @@ from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from signals.strategy import BoolArray, DirectionArray, FloatArray, IntArray
 
@@ -50,19 +49,65 @@ def rsi(close: FloatArray, period: int) -> FloatArray:
     Source: J. Welles Wilder, New Concepts in Technical Trading Systems, 1978.
     """
     _check_finite(close)
-    scaled = close / np.where(close[:1] == 0.0, 1.0, close[:1])
-    strength = _by_column(scaled, lambda column: talib.RSI(column, timeperiod=period), 50.0)
+    strength = _by_column(
+        close, lambda column: talib.RSI(column / _scale(column), timeperiod=period), 50.0
+    )
     moved = np.zeros(close.shape, dtype=np.bool_)
     moved[1:] = close[1:] != close[:-1]
     return np.where(bars_since(moved) < period, strength, 50.0)
 
 
+def atr(high: FloatArray, low: FloatArray, close: FloatArray, period: int) -> FloatArray:
+    """Wilder's average true range, in price; the mean of the true ranges so far until `period` of
+    them have been seen after the first bar, whose own range is its high less its low.
+
+    A bar that carries a price, or was built from samples with a flat high and low, has no range
+    but the step from the last close: there the result is the mean absolute change of the closes,
+    less than the range that was traded. Source: as `rsi`.
+    """
+    for prices in (high, low, close):
+        _check_finite(prices)
+    before = np.vstack([close[:1], close[:-1]])
+    reach = np.maximum(high, before) - np.minimum(low, before)
+    count = np.arange(1, len(close) + 1, dtype=np.float64)[:, np.newaxis]
+    early = np.cumsum(reach, axis=0) / count
+    found = np.full(close.shape, np.nan)
+    for column in range(close.shape[1]):
+        scale = _scale(close[:, column])
+        parts = (np.ascontiguousarray(prices[:, column]) / scale for prices in (high, low, close))
+        found[:, column] = talib.ATR(*parts, timeperiod=period) * scale
+    return np.where(np.isnan(found), early, found)
+
+
+def rolling_std(values: FloatArray, window: int) -> FloatArray:
+    """The population standard deviation of the last `window` (at least 2) bars.
+
+    0 until there are so many, and exactly 0 where they are all alike. For values around 0, such as
+    returns: it is the difference of two running sums.
+    """
+    _check_finite(values)
+    found = _by_column(values, lambda column: talib.STDDEV(column, timeperiod=window), 0.0)
+    return np.where(_varied(values, window), found, 0.0)
+
+
 def rolling_max(values: FloatArray, window: int) -> FloatArray:
     """The highest of the last `window` bars, of those there are at the start."""
     _check_finite(values)
+    if window == 1:
+        return values.copy()
     early = np.maximum.accumulate(values, axis=0)
     late = _by_column(values, lambda column: talib.MAX(column, timeperiod=window), np.nan)
     return np.where(np.isnan(late), early, late)
+
+
+def previous_range(high: FloatArray, low: FloatArray, window: int) -> tuple[FloatArray, FloatArray]:
+    """The highest high and the lowest low of the `window` bars before each bar, its own excluded;
+    of those there are at the start, and the first bar's own at the first.
+
+    Source: Richard Donchian's channel, as in Curtis Faith, Way of the Turtle, 2007.
+    """
+    top, bottom = rolling_max(high, window), -rolling_max(-low, window)
+    return np.vstack([top[:1], top[:-1]]), np.vstack([bottom[:1], bottom[:-1]])
 
 
 def drawdown(close: FloatArray, high: FloatArray, window: int) -> FloatArray:
@@ -91,18 +136,26 @@ def rolling_correlation(values: FloatArray, other: FloatArray, window: int) -> F
     _check_finite(other)
     partner = np.ascontiguousarray(other)
     found = _by_column(values, lambda column: talib.CORREL(column, partner, window), 0.0)
-    return np.asarray(np.clip(found, -1.0, 1.0))
+    varied = _varied(values, window) & _varied(partner, window)[:, np.newaxis]
+    return np.where(varied, np.clip(found, -1.0, 1.0), 0.0)
 
 
-def percentile_rank(values: FloatArray, window: int) -> FloatArray:
-    """The share of the last `window` values (B,) that are at or below the newest, in [0, 1].
+def percentile_rank(values: FloatArray, window: int, every: int = 1) -> FloatArray:
+    """The share of the last `window` values that are at or below the newest, in (0, 1].
 
-    Before `window` bars have passed, of those there are.
+    With `every`, of each `every`-th of them, counted back from the newest. Before `window` bars
+    have passed, of those there are. `values` is (B,) or (B, K).
     """
     _check_finite(values)
-    padded = np.concatenate([np.full(window - 1, np.inf), values])
-    at_or_below = (sliding_window_view(padded, window) <= values[:, np.newaxis]).sum(axis=1)
-    return np.asarray(at_or_below / np.minimum(np.arange(1, len(values) + 1), window))
+    total = np.zeros(values.shape, dtype=np.int64)
+    part = np.ones(values.shape, dtype=np.uint8)  # the newest is never above itself
+    for number, distance in enumerate(range(every, min(window, len(values)), every), start=1):
+        part[distance:] += (values[:-distance] <= values[distance:]).view(np.uint8)
+        if number % 254 == 0:  # a byte holds no more
+            total += part
+            part[:] = 0
+    seen = np.minimum(np.arange(len(values)), window - 1) // every + 1
+    return np.asarray((total + part) / seen.reshape(-1, *([1] * (values.ndim - 1))))
 
 
 def bars_since(condition: BoolArray) -> IntArray:
@@ -120,12 +173,47 @@ def held(entry: BoolArray, leave: BoolArray, hold: int) -> BoolArray:
     return np.asarray((since < hold) & (bars_since(leave) >= since))
 
 
-def at_run_start(direction: DirectionArray, values: FloatArray) -> FloatArray:
-    """`values` as they were at the first bar of the present run of equal direction (B, K)."""
+def first_after_quiet(condition: BoolArray, quiet: int) -> BoolArray:
+    """Where `condition` (B, K) holds after `quiet` bars at least without it."""
+    before = np.full(condition.shape, quiet, dtype=np.int64)
+    before[1:] = bars_since(condition)[:-1]
+    return np.asarray(condition & (before >= quiet))
+
+
+def run_starts(direction: DirectionArray, renewed: BoolArray | None = None) -> IntArray:
+    """The row at which the present run of equal direction (B, K) began, or the last bar of it at
+    which it was `renewed` (B,)."""
     changed = np.ones(direction.shape, dtype=np.bool_)
     changed[1:] = direction[1:] != direction[:-1]
-    rows = np.arange(len(direction), dtype=np.int64)[:, np.newaxis] - bars_since(changed)
+    if renewed is not None:
+        changed |= renewed[:, np.newaxis]
+    return np.arange(len(direction), dtype=np.int64)[:, np.newaxis] - bars_since(changed)
+
+
+def at_rows(values: FloatArray, rows: IntArray) -> FloatArray:
+    """`values` (B, K) as they were at the given row (B, K) of each column."""
     return np.asarray(np.take_along_axis(values, rows, axis=0))
+
+
+def at_run_start(direction: DirectionArray, values: FloatArray) -> FloatArray:
+    """`values` as they were at the first bar of the present run of equal direction (B, K)."""
+    return at_rows(values, run_starts(direction))
+
+
+def until_hit(
+    direction: DirectionArray,
+    began: IntArray,
+    close: FloatArray,
+    stop: FloatArray,
+    target: FloatArray,
+) -> DirectionArray:
+    """`direction`, but flat from the bar that closed at or beyond its stop or target on, until the
+    next run begins (`began` as of `run_starts`). A stop or target of NaN is never reached."""
+    is_long, is_short = direction > 0, direction < 0
+    hit = is_long & ((close <= stop) | (close >= target))
+    hit |= is_short & ((close >= stop) | (close <= target))
+    rows = np.arange(len(direction), dtype=np.int64)[:, np.newaxis]
+    return np.where(rows - bars_since(hit) >= began, 0, direction).astype(np.int8)
 
 
 def _by_column(
@@ -136,6 +224,18 @@ def _by_column(
         found = indicator(np.ascontiguousarray(values[:, column]))
         result[:, column] = np.where(np.isnan(found), neutral, found)
     return result
+
+
+def _scale(column: FloatArray) -> float:
+    """The first price, or 1: TA-Lib takes very small numbers for zero."""
+    return float(column[0]) if len(column) and column[0] != 0.0 else 1.0
+
+
+def _varied(values: FloatArray, window: int) -> BoolArray:
+    """Whether the last `window` values are not all alike."""
+    moved = np.zeros(values.shape, dtype=np.bool_)
+    moved[1:] = values[1:] != values[:-1]
+    return np.asarray(bars_since(moved) < window - 1)
 
 
 def _check_finite(values: FloatArray) -> None:

@@ -11,14 +11,18 @@ from typing import Any
 from signals.parameters import build_with
 from signals.presets import Preset, read_preset
 from signals.strategies.mean_reversion import MeanReversion
+from signals.strategies.momentum import Momentum
 from signals.strategies.vix_correlation import VixCorrelation
+from signals.strategies.volatility_breakout import VolatilityBreakout
 from signals.strategy import Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {
     strategy.name: strategy
     for strategy in (
         MeanReversion,
+        Momentum,
         VixCorrelation,
+        VolatilityBreakout,
     )
 }
 PRESETS: dict[str, Preset] = {name: read_preset(name) for name in STRATEGIES}

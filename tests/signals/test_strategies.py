@@ -179,7 +179,7 @@ def test_a_constant_price_is_flat(make_market, name, price):
     assert not found.direction.any()
 
 
-@NAMES
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if STRATEGIES[name].macro_series])
 def test_no_vix_at_all_is_flat(make_market, name):
     market = make_market(crash(1700, 1650), vix=np.zeros(1700))
     market = dataclasses.replace(market, macro_known={"VIXCLS": np.zeros(1700, dtype=np.bool_)})
