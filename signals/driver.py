@@ -41,10 +41,10 @@ def run_pinned(
     invalid = _invalid(strategy, market)
     parts: list[Analysis] = []
     while row < stop:
-        pin, month_stop = _month_rows(strategy, market, row)
+        pin, month_stop = month_rows(strategy, market, row)
         window = market.rows(pin, month_stop)
         analysis = strategy.analyze(window)
-        _check_analysis(strategy, window, analysis)
+        check_analysis(strategy, window, analysis)
         flat = _unreliable(invalid[pin:month_stop], strategy.lookback) | (analysis.direction == 0)
         wanted = slice(row - pin, min(stop, month_stop) - pin)
         parts.append(_flattened(analysis, flat).rows(wanted.start, wanted.stop))
@@ -76,8 +76,9 @@ def _step_ms(timeframe: str) -> int:
     return duration(timeframe) // timedelta(milliseconds=1)
 
 
-def _month_rows(strategy: Strategy, market: Market, row: int) -> tuple[int, int]:
-    """The rows [pin, stop) that the month of `row` is computed from."""
+def month_rows(strategy: Strategy, market: Market, row: int) -> tuple[int, int]:
+    """The rows [pin, stop) that the month of `row` is computed from. Raises MarketError when the
+    market begins too late for that."""
     step = _step_ms(market.timeframe)
     moment = from_ms(int(market.open_time[row]))
     pin_time = history_start(moment, strategy.lookback, market.timeframe)
@@ -116,7 +117,8 @@ def _flattened(analysis: Analysis, flat: BoolArray) -> Analysis:
     )
 
 
-def _check_analysis(strategy: Strategy, market: Market, analysis: Analysis) -> None:
+def check_analysis(strategy: Strategy, market: Market, analysis: Analysis) -> None:
+    """Raises AnalysisError, naming the first bar, for what no analysis of this market may be."""
     shape = market.close.shape
     arrays = {
         name: getattr(analysis, name)

@@ -24,7 +24,7 @@ from collectors.selectors import (
     revisions,
 )
 from signals.aggregation import aggregate
-from signals.certificate import code_hash
+from signals.codehash import code_hash
 from signals.driver import history_start, restricted, run_pinned
 from signals.forecasts import forecasts_of_row
 from signals.models import BarRun, InitialState, RunState, Signal, StrategyConfig

@@ -11,7 +11,9 @@ from django.conf import settings
 
 from collectors import clock
 from collectors.models import Instrument
-from signals.certificate import Certificate, certify, code_hash
+from signals.certificate import Certificate, certify
+from signals.codehash import code_hash
+from signals.fresh import maker_of
 from signals.models import StrategyConfig
 from signals.parameters import ParameterError
 from signals.registry import PRESETS, STRATEGIES, UnknownStrategy, build_strategy
@@ -65,7 +67,7 @@ def certify_strategy(*, name: str, by: str = SYSTEM) -> tuple[StrategyConfig, Ce
     """Certify a strategy with its stored parameters and store the result; one that fails is
     disabled. Raises UnknownStrategy, ParameterError."""
     config, _ = StrategyConfig.objects.get_or_create(name=_registered(name), defaults=_preset(name))
-    certificate = certify(build_strategy(name, config.parameters))
+    certificate = certify(maker_of(build_strategy(name, config.parameters)))
     with changing(name=name, by=by) as config:
         _record(config, certificate)
         if not certificate.is_passed:
@@ -96,7 +98,9 @@ def configure_strategy(
         check_assets(assets)
     StrategyConfig.objects.get_or_create(name=_registered(name), defaults=_preset(name))
     # Stored parameters may have fallen out of a range: they must not bar the way to disabling.
-    certificate = certify(build_strategy(name, parameters)) if parameters is not None else None
+    certificate = None
+    if parameters is not None:
+        certificate = certify(maker_of(build_strategy(name, parameters)))
     if certificate is not None and not certificate.is_passed:
         raise StrategyNotCertified(str(certificate))
     with changing(name=name, by=by) as config:

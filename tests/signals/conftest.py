@@ -18,7 +18,7 @@ from collectors.models import (
     Ohlcv,
     Series,
 )
-from signals.certificate import code_hash
+from signals.codehash import code_hash
 from signals.models import StrategyConfig
 from signals.registry import build_strategy
 from signals.strategy import Market

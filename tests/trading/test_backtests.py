@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from collectors.models import Listing, MacroObservation, MacroSeries, Ohlcv
-from signals.certificate import code_hash
+from signals.codehash import code_hash
 from signals.models import StrategyConfig
 from signals.registry import build_strategy
 from trading import tasks
