@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -67,23 +67,29 @@ def parameter_rules(strategy_type: type[Any]) -> list[ParameterRule]:
 
 def build_with(strategy_type: type[T], values: Mapping[str, Any]) -> T:
     """The strategy with `values` over its defaults. Raises ParameterError naming every fault."""
-    rules = {rule.name: rule for rule in parameter_rules(strategy_type)}
+    return strategy_type(**checked_values(parameter_rules(strategy_type), values))
+
+
+def checked_values(
+    declared: Sequence[ParameterRule], values: Mapping[str, Any]
+) -> dict[str, float | int]:
+    """All parameters by name: `values` over the defaults. Raises ParameterError naming every
+    fault, also of a default."""
+    rules = {rule.name: rule for rule in declared}
     accepted: dict[str, float | int] = {}
-    faults: dict[str, str] = {}
-    for name, value in values.items():
-        if name not in rules:
-            faults[name] = f"unknown; known: {', '.join(rules)}"
+    faults = {name: f"unknown; known: {', '.join(rules)}" for name in values if name not in rules}
+    for name, rule in rules.items():
+        value = values.get(name, rule.default)
+        if value is None and name not in values:
+            faults[name] = "not given, and it has no default"
             continue
         try:
-            accepted[name] = _checked(rules[name], value)
+            accepted[name] = _checked(rule, value)
         except ValueError as error:
             faults[name] = str(error)
-    for name, rule in rules.items():
-        if name not in values and rule.default is None:
-            faults[name] = "not given, and it has no default"
     if faults:
         raise ParameterError(faults)
-    return strategy_type(**accepted)
+    return accepted
 
 
 def _checked(rule: ParameterRule, value: Any) -> float | int:
