@@ -15,6 +15,7 @@ from collectors.marketdata import EPOCH, Candle, duration
 Integers = NDArray[np.int64]
 Doubles = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Codes = NDArray[np.int8]
 
 MICROSECOND = timedelta(microseconds=1)
 # Stands for a moment of receipt that is not given: received now.
@@ -24,7 +25,7 @@ NOW = -1
 @dataclass(frozen=True, kw_only=True)
 class CandleColumns:
     """N candles of one series, oldest first, each bar once. `volume` is NaN where the source has
-    none."""
+    none; `volume_source` says by its code who measured it, 0 where it compares with no other."""
 
     open_time: Integers  # (N,) epoch milliseconds
     open: Doubles  # (N,)
@@ -32,6 +33,7 @@ class CandleColumns:
     low: Doubles
     close: Doubles
     volume: Doubles
+    volume_source: Codes
     sampled: Flags
 
     def __len__(self) -> int:

@@ -28,7 +28,7 @@ def derive(
     venue had no trade in it (`no_trade`), and at least one is there.
 
     Open of the first, close of the last, the extremes, the sum of the volumes (none when one has
-    none); sampled when one is.
+    none), which are of no one source when the shorter bars' sources differ; sampled when one is.
     """
     base = to_ms(EPOCH + duration(DERIVED_FROM[timeframe]))
     step = to_ms(EPOCH + duration(timeframe))
@@ -40,6 +40,7 @@ def derive(
     wanted = (short[:, None] * step + np.arange(0, step, base)).ravel()
     missing = spans.without(np.setdiff1d(wanted, candles.open_time), no_trade)
     whole = np.isin(bars, missing // step, invert=True)
+    measured = [each.reduceat(candles.volume_source, first) for each in (np.minimum, np.maximum)]
     made = CandleColumns(
         open_time=bars * step,
         open=candles.open[first],
@@ -47,6 +48,7 @@ def derive(
         low=np.minimum.reduceat(candles.low, first),
         close=candles.close[last - 1],
         volume=np.add.reduceat(candles.volume, first),
+        volume_source=np.where(measured[0] == measured[1], measured[0], np.int8(0)),
         sampled=np.logical_or.reduceat(candles.sampled, first),
     )
     return CandleColumns(**{name: getattr(made, name)[whole] for name in COLUMNS})

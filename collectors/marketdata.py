@@ -57,8 +57,9 @@ class CandleMatrix:
 
     A hole carries the last close with zero volume and `valid` false; before an instrument's first
     candle all prices are its first open, invalid too. A volume that its source does not have is
-    zero, and `has_volume` false. What is `derived` was made from shorter candles. NaN never occurs.
-    An instrument without any candle carries ones.
+    zero, and `has_volume` false. Volumes are comparable where `volume_source` is the same code and
+    not 0. What is `derived` was made from shorter candles. NaN never occurs. An instrument without
+    any candle carries ones.
     """
 
     timeframe: str
@@ -72,6 +73,7 @@ class CandleMatrix:
     valid: NDArray[np.bool_]
     sampled: NDArray[np.bool_]
     has_volume: NDArray[np.bool_]
+    volume_source: NDArray[np.int8]
     derived: NDArray[np.bool_]
 
 

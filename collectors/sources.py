@@ -11,6 +11,7 @@ from collectors.coingecko import CoinGecko
 from collectors.exchange import RETRY_PAUSE_S, CandleSource
 from collectors.exchanges import binance, bybit
 from collectors.feeds import Feed
+from collectors.formats import tables
 from collectors.venues import SymbolSource
 
 
@@ -53,6 +54,19 @@ FUNDING_VENUES = tuple(name for name, venue in VENUES.items() if venue.settles_f
 
 # Every candle source there is, by the names that source chains use.
 CANDLE_SOURCES = (*VENUES, CoinGecko.name)
+
+# What histories call the source of a volume, 1 to 127: volumes compare only under one code. The
+# codes are in files, so that none is ever given to another source. Imported candles whose file
+# names no source count as one source, which is for whoever trusts the file to know. Code 0 compares
+# with nothing: CoinGecko has no interval volume, nor has a candle built from samples, and of any
+# other name nobody knows how it measures.
+VOLUME_CODES: Mapping[str, int] = {
+    binance.NAME: 1,
+    bybit.NAME: 2,
+    binance.SPOT: 3,
+    bybit.SPOT: 4,
+    tables.SOURCE: 5,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,12 +27,13 @@ import numpy as np
 from collectors.columns import COLUMNS, CandleColumns
 
 MAGIC = b"MTSCOLS\n"
-VERSION = 1
+VERSION = 2
 # Columns begin on a page; the header is magic, version, revision, rows, then lengths and texts of
 # identity, machine start and key, and ends with the checksum of all before.
 HEADER_SIZE = 4096
 _numbers = struct.Struct("<8sIqq")
-_KINDS = {name: "<f8" for name in COLUMNS} | {"open_time": "<i8", "sampled": "?"}
+_OTHERS = {"open_time": "<i8", "volume_source": "i1", "sampled": "?"}
+_KINDS = {name: "<f8" for name in COLUMNS} | _OTHERS
 _ROW_SIZE = sum(np.dtype(kind).itemsize for kind in _KINDS.values())
 SUFFIX = ".columns"
 ABANDONED_AFTER_S = 3600.0

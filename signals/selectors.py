@@ -140,7 +140,7 @@ def _read(
         low=candles.low,
         close=candles.close,
         volume=candles.volume,
-        volume_source=candles.has_volume.astype(np.int8),
+        volume_source=candles.volume_source,
         valid=candles.valid,
         macro={name: column.value for name, column in macro.items()},
         macro_known={name: _is_believed(name, column, closes) for name, column in macro.items()},

@@ -32,6 +32,7 @@ def candle_history(
     shape = (len(moments), len(instruments))
     columns = np.empty((5, *shape))
     flags = np.zeros((4, *shape), dtype=np.bool_)
+    sources = np.zeros(shape, dtype=np.int8)
     before = np.full(len(instruments), np.nan)
     for number, coin_id in enumerate(instruments):
         candles = series[coin_id].columns
@@ -43,6 +44,7 @@ def candle_history(
         if len(within) < len(moments):
             bars = np.searchsorted(moments, within.open_time)
         _place(within, bars, columns[:, :, number], flags[:3, :, number])
+        sources[bars, number] = within.volume_source
         flags[3, bars, number] = series[coin_id].derived[since:until]
     valid, sampled, has_volume, derived = flags
     _fill_holes(columns, valid, before)
@@ -59,6 +61,7 @@ def candle_history(
         valid=valid,
         sampled=sampled,
         has_volume=has_volume,
+        volume_source=sources,
         derived=derived,
     )
 

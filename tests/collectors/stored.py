@@ -29,6 +29,8 @@ CHAINS = {"bitcoin": ["binance", "bybit", "coingecko"], "tether": ["coingecko"]}
 RANKING = ("binance", "bybit", "coingecko")
 VALUES = ("open", "high", "low", "close", "volume")
 FLAGS = ("valid", "sampled", "has_volume")
+# As histories call the sources of volumes: of the others nobody knows what theirs are.
+CODES = {"binance": 1, "bybit": 2}
 Row = tuple[str, datetime]  # coin id, open time
 
 
@@ -229,7 +231,7 @@ def delete(instrument: Instrument, rng: random.Random) -> None:
 def compare(start: datetime, end: datetime) -> None:
     """The history of [start, end) is what the table's rows say."""
     matrix = candle_history(instruments=["tether", "bitcoin"], timeframe="1h", start=start, end=end)
-    expected: dict[str, list[list[Any]]] = {name: [] for name in (*VALUES, *FLAGS)}
+    expected: dict[str, list[list[Any]]] = {name: [] for name in (*VALUES, *FLAGS, "volume_source")}
     for coin_id in matrix.coin_ids:
         rows = Ohlcv.objects.filter(instrument__coin_id=coin_id, timeframe="1h")
         by_time = {row.open_time: row for row in rows.order_by("open_time")}
@@ -246,6 +248,8 @@ def compare(start: datetime, end: datetime) -> None:
             column["valid"].append(row is not None)
             column["sampled"].append(row is not None and row.is_sampled)
             column["has_volume"].append(row is not None and row.volume is not None)
+            measured = row is not None and row.volume is not None
+            column["volume_source"].append(CODES.get(row.source, 0) if measured else 0)
             carried = carried if row is None else row.close
         for name, values in column.items():
             expected[name].append(values)

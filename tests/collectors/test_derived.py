@@ -20,6 +20,7 @@ from collectors.models import CandleHole, Instrument, Ohlcv
 from collectors.selectors import candle_history, live
 from collectors.services import livecopies
 from collectors.services.livecopies import market_key
+from collectors.sources import VOLUME_CODES
 from collectors.spans import Span
 from tests.collectors.stored import START
 from tests.factories import make_user
@@ -33,7 +34,12 @@ BARS = {"4h": 4, "1d": 24}
 @given(
     hours=st.dictionaries(
         st.integers(0, 60),
-        st.tuples(*[st.integers(1, 99)] * 4, st.none() | st.integers(0, 9), st.booleans()),
+        st.tuples(
+            *[st.integers(1, 99)] * 4,
+            st.none() | st.integers(0, 9),
+            st.integers(0, 2),
+            st.booleans(),
+        ),
     ),
     excused=st.sets(st.integers(0, 60)),
     timeframe=st.sampled_from(sorted(BARS)),
@@ -42,7 +48,7 @@ def test_a_bar_is_made_when_every_hour_is_there_or_had_no_trade(
     hours: dict[int, tuple[Any, ...]], excused: set[int], timeframe: str
 ) -> None:
     rows = [(hour, *values) for hour, values in sorted(hours.items())]
-    column = [np.array([row[at] for row in rows]) for at in range(7)]
+    column = [np.array([row[at] for row in rows]) for at in range(8)]
     made = derive(
         CandleColumns(
             open_time=column[0].astype(np.int64) * HOUR_MS,
@@ -51,7 +57,8 @@ def test_a_bar_is_made_when_every_hour_is_there_or_had_no_trade(
             low=column[3].astype(float),
             close=column[4].astype(float),
             volume=column[5].astype(float),
-            sampled=column[6].astype(bool),
+            volume_source=column[6].astype(np.int8),
+            sampled=column[7].astype(bool),
         ),
         timeframe=timeframe,
         no_trade=[Span(hour * HOUR_MS, (hour + 1) * HOUR_MS) for hour in excused],
@@ -61,14 +68,14 @@ def test_a_bar_is_made_when_every_hour_is_there_or_had_no_trade(
         there = [hours[hour] for hour in range(bar, bar + BARS[timeframe]) if hour in hours]
         known = hours.keys() | excused
         if there and all(hour in known for hour in range(bar, bar + BARS[timeframe])):
-            opens, highs, lows, closes, volumes, sampled = zip(*there, strict=True)
+            opens, highs, lows, closes, volumes, sources, sampled = zip(*there, strict=True)
             volume = None if None in volumes else float(sum(volumes))
-            expected.append(
-                (bar, opens[0], max(highs), min(lows), closes[-1], volume, any(sampled))
-            )
+            prices = opens[0], max(highs), min(lows), closes[-1]
+            source = sources[0] if len(set(sources)) == 1 else 0
+            expected.append((bar, *prices, volume, source, any(sampled)))
     assert expected == [
-        (time // HOUR_MS, *prices, None if np.isnan(volume) else volume, sampled)
-        for time, *prices, volume, sampled in zip(
+        (time // HOUR_MS, *prices, None if np.isnan(volume) else volume, source, sampled)
+        for time, *prices, volume, source, sampled in zip(
             *(getattr(made, name).tolist() for name in vars(made)), strict=True
         )
     ]
@@ -124,6 +131,8 @@ def test_the_history_is_derived(four_hours: Instrument) -> None:
     assert matrix.close[:, 0].tolist() == [14.0, 14.0, 22.0, 26.0, 26.0, 2.0]
     assert matrix.volume[:, 0].tolist() == [8.0, 0.0, 6.0, 0.0, 0.0, 9.0]
     assert matrix.has_volume[:, 0].tolist() == [True, False, True, False, False, True]
+    binance, bybit = VOLUME_CODES["binance"], VOLUME_CODES["bybit"]
+    assert matrix.volume_source[:, 0].tolist() == [binance, 0, binance, 0, 0, bybit]
     assert matrix.sampled[:, 0].tolist() == [False, False, False, True, False, False]
     hourly = candle_history(
         instruments=["bitcoin"], timeframe="1h", start=START, end=START + 24 * HOUR

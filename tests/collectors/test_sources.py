@@ -15,6 +15,7 @@ from collectors.sources import (
     FEEDS,
     FUNDING_VENUES,
     VENUES,
+    VOLUME_CODES,
     ProviderAccess,
     open_candle_source,
 )
@@ -37,6 +38,16 @@ def test_the_settings_allow_what_there_is() -> None:
     assert set(environment.CANDLE_SOURCES) == set(default_source_chain())
     assert list(environment.STREAM_KINDS) == list(Kind)
     assert {feed.url_setting for feed in FEEDS.values()} < set(environment.PROVIDER_URLS)
+
+
+def test_codes_of_volumes_are_kept_for_ever() -> None:
+    # They are in files: a name may be added, with the next number up to 127, none be changed.
+    first = {"binance": 1, "bybit": 2, "binance_spot": 3, "bybit_spot": 4, "import": 5}
+    assert VOLUME_CODES.items() >= first.items()
+    assert sorted(VOLUME_CODES.values()) == list(range(1, len(VOLUME_CODES) + 1))
+    assert len(VOLUME_CODES) < 128
+    assert VENUES.keys() < VOLUME_CODES.keys()
+    assert "coingecko" not in VOLUME_CODES
 
 
 @pytest.mark.parametrize("name", CANDLE_SOURCES)

@@ -25,6 +25,7 @@ def series(rows: int, *, seed: int = 0) -> CandleColumns:
         low=values[2],
         close=values[3],
         volume=values[4],
+        volume_source=np.where(np.isnan(values[4]), 0, rng.integers(0, 6, rows)).astype(np.int8),
         sampled=rng.random(rows) < 0.5,
     )
 
@@ -77,7 +78,7 @@ def test_no_foreign_or_broken_file_is_read(tmp_path: Path) -> None:
     write_series(tmp_path, KEY, version, series(100))
     (path,) = tmp_path.rglob("*.columns")
     good = path.read_bytes()
-    other_version = good[:8] + b"\2\0\0\0" + good[12:]
+    other_version = good[:8] + b"\1\0\0\0" + good[12:]
     more_rows = good[:20] + (101).to_bytes(8, "little") + good[28:]
     header_bit = good[:200] + b"\1" + good[201:]
     for broken in (

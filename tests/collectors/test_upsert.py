@@ -1,5 +1,6 @@
 """Batches of candles end in the table as the rules say, on either database and at any size."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -134,11 +135,12 @@ def test_a_tick_of_many_series_takes_as_many_queries_as_that_of_one(
     assert len(queries) == 1
 
 
-def test_a_copy_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize("decode", [pgcopy.decode, pgcopy.decode_columns])
+def test_a_copy_that_is_none_is_refused(decode: Callable[..., Any]) -> None:
     fields = [("at", ">i8"), ("price", ">f8")]
     values = {"at": np.arange(3, dtype=">i8"), "price": np.linspace(0.1, 0.3, 3).astype(">f8")}
     whole = pgcopy.HEADER + pgcopy.encode(values, 3) + pgcopy.TRAILER
-    rows = pgcopy.decode(whole, fields)
+    rows = decode(whole, fields)
     assert rows["at"].tolist() == [0, 1, 2]
     assert rows["price"].tolist() == np.linspace(0.1, 0.3, 3).tolist()
     for broken in (
@@ -148,4 +150,20 @@ def test_a_copy_that_is_none_is_refused() -> None:
         whole.replace(b"\0\2\0\0\0\10", b"\0\3\0\0\0\10"),
     ):
         with pytest.raises(pgcopy.CopyFormatError):
-            pgcopy.decode(broken, fields)
+            decode(broken, fields)
+
+
+@pytest.mark.parametrize("rows", [0, 1, pgcopy.BLOCK, 2 * pgcopy.BLOCK + 1])
+def test_columns_are_those_of_the_records(rows: int) -> None:
+    fields = [("at", ">i8"), ("price", ">f8"), ("mark", "i1")]
+    rng = np.random.default_rng(rows)
+    values = {
+        "at": rng.integers(-9, 9, rows).astype(">i8"),
+        "price": rng.random(rows).astype(">f8"),
+        "mark": rng.integers(-9, 9, rows).astype("i1"),
+    }
+    content = pgcopy.HEADER + pgcopy.encode(values, rows) + pgcopy.TRAILER
+    columns = pgcopy.decode_columns(content, fields)
+    for name, column in columns.items():
+        assert column.dtype.isnative
+        assert column.tolist() == values[name].tolist()
