@@ -110,6 +110,12 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
         ),
         PeriodicSeed(name="prune rows", task="mts_project.tasks.prune_rows", minute="0", hour="5"),
         _sweep("sweep bar runs", "signals.tasks.run_due_bars", "1h", is_enabled=env.enable_signals),
+        PeriodicSeed(
+            name="sweep outcomes",
+            task="signals.tasks.advance_outcomes",
+            every_s=60,
+            clock="wall",
+        ),
         _sweep("sweep accounts", "trading.tasks.advance_accounts"),
         _sweep("sweep backfills", "collectors.tasks.sweep_backfills"),
         _sweep("sweep backtests", "trading.tasks.sweep_backtests"),

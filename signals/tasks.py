@@ -11,3 +11,9 @@ def run_due_bars(timeframe: str) -> None:
     """Run every due bar of a timeframe, unless ENABLE_SIGNALS is off."""
     if settings.ENV.enable_signals:
         services.run_due_bars(timeframe=timeframe)
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def advance_outcomes() -> None:
+    """Follow what became of the signals."""
+    services.advance_outcomes()

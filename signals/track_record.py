@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Avg, Count, F, Q
+from django.db.models import Avg, Count, F, OuterRef, Q, Subquery
 
-from signals.models import BarRun, Exit, RunState, SignalOutcome
-from signals.outcomes import HORIZONS_MS
+from collectors.models import CandleHole, HoleLabel, Series
+from signals.models import BarRun, Exit, OutcomeState, RunState, Signal, SignalOutcome
+from signals.outcomes import HORIZONS_MS, LAST_HORIZON_MS
 
 HEALTH_RUNS = 100
+SEVEN_DAYS = timedelta(milliseconds=LAST_HORIZON_MS)
+# After it, no candle that is corrected or comes late changes a fate any more.
+WATCHED = SEVEN_DAYS + timedelta(days=30)
+LATE = timedelta(hours=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,58 @@ class StrategyHealth:
     last_failure_at: datetime | None
     seconds: float | None
     slowest_seconds: float | None
+
+
+def due_outcomes(*, now: datetime, limit: int) -> list[SignalOutcome]:
+    """The outcomes of which something new may be known at `now` (market time), oldest first.
+
+    That is: the bar it waits for is closed and its series has grown; a bar is late, or waited for
+    since an hour; a candle before was changed; or another signal has ended the stand. Each row
+    carries the revision of its series and the end of its stand as they are now.
+    """
+    series = Series.objects.filter(key=OuterRef("series_key"))
+    following = Signal.objects.filter(
+        strategy=OuterRef("signal__strategy"),
+        instrument=OuterRef("signal__instrument"),
+        timeframe=OuterRef("signal__timeframe"),
+        bar_open_time__gt=OuterRef("signal__bar_open_time"),
+    ).order_by("bar_open_time")
+    waits = Q(state=OutcomeState.WAITING)
+    is_due = (
+        Q(due_at__lte=now, newest__gt=F("revision"))
+        | Q(due_at__lte=now - LATE)
+        | (waits & (Q(due_at__lte=now) | Q(newest__gt=F("revision"))))
+        | Q(rewritten__gt=F("revision"))
+        | (Q(next_at__isnull=False) & (Q(ended_at__isnull=True) | ~Q(ended_at=F("next_at"))))
+    )
+    rows = (
+        SignalOutcome.objects.filter(Q(entry_at__gte=now - WATCHED) | Q(due_at__isnull=False))
+        .annotate(
+            newest=Subquery(series.values("revision")[:1]),
+            rewritten=Subquery(series.values("rewritten_revision")[:1]),
+            next_at=Subquery(following.values("at")[:1]),
+        )
+        .filter(is_due)
+        .select_related("signal__instrument")
+        .order_by("entry_at", "pk")[:limit]
+    )
+    found = []
+    for row in rows:
+        row.revision = max(row.revision, row.newest or 0)
+        row.ended_at = row.next_at
+        found.append(row)
+    return found
+
+
+def final_holes(
+    *, coin_ids: Sequence[str], timeframe: str, label: HoleLabel
+) -> list[tuple[str, datetime, datetime]]:
+    """The holes of a label: coin id, and the open times of their first and last bar."""
+    return list(
+        CandleHole.objects.filter(
+            instrument__coin_id__in=coin_ids, timeframe=timeframe, label=label
+        ).values_list("instrument__coin_id", "start", "end")
+    )
 
 
 def outcome_summary(

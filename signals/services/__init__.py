@@ -1,6 +1,7 @@
 """What writes the tables of signals: strategy configuration and bar runs."""
 
 from signals.services.bar_runs import run_due_bars
+from signals.services.outcomes import advance_outcomes, open_outcomes
 from signals.services.strategies import (
     StrategyNotCertified,
     certify_strategy,
@@ -13,11 +14,13 @@ from signals.services.strategies import (
 
 __all__ = [
     "StrategyNotCertified",
+    "advance_outcomes",
     "certify_strategy",
     "check_assets",
     "check_weight",
     "configure_strategy",
     "has_certificate",
+    "open_outcomes",
     "run_due_bars",
     "seed_strategies",
 ]

@@ -27,6 +27,7 @@ from signals.models import BarRun, InitialState, RunState, Signal
 from signals.registry import CONSENSUS
 from signals.selectors import Member
 from signals.services.leases import held, lease_kept, take_lease
+from signals.services.outcomes import open_outcomes
 from signals.services.passes import run_members
 from signals.services.withdrawals import withdrawals
 from signals.strategy import Analysis, Forecast, Market
@@ -212,6 +213,7 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
         if signals:
             Signal.objects.bulk_create(signals, ignore_conflicts=True)
             stored = list(run.signals.select_related("instrument").order_by("id"))
+            open_outcomes(signals=stored)
         finished = partial(
             events.bar_run_finished.send_robust,
             sender=BarRun,
