@@ -102,7 +102,7 @@ def due_outcomes(*, now: datetime, limit: int) -> list[SignalOutcome]:
         .select_related("signal__instrument")
         .order_by("entry_at", "pk")[:limit]
     )
-    found = []
+    found: list[SignalOutcome] = []
     for row in rows:
         row.revision = max(row.revision, row.newest or 0)
         row.ended_at = row.next_at
