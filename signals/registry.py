@@ -12,6 +12,7 @@ from signals.parameters import build_with
 from signals.presets import Preset, read_preset
 from signals.strategies.mean_reversion import MeanReversion
 from signals.strategies.momentum import Momentum
+from signals.strategies.multi_bucket import MultiBucket
 from signals.strategies.vix_correlation import VixCorrelation
 from signals.strategies.volatility_breakout import VolatilityBreakout
 from signals.strategy import Strategy
@@ -21,6 +22,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     for strategy in (
         MeanReversion,
         Momentum,
+        MultiBucket,
         VixCorrelation,
         VolatilityBreakout,
     )

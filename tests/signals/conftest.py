@@ -29,6 +29,7 @@ FIRST = datetime(2021, 3, 1, tzinfo=UTC)
 HISTORY = datetime(2021, 3, 26, tzinfo=UTC)
 START = datetime(2021, 5, 3, tzinfo=UTC)
 END = START + 24 * HOUR
+COINS = ("bitcoin", "ethereum", "ripple", "solana")
 ENABLED = ("mean_reversion", "vix_correlation")
 
 MakeMarket = Callable[..., Market]
@@ -46,7 +47,7 @@ def make_market() -> MakeMarket:
         opened = np.vstack([close[:1], close[:-1]])
         return Market(
             timeframe="1h",
-            instruments=tuple(f"coin-{column}" for column in range(columns)),
+            instruments=tuple([*COINS, *(f"coin-{more}" for more in range(columns))][:columns]),
             open_time=to_ms(start) + HOUR_MS * np.arange(bars, dtype=np.int64),
             open=opened,
             high=np.maximum(opened, close),

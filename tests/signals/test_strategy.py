@@ -136,7 +136,7 @@ def test_an_impossible_value_names_the_bar(make_market, field, value):
             return dataclasses.replace(analysis, **{field: spoiled})
 
     market = make_market(np.linspace(1.0, 2.0, 900)[:, np.newaxis])
-    with pytest.raises(AnalysisError, match=f"{field} .* for coin-0 at 2021-04-03 02:00"):
+    with pytest.raises(AnalysisError, match=f"{field} .* for bitcoin at 2021-04-03 02:00"):
         run_pinned(Broken(), market, start=FIRST + 800 * HOUR)
 
 
