@@ -15,6 +15,7 @@ from signals.strategies.momentum import Momentum
 from signals.strategies.multi_bucket import MultiBucket
 from signals.strategies.vix_correlation import VixCorrelation
 from signals.strategies.volatility_breakout import VolatilityBreakout
+from signals.strategies.volume_spike import VolumeSpike
 from signals.strategy import Strategy
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -25,6 +26,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
         MultiBucket,
         VixCorrelation,
         VolatilityBreakout,
+        VolumeSpike,
     )
 }
 PRESETS: dict[str, Preset] = {name: read_preset(name) for name in STRATEGIES}

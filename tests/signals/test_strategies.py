@@ -160,7 +160,7 @@ def test_an_instrument_does_not_depend_on_its_company(random_market, name):
         instruments=market.instruments[2:3],
         **{
             field: np.ascontiguousarray(getattr(market, field)[:, 2:3])
-            for field in ("open", "high", "low", "close", "volume", "valid")
+            for field in ("open", "high", "low", "close", "volume", "volume_source", "valid")
         },
     )
     strategy = build_strategy(name)
