@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
 from django.db.models import Max, Min, OuterRef, QuerySet, Subquery
 
 from collectors import clock
@@ -30,7 +29,15 @@ from signals.forecasts import forecasts_of_row
 from signals.models import BarRun, InitialState, RunState, Signal, StrategyConfig
 from signals.parameters import ParameterError
 from signals.registry import CONSENSUS, UnknownStrategy, build_strategy
-from signals.strategy import Analysis, BoolArray, Forecast, IntArray, Market, Strategy
+from signals.strategy import (
+    Analysis,
+    BoolArray,
+    Forecast,
+    IntArray,
+    Market,
+    Strategy,
+    finite_or_none,
+)
 
 READ_ATTEMPTS = 3
 
@@ -352,24 +359,17 @@ def signals_of_run(*, timeframe: str, bar_open_time: datetime) -> QuerySet[Signa
 def market_context(
     market: Market | None, analyses: Mapping[str, Analysis], row: int
 ) -> dict[str, Any]:
-    """The VIX known at a row, and bitcoin's correlation with it, None where not computed."""
-    if market is None:
-        return {"vix_level": None, "correlation_btc_vix": None}
-    vix = market.macro.get("VIXCLS")
-    correlation = next(
-        (
-            analysis.diagnostics["correlation_30d"]
-            for analysis in analyses.values()
-            if "correlation_30d" in analysis.diagnostics
-        ),
-        None,
-    )
-    has_bitcoin = correlation is not None and "bitcoin" in market.instruments
-    return {
-        "vix_level": None if vix is None else float(vix[row]),
-        "correlation_btc_vix": (
-            float(np.asarray(correlation)[row, market.instruments.index("bitcoin")])
-            if has_bitcoin
-            else None
-        ),
-    }
+    """The VIX known at a row, and bitcoin's correlation with it; None where not known, too old to
+    be believed, or not computed."""
+    context: dict[str, Any] = {"vix_level": None, "correlation_btc_vix": None}
+    if market is None or "VIXCLS" not in market.macro or not market.macro_known["VIXCLS"][row]:
+        return context
+    context["vix_level"] = finite_or_none(market.macro["VIXCLS"][row])
+    if "bitcoin" in market.instruments:
+        column = market.instruments.index("bitcoin")
+        for analysis in analyses.values():
+            if market.valid[row, column] and "correlation_30d" in analysis.diagnostics:
+                found = analysis.diagnostics["correlation_30d"][row, column]
+                context["correlation_btc_vix"] = finite_or_none(found)
+                break
+    return context
