@@ -73,11 +73,11 @@ def test_the_reason_names_what_is_missing(make_market) -> None:
     market.valid[[260, 270], 1] = False
     reasons = withheld(AlwaysLong(), market, 300)
     assert reasons == {
-        "coin-0": "the bar itself is missing",
-        "coin-1": "2 of 51 bars are missing",
+        market.instruments[0]: "the bar itself is missing",
+        market.instruments[1]: "2 of 51 bars are missing",
     }
     market.macro_known["VIXCLS"][280] = False
-    assert withheld(AlwaysLong(), market, 300)["coin-1"] == (
+    assert withheld(AlwaysLong(), market, 300)[market.instruments[1]] == (
         "2 of 51 bars are missing, and 1 lack VIXCLS"
     )
 
