@@ -1,137 +1,264 @@
-"""One voice out of several strategies: the rules, scalar by scalar, and the loop over rows. Pure.
+"""One voice out of several strategies, at one bar: the rules, scalar by scalar. Pure.
 
-The scalar functions are plain Python that Numba compiles to the same bits (no `**`, no NumPy calls
-on scalars). A vote is `weight x confidence` of a strategy that is not flat.
+Plain Python on numbers, which Numba compiles to the same bits (no `**`, no NumPy): `decide` runs as
+it is at a live bar, and compiled over long histories (`signals.compiled`). `signals.consensus`
+gives the arguments; this module knows nothing of time.
 
-1. Nobody votes: flat. Exactly one votes: its state passes through.
-2. Consensus: a side that holds at least 60% of all votes wins; its confidence is the mean of its
-   voters' confidences, weighted by their weights.
-3. No consensus: the single strongest vote decides with its own confidence if it reaches 0.5, else
-   flat.
+A strategy with a direction and a weight above 0 votes. By the number of voters and what they say:
 
-Stop, take-profit and size are always those of the winning side's strongest voter, whole, never a
-mixture of several strategies' prices. Of equal votes the earlier strategy (by name) is taken.
+1. Nobody votes: flat. Exactly one votes: its state passes through untouched.
+2. Correlation filter: a voter keeps of its weight the share that it holds of its idea. Its idea is
+   made of the voters of its side, each with its weight times the overlap of the two: how far their
+   agreement over the window exceeds `OVERLAP_FROM`, 0 to 1. Ten copies together weigh as one; who
+   agrees with nobody keeps its weight; a copy of hardly any weight takes hardly any from others.
+   A vote is effective weight x confidence.
+3. Consensus: a side that holds at least 60% of all votes wins. Its confidence is the mean of its
+   voters', by effective weights. Its leader is the voter of the largest weight x confidence, before
+   the filter: who leads does not change when an idea is copied.
+4. No consensus: each voter is scored by performance x regime x confidence, and the highest score
+   decides, with its own confidence, if it reaches 0.5; else flat. Flat also when two sides share
+   the highest score to the last bit: there is no reason to prefer one.
+
+Performance is how far a strategy is ahead of chance in its instrument over the window, in typical
+moves, shrunk towards 1.0 where it held a state at few bars; regime is how much more it is ahead in
+bars of the present regime than in all. Both lie in (0.5, 1.5), so without a history the score is
+the confidence. Copies cannot add up here: one voter decides.
+
+Stop, take-profit and size are those of the leader, whole, never a mixture of several strategies'
+prices. Of equal ones the earlier (by name) is taken. Nothing depends on the unit of the weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
-
-from signals.strategy import Analysis
+import math
+from collections.abc import Sequence
+from typing import Any
 
 CONSENSUS_SHARE = 0.6
 RESOLUTION_FLOOR = 0.5
-DIAGNOSTICS = ("long_votes", "short_votes")
+OVERLAP_FROM = 0.5  # agreement up to here is what unlike rules have in common in a trend
+PRIOR_BARS = 72  # of chance, added to every record: three days of hourly bars
+HALF_WAY_EDGE = 3.0  # the edge at which a factor is half way to its bound
+FACTOR_REACH = 0.5
+
+# The rules that can decide, as `decide` numbers them.
+ALL_FLAT, SINGLE, CONSENSUS, RESOLVED, BELOW_FLOOR, TIED = range(6)
+RULES = ("all flat", "single", "consensus", "resolved", "below the floor", "tied")
+
+# The rows of a cell's records, each a whole number per strategy: the sum of what it gained and lost
+# in the window, the sum of the moves it was exposed to, the bars at which it held a state; and the
+# same of those bars of the window that were of the present regime.
+NET, MOVED, BARS, NET_HERE, MOVED_HERE, BARS_HERE = range(6)
+RECORD_ROWS = 6
+
+Numbers = Sequence[Any]
+Table = Sequence[Sequence[Any]]
 
 
-def vote_strength(direction: int, confidence: float, weight: float) -> float:
-    """The vote of one strategy: 0 when it is flat."""
-    if direction == 0:
+def agreement(shared: int, active: int, other_active: int) -> float:
+    """The cosine of two strategies' directions, -1 to 1; 0 when one was never active.
+
+    `shared` is the sum of the products of their directions, `active` counts the bars of each.
+    """
+    if active == 0 or other_active == 0:
         return 0.0
-    return weight * confidence
+    return shared / math.sqrt(active * other_active)
 
 
-def winning_direction(
-    voters: int, long_votes: float, short_votes: float, strongest_direction: int, strongest: float
-) -> int:
-    """The common state: -1, 0 or 1. `voters` counts the strategies that are not flat."""
-    if voters <= 1:
-        return strongest_direction
-    total = long_votes + short_votes
-    if long_votes > 0.0 and long_votes >= CONSENSUS_SHARE * total:
+def overlap(agreeing: float) -> float:
+    """How far two voters are one idea: 0 up to OVERLAP_FROM, then growing to 1 for copies.
+
+    Without a jump, so that one bar more or less in the window changes little.
+    """
+    if agreeing <= OVERLAP_FROM:
+        return 0.0
+    return (agreeing - OVERLAP_FROM) / (1.0 - OVERLAP_FROM)
+
+
+def effective_weight(index: int, directions: Numbers, weights: Numbers, shared: Table) -> float:
+    """The weight of voter `index` after the correlation filter."""
+    weight = float(weights[index])
+    idea = weight
+    for other in range(len(directions)):
+        if other == index or directions[other] != directions[index] or weights[other] <= 0.0:
+            continue
+        agreeing = agreement(shared[index][other], shared[index][index], shared[other][other])
+        idea += overlap(agreeing) * weights[other]
+    return weight * (weight / idea)
+
+
+def vote_strength(confidence: float, effective: float) -> float:
+    """What a voter adds to the votes of its side."""
+    return effective * confidence
+
+
+def edge(net: float, moved: float, bars: int) -> float:
+    """How far `net` is ahead of chance: in typical moves, by the root of the bars it took.
+
+    For a rule that knows nothing it is spread like a standard normal, and closer to 0 where the
+    bars are few beside PRIOR_BARS. 0 where nothing moved.
+    """
+    if bars <= 0 or moved <= 0.0:
+        return 0.0
+    return (net * bars) / (moved * math.sqrt(bars + PRIOR_BARS))
+
+
+def factor(ahead: float) -> float:
+    """An edge as a factor between 0.5 and 1.5, 1.0 for none."""
+    return 1.0 + FACTOR_REACH * (ahead / (abs(ahead) + HALF_WAY_EDGE))
+
+
+def performance_factor(net: int, moved: int, bars: int) -> float:
+    """The factor of a strategy's gains in the window."""
+    return factor(edge(float(net), float(moved), bars))
+
+
+def regime_factor(net_here: int, moved_here: int, bars_here: int, net: int, moved: int) -> float:
+    """The factor of what it gained in the present regime beyond its gains on the whole.
+
+    1.0 for a strategy that earns the same share of what moves in every regime.
+    """
+    if moved <= 0:
+        return 1.0
+    expected = net * (moved_here / moved)
+    return factor(edge(net_here - expected, float(moved_here), bars_here))
+
+
+def resolution_score(performance: float, regime: float, confidence: float) -> float:
+    """What decides without a consensus."""
+    return performance * regime * confidence
+
+
+def voter_score(index: int, confidence: float, records: Table) -> float:
+    """The resolution score of voter `index`."""
+    performance = performance_factor(
+        records[NET][index], records[MOVED][index], records[BARS][index]
+    )
+    regime = regime_factor(
+        records[NET_HERE][index],
+        records[MOVED_HERE][index],
+        records[BARS_HERE][index],
+        records[NET][index],
+        records[MOVED][index],
+    )
+    return resolution_score(performance, regime, confidence)
+
+
+def strongest(
+    directions: Numbers, confidences: Numbers, weights: Numbers, records: Table
+) -> tuple[int, float, bool]:
+    """The voter of the highest score, its score, and whether the other side has the same."""
+    leader, best, is_tied = -1, -1.0, False
+    for index in range(len(directions)):
+        if directions[index] == 0 or weights[index] <= 0.0:
+            continue
+        score = voter_score(index, float(confidences[index]), records)
+        if score > best:
+            leader, best, is_tied = index, score, False
+        elif score == best and directions[index] != directions[leader]:
+            is_tied = True
+    return leader, best, is_tied
+
+
+def tally(
+    side: int, directions: Numbers, confidences: Numbers, weights: Numbers, shared: Table
+) -> tuple[int, int, float, float, float, float]:
+    """(voters, leader, votes, effective weights, lowest, highest confidence) of a side, 1 or -1.
+
+    The leader is the voter of the largest weight x confidence, -1 where there is none.
+    """
+    voters, leader, best = 0, -1, -1.0
+    votes, total, lowest, highest = 0.0, 0.0, 1.0, 0.0
+    for index in range(len(directions)):
+        if directions[index] != side or weights[index] <= 0.0:
+            continue
+        effective = effective_weight(index, directions, weights, shared)
+        confidence = float(confidences[index])
+        voters += 1
+        votes += vote_strength(confidence, effective)
+        total += effective
+        if confidence < lowest:
+            lowest = confidence
+        if confidence > highest:
+            highest = confidence
+        if weights[index] * confidence > best:
+            leader, best = index, weights[index] * confidence
+    return voters, leader, votes, total, lowest, highest
+
+
+def consensus_direction(long_votes: float, short_votes: float) -> int:
+    """The side that holds at least 60% of all votes: -1 or 1, or 0 when none does."""
+    share = CONSENSUS_SHARE * (long_votes + short_votes)
+    if long_votes > 0.0 and long_votes >= share:
         return 1
-    if short_votes > 0.0 and short_votes >= CONSENSUS_SHARE * total:
+    if short_votes > 0.0 and short_votes >= share:
         return -1
-    if strongest >= RESOLUTION_FLOOR:
-        return strongest_direction
     return 0
 
 
-def is_resolved(voters: int, long_votes: float, short_votes: float) -> bool:
-    """Whether there was no consensus, so that the strongest vote alone had to decide."""
-    total = long_votes + short_votes
-    share = CONSENSUS_SHARE * total
-    return voters > 1 and long_votes < share and short_votes < share
-
-
-def common_confidence(resolved: bool, strongest: float, votes: float, weights: float) -> float:
-    """The confidence of the winning side: its strongest voter's own when resolved, else the
-    weighted mean of its voters, whose votes and weights are given as sums."""
-    if resolved:
-        return strongest
-    if weights <= 0.0:
-        return 0.0
-    mean = votes / weights
-    if mean > 1.0:  # a quotient of sums may exceed its terms by a rounding
-        return 1.0
+def common_confidence(votes: float, total: float, lowest: float, highest: float) -> float:
+    """The weighted mean of a side's confidences, never outside of them by a rounding."""
+    mean = votes / total
+    if mean < lowest:
+        return lowest
+    if mean > highest:
+        return highest
     return mean
 
 
-def aggregate(analyses: Mapping[str, Analysis], weights: Mapping[str, float]) -> Analysis:
-    """The consensus of all strategies' analyses (each B x K) at every bar.
+def decide(
+    directions: Numbers, confidences: Numbers, weights: Numbers, shared: Table, records: Table
+) -> tuple[int, int, float, int, float, float]:
+    """(rule, direction, confidence, leader, long votes, short votes) of one instrument and bar.
 
-    Strategies are taken in the order of their names, so the sums do not depend on the caller.
-    Raises ValueError when there is no analysis, or a weight is missing.
+    S strategies in the order of their names: `directions`, `confidences`, `weights` (S,), `shared`
+    (S, S) the sums of the products of their directions over the window (the diagonal counts the
+    bars at which each was active), `records` (RECORD_ROWS, S). The leader is -1 where flat.
     """
-    names = sorted(analyses)
-    if not names:
-        raise ValueError("nothing to aggregate")
-    members = [analyses[name] for name in names]
-    member_weights = [weights[name] for name in names]
-    shape = members[0].direction.shape
-    result = Analysis(
-        direction=np.zeros(shape, dtype=np.int8),
-        confidence=np.zeros(shape),
-        stop_loss=np.full(shape, np.nan),
-        take_profit=np.full(shape, np.nan),
-        position_size=np.zeros(shape),
-        diagnostics={name: np.zeros(shape) for name in DIAGNOSTICS},
+    longs, long_leader, long_votes, long_total, long_low, long_high = tally(
+        1, directions, confidences, weights, shared
     )
-    anyone = np.zeros(shape, dtype=np.bool_)
-    for member in members:
-        anyone |= member.direction != 0
-    for bar, column in np.argwhere(anyone):
-        _aggregate_cell(members, member_weights, int(bar), int(column), result)
-    return result
+    shorts, short_leader, short_votes, short_total, short_low, short_high = tally(
+        -1, directions, confidences, weights, shared
+    )
+    if longs + shorts == 0:
+        return ALL_FLAT, 0, 0.0, -1, 0.0, 0.0
+    if longs + shorts == 1:
+        leader = max(long_leader, short_leader)
+        side = 1 if longs == 1 else -1
+        return SINGLE, side, float(confidences[leader]), leader, long_votes, short_votes
+    winner = consensus_direction(long_votes, short_votes)
+    if winner == 1:
+        confidence = common_confidence(long_votes, long_total, long_low, long_high)
+        return CONSENSUS, 1, confidence, long_leader, long_votes, short_votes
+    if winner == -1:
+        confidence = common_confidence(short_votes, short_total, short_low, short_high)
+        return CONSENSUS, -1, confidence, short_leader, long_votes, short_votes
+    leader, score, is_tied = strongest(directions, confidences, weights, records)
+    if score < RESOLUTION_FLOOR:
+        return BELOW_FLOOR, 0, 0.0, -1, long_votes, short_votes
+    if is_tied:
+        return TIED, 0, 0.0, -1, long_votes, short_votes
+    side = 1 if directions[leader] > 0 else -1
+    return RESOLVED, side, float(confidences[leader]), leader, long_votes, short_votes
 
 
-def _aggregate_cell(
-    members: Sequence[Analysis], weights: Sequence[float], bar: int, column: int, result: Analysis
+def decide_all(
+    directions: Any, confidences: Any, weights: Any, shared: Any, records: Any, decided: Any
 ) -> None:
-    votes = [0.0, 0.0, 0.0]  # by direction + 1: short, flat, long
-    weight_sums = [0.0, 0.0, 0.0]
-    best = [-1, -1, -1]
-    best_vote = [-1.0, -1.0, -1.0]
-    voters = 0
-    for index, member in enumerate(members):
-        direction = int(member.direction[bar, column])
-        if direction == 0:
-            continue
-        vote = vote_strength(direction, float(member.confidence[bar, column]), weights[index])
-        side = direction + 1
-        voters += 1
-        votes[side] += vote
-        weight_sums[side] += weights[index]
-        if vote > best_vote[side]:
-            best[side], best_vote[side] = index, vote
-    strongest = 1 if best_vote[2] >= best_vote[0] else -1
-    winner = winning_direction(
-        voters, votes[2], votes[0], strongest, max(best_vote[2], best_vote[0])
-    )
-    result.diagnostics["long_votes"][bar, column] = votes[2]
-    result.diagnostics["short_votes"][bar, column] = votes[0]
-    if winner == 0:
-        return
-    side = winner + 1
-    leader = members[best[side]]
-    own = float(leader.confidence[bar, column])
-    resolved = is_resolved(voters, votes[2], votes[0])
-    result.direction[bar, column] = winner
-    result.confidence[bar, column] = common_confidence(
-        resolved, own, votes[side], weight_sums[side]
-    )
-    result.stop_loss[bar, column] = leader.stop_loss[bar, column]
-    result.take_profit[bar, column] = leader.take_profit[bar, column]
-    result.position_size[bar, column] = leader.position_size[bar, column]
+    """`decide` for each of N cells, cells last in every argument: `decided` (6, N) is filled with
+    its answers as float64. What is compiled for long histories."""
+    for cell in range(decided.shape[1]):
+        rule, direction, confidence, leader, long_votes, short_votes = decide(
+            directions[:, cell],
+            confidences[:, cell],
+            weights,
+            shared[:, :, cell],
+            records[:, :, cell],
+        )
+        decided[0, cell] = rule
+        decided[1, cell] = direction
+        decided[2, cell] = confidence
+        decided[3, cell] = leader
+        decided[4, cell] = long_votes
+        decided[5, cell] = short_votes

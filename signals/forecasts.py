@@ -6,11 +6,10 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 
-from signals.aggregation import is_resolved, vote_strength
+from signals.consensus import Panel, reasons_at
 from signals.driver import INVALID_BARS_PER_BAR
 from signals.registry import CONSENSUS
 from signals.strategy import Analysis, Forecast, Market, finite_or_none, forecast_at
@@ -79,43 +78,20 @@ def changed_columns(
             yield column
 
 
-def consensus_reasons(
-    analyses: Mapping[str, Analysis], weights: Mapping[str, float], row: int, column: int
-) -> dict[str, Any]:
-    """Who voted what with which weight, the sums, and the rule that decided."""
-    votes = {}
-    sums = {1: 0.0, 0: 0.0, -1: 0.0}
-    for name in sorted(analyses):
-        direction = int(analyses[name].direction[row, column])
-        confidence = float(analyses[name].confidence[row, column])
-        vote = vote_strength(direction, confidence, weights[name])
-        sums[direction] += vote
-        votes[name] = {
-            "direction": direction,
-            "confidence": confidence,
-            "weight": weights[name],
-            "vote": vote,
-        }
-    voters = sum(vote["direction"] != 0 for vote in votes.values())
-    rule = {0: "all flat", 1: "single"}.get(voters, "consensus")
-    if is_resolved(voters, sums[1], sums[-1]):
-        rule = "strongest"
-    return {"votes": votes, "long_votes": sums[1], "short_votes": sums[-1], "rule": rule}
-
-
 def forecasts_of_row(
     *,
     analyses: Mapping[str, Analysis],
-    weights: Mapping[str, float],
+    panel: Panel | None,
     market: Market,
     row: int,
     last_said: LastSaid | None,
 ) -> list[Forecast]:
     """The forecasts of all strategies, and of the consensus if it is among `analyses`, at a row.
 
-    Only those that differ from what was last said; all of them when `last_said` is None.
+    Only those that differ from what was last said; all of them when `last_said` is None. The
+    consensus takes its reasons from `panel`, which ends at the last bar of `market`.
     """
-    voters = {name: analysis for name, analysis in analyses.items() if name != CONSENSUS}
+    back = row - len(market.open_time)  # the same bar, counted from the end
     found = []
     for name, analysis in analyses.items():
         columns: Iterable[int] = range(len(market.instruments))
@@ -123,7 +99,9 @@ def forecasts_of_row(
             said = [last_said.get((name, coin_id)) for coin_id in market.instruments]
             columns = changed_columns(analysis, row, said)
         for column in columns:
-            reasons = consensus_reasons(voters, weights, row, column) if name == CONSENSUS else None
+            reasons = None
+            if name == CONSENSUS and panel is not None:
+                reasons = reasons_at(panel, back, column)
             found.append(
                 forecast_at(
                     strategy=name,

@@ -22,8 +22,8 @@ from collectors.selectors import (
     missing_at,
     revisions,
 )
-from signals.aggregation import aggregate
 from signals.codehash import code_hash
+from signals.consensus import LEAD_BARS, MARKET_LEAD_BARS, Panel, consensus_of, panel_of
 from signals.driver import history_start, restricted, run_pinned
 from signals.forecasts import forecasts_of_row
 from signals.models import BarRun, InitialState, RunState, Signal, StrategyConfig
@@ -67,6 +67,7 @@ class History:
     sampled: BoolArray  # (B, K): built from price samples, no true high and low
     revisions: Mapping[str, int]
     macro_released: Mapping[str, IntArray] = field(default_factory=dict)  # (B,) ms, 0 if nothing
+    lead: int = 0  # the first bars that no strategy's own rows need, but the consensus' do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +75,14 @@ class HistoryRun:
     """The bars [start, end) with what a strategy (or the consensus) says at each of them.
 
     All arrays are aligned, bars x instruments in the order of `market.instruments`. `analyses`
-    and `weights` hold what each single strategy said and its weight.
+    hold what each single strategy said; `panel` what the consensus was made of, None for one alone.
     """
 
     market: Market
     sampled: BoolArray
     analysis: Analysis
     analyses: Mapping[str, Analysis]
-    weights: Mapping[str, float]
+    panel: Panel | None
     revisions: Mapping[str, int]
 
 
@@ -105,9 +106,15 @@ def runnable_members(*, timeframe: str) -> tuple[dict[str, Member], dict[str, st
 
 
 def load_history(
-    *, coin_ids: Sequence[str], members: Mapping[str, Member], start: datetime, end: datetime
+    *,
+    coin_ids: Sequence[str],
+    members: Mapping[str, Member],
+    start: datetime,
+    end: datetime,
+    with_consensus: bool = False,
 ) -> History:
-    """Everything the members need to compute the bars that open in [start, end).
+    """Everything the members need to compute the bars that open in [start, end), and if asked for
+    what their consensus needs: LEAD_BARS rows of theirs before `start`, MARKET_LEAD_BARS bars.
 
     All members share one timeframe. The revisions are those before and after the read; when a
     series changes while it is read, it is read again, and after three changes the older revision
@@ -115,7 +122,13 @@ def load_history(
     """
     strategies = [member.strategy for member in members.values()]
     timeframe = strategies[0].timeframe
-    since = min(history_start(start, each.lookback, timeframe) for each in strategies)
+    needed = min(history_start(start, each.lookback, timeframe) for each in strategies)
+    since = needed
+    step = duration(timeframe)
+    if with_consensus:
+        led = start - LEAD_BARS * step
+        since = min(history_start(led, each.lookback, timeframe) for each in strategies)
+        since = min(since, start - MARKET_LEAD_BARS * step)
     series = sorted({name for each in strategies for name in each.macro_series})
     keys = [key for coin_id in coin_ids for key in history_keys(coin_id, timeframe)]
     keys += [macro_key(name) for name in series]
@@ -124,7 +137,7 @@ def load_history(
         history = _read(coin_ids, timeframe, since, end, series, seen)
         if revisions(keys=keys) == seen:
             break
-    return history
+    return replace(history, lead=(needed - since) // step)
 
 
 def _read(
@@ -183,26 +196,33 @@ def analyse_history(
     StrategyError for a fault of the strategy's own.
     """
     members = members_of(strategy_name=strategy_name, timeframe=timeframe, parameters=parameters)
-    history = load_history(coin_ids=coin_ids, members=members, start=start, end=end)
+    is_consensus = strategy_name == CONSENSUS
+    history = load_history(
+        coin_ids=coin_ids, members=members, start=start, end=end, with_consensus=is_consensus
+    )
+    lead = LEAD_BARS if is_consensus else 0
+    begin = start - lead * duration(timeframe)
     analyses = {
         name: restricted(
-            run_pinned(member.strategy, history.market, start=start, end=end),
+            run_pinned(member.strategy, history.market, start=begin, end=end),
             instruments=history.market.instruments,
             assets=member.assets,
         )
         for name, member in members.items()
     }
-    weights = {name: member.weight for name, member in members.items()}
-    first = len(history.market.open_time) - len(next(iter(analyses.values())).direction)
     stop = len(history.market.open_time)
+    rows = len(next(iter(analyses.values())).direction) - lead
+    panel = None
+    if is_consensus:
+        weights = {name: member.weight for name, member in members.items()}
+        panel = panel_of(market=history.market, analyses=analyses, weights=weights)
+        analyses = {name: each.rows(lead, lead + rows) for name, each in analyses.items()}
     return HistoryRun(
-        market=history.market.rows(first, stop),
-        sampled=history.sampled[first:stop],
-        analysis=(
-            aggregate(analyses, weights) if strategy_name == CONSENSUS else analyses[strategy_name]
-        ),
+        market=history.market.rows(stop - rows, stop),
+        sampled=history.sampled[stop - rows : stop],
+        analysis=consensus_of(panel, rows) if panel else analyses[strategy_name],
         analyses=analyses,
-        weights=weights,
+        panel=panel,
         revisions=history.revisions,
     )
 
@@ -249,7 +269,7 @@ def current_forecasts(
     )
     analyses = {**run.analyses, strategy_name: run.analysis}
     forecasts = forecasts_of_row(
-        analyses=analyses, weights=run.weights, market=run.market, row=0, last_said=None
+        analyses=analyses, panel=run.panel, market=run.market, row=0, last_said=None
     )
     return [forecast for forecast in forecasts if forecast.strategy == strategy_name]
 

@@ -15,7 +15,7 @@ from collectors.marketdata import duration
 from collectors.models import Instrument
 from collectors.selectors import strategy_instruments
 from signals import events, publication, selectors
-from signals.aggregation import aggregate
+from signals.consensus import LEAD_BARS, Panel, consensus_of, panel_of
 from signals.forecasts import (
     LastSaid,
     Stance,
@@ -50,7 +50,7 @@ class _Batch:
 
     market: Market | None  # None when there is no strategy or no instrument
     analyses: Mapping[str, Analysis]  # the strategies and, if any, the consensus
-    weights: Mapping[str, float]
+    panel: Panel | None  # what the consensus was made of; None when there is none
     revisions: Mapping[str, int]
     members: frozenset[str]  # who should have run, also when it raised
     settled: frozenset[str]  # the coins whose history is there
@@ -132,7 +132,7 @@ def _compute(
         return _Batch(
             market=None,
             analyses={},
-            weights={},
+            panel=None,
             revisions={},
             members=frozenset(members),
             settled=frozenset(),
@@ -143,21 +143,27 @@ def _compute(
         members=members,
         start=first - step,
         end=last + step,
+        with_consensus=True,
     )
     rows = (last - first) // step + 2
-    done = run_members(members=members, history=history, start=first - step, rows=rows)
+    done = run_members(
+        members=members, history=history, start=first - step - LEAD_BARS * step, rows=rows
+    )
     analyses = done.analyses
-    weights = {name: members[name].weight for name in analyses}
-    if analyses:
-        analyses[CONSENSUS] = aggregate(dict(analyses), weights)
     total = len(history.market.open_time)
+    panel: Panel | None = None
+    if analyses:
+        weights = {name: members[name].weight for name in analyses}
+        panel = panel_of(market=history.market, analyses=analyses, weights=weights)
+        analyses = {name: each.rows(LEAD_BARS, LEAD_BARS + rows) for name, each in analyses.items()}
+        analyses[CONSENSUS] = consensus_of(panel, rows)
     return _Batch(
         market=history.market.rows(total - rows, total),
         analyses=analyses,
-        weights=weights,
+        panel=panel,
         revisions=history.revisions,
         members=frozenset(members),
-        settled=settled_instruments(history.market),
+        settled=settled_instruments(history.market.rows(history.lead, total)),
         failures={**refused, **done.failures},
         durations=done.durations,
         silences=done.silences,
@@ -174,7 +180,7 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
     if batch.market is not None:
         forecasts = forecasts_of_row(
             analyses=batch.analyses,
-            weights=batch.weights,
+            panel=batch.panel,
             market=batch.market,
             row=row,
             last_said=stances,

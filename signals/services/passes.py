@@ -25,7 +25,7 @@ LIMIT_S = 10.0
 class Pass:
     """What each strategy said at the bars from `start` on; who failed is not among them.
 
-    `durations` are wall seconds, also of those that failed. `silences` has for each bar, by
+    `durations` are wall seconds, also of those that failed. `silences` has for each wanted bar, by
     strategy, the instruments of which it could say nothing, and why.
     """
 
@@ -38,7 +38,7 @@ class Pass:
 def run_members(
     *, members: Mapping[str, Member], history: History, start: datetime, rows: int
 ) -> Pass:
-    """Run every strategy over the bars from `start` on, of which there are `rows`.
+    """Run every strategy over the bars from `start` on, of which the last `rows` are wanted.
 
     A strategy that raises, or takes longer than LIMIT_S, is left out with what it did; the others
     go on. What a slow one found is not used: at the next bar it says what it missed, and a machine

@@ -1,139 +1,266 @@
-"""The consensus: a table worked by hand, laws, and the same bits from Numba."""
+"""The rules of the consensus: a table worked by hand, and the same bits from Numba."""
 
-import numba
+import inspect
+import math
+import types
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signals import aggregation
-from signals.aggregation import aggregate
-from signals.strategy import Analysis
+from signals.aggregation import RULES, decide
+from signals.compiled import compiled_functions
 
-FRACTION = st.floats(0.0, 1.0)
-SUM = st.floats(0.0, 1e6)
-SIDE = st.sampled_from([-1, 0, 1])
+# -- The table ---------------------------------------------------------------------------------
+
+# A record of 72 bars has an edge of net x 72 / (moved x sqrt(72 + 72)) = 6 x net / moved: with
+# half of the moves gained that is 3, a factor of 1 + 0.5 x 3 / (3 + 3) = 1.25, with half of them
+# lost 0.75. With nothing of it in another regime, the present regime's factor is 1.
+NOTHING = (0, 0, 0, 0, 0, 0)
+GAINED = (500, 1000, 72, 500, 1000, 72)
+LOST = (-500, 1000, 72, -500, 1000, 72)
+# On the whole nothing gained, but half of what moved in the present regime: factors 1 and 1.25.
+GAINED_HERE = (0, 1000, 144, 250, 500, 72)
 
 
-def one(direction: int, confidence: float, stop: float = 95.0) -> Analysis:
-    """The analysis of one bar and one instrument."""
-    return Analysis(
-        direction=np.array([[direction]], dtype=np.int8),
-        confidence=np.array([[confidence if direction else 0.0]]),
-        stop_loss=np.array([[stop if direction else np.nan]]),
-        take_profit=np.array([[stop + 20.0 if direction else np.nan]]),
-        position_size=np.array([[stop / 1000.0 if direction else 0.0]]),
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Voters as (direction, confidence, weight), and what becomes of them."""
+
+    voters: list[tuple[int, float, float]]
+    rule: str
+    direction: int
+    confidence: float
+    leader: int = -1
+    agreements: dict[tuple[int, int], int] = field(default_factory=dict)  # of 100 bars each
+    records: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+
+THREE_COPIES = {(0, 1): 100, (0, 2): 100, (1, 2): 100}
+TABLE = {
+    "nobody": Case(
+        voters=[(0, 0.0, 1.0), (0, 0.0, 1.0)], rule="all flat", direction=0, confidence=0.0
+    ),
+    "one alone passes through, below the floor too": Case(
+        voters=[(0, 0.0, 5.0), (-1, 0.3, 1.0)],
+        rule="single", direction=-1, confidence=0.3, leader=1,
+    ),
+    # Confidence (3 x 0.8 + 1 x 0.4) / 4 = 0.7; votes 2.4 and 0.4: the first leads.
+    "agreement": Case(
+        voters=[(1, 0.8, 3.0), (1, 0.4, 1.0)],
+        rule="consensus", direction=1, confidence=0.7, leader=0,
+    ),
+    # 0.9 of 0.9 + 0.6 = 1.5 is 60%.
+    "just a consensus": Case(
+        voters=[(1, 0.9, 1.0), (-1, 0.6, 1.0)],
+        rule="consensus", direction=1, confidence=0.9, leader=0,
+    ),
+    # 1.5 of 0.9 + 3 x 0.5 = 2.4 is 62.5%: the weight turns it.
+    "a heavier voter": Case(
+        voters=[(1, 0.9, 1.0), (-1, 0.5, 3.0)],
+        rule="consensus", direction=-1, confidence=0.5, leader=1,
+    ),
+    # 0.9 against 1.4 x 0.7 = 0.98, 52%: none. The scores know no weights: 0.9 beats 0.7.
+    "no consensus": Case(
+        voters=[(1, 0.9, 1.0), (-1, 0.7, 1.4)],
+        rule="resolved", direction=1, confidence=0.9, leader=0,
+    ),
+    # 0.45 of 0.85 is 53%: none, and the highest score is 0.45.
+    "below the floor": Case(
+        voters=[(1, 0.45, 1.0), (-1, 0.4, 1.0)],
+        rule="below the floor", direction=0, confidence=0.0,
+    ),
+    "nothing between two sides": Case(
+        voters=[(1, 0.8, 1.0), (-1, 0.8, 1.0)], rule="tied", direction=0, confidence=0.0
+    ),
+    # Scores 0.7 and 0.6 x 1.25 = 0.75: what it has gained decides; its confidence stays its own.
+    "performance turns it": Case(
+        voters=[(1, 0.7, 1.0), (-1, 0.6, 1.0)], records={1: GAINED},
+        rule="resolved", direction=-1, confidence=0.6, leader=1,
+    ),
+    # Scores 0.55 x 0.75 = 0.4125 and 0.45.
+    "performance takes it below the floor": Case(
+        voters=[(1, 0.55, 1.0), (-1, 0.45, 1.0)], records={0: LOST},
+        rule="below the floor", direction=0, confidence=0.0,
+    ),
+    # Scores 0.45 x 1.25 = 0.5625 and 0.45: above the floor by its regime alone.
+    "the regime turns it": Case(
+        voters=[(1, 0.45, 1.0), (-1, 0.45, 1.0)], records={0: GAINED_HERE},
+        rule="resolved", direction=1, confidence=0.45, leader=0,
+    ),
+    # Apart 0.5 x 3 = 1.5 of 2.3 were 65%; as one idea, a third each, 0.5 of 1.3 are 38% and the
+    # other side holds 62%.
+    "three copies weigh as one": Case(
+        voters=[(1, 0.5, 1.0), (1, 0.5, 1.0), (1, 0.5, 1.0), (-1, 0.8, 1.0)],
+        agreements=THREE_COPIES,
+        rule="consensus", direction=-1, confidence=0.8, leader=3,
+    ),
+    # Agreement 0.5 is no overlap yet: 1.5 of 2.3 stay 65%.
+    "three that agree half the time are three": Case(
+        voters=[(1, 0.5, 1.0), (1, 0.5, 1.0), (1, 0.5, 1.0), (-1, 0.8, 1.0)],
+        agreements={(0, 1): 50, (0, 2): 50, (1, 2): 50},
+        rule="consensus", direction=1, confidence=0.5, leader=0,
+    ),
+    # Agreement 0.75, overlap 0.5: each keeps 1 / 1.5. Votes 2/3 x (0.9 + 0.6) = 1.0 of 1.6 are
+    # 62.5%; confidence (0.9 + 0.6) / 2.
+    "half a copy": Case(
+        voters=[(1, 0.9, 1.0), (1, 0.6, 1.0), (-1, 0.6, 1.0)],
+        agreements={(0, 1): 75},
+        rule="consensus", direction=1, confidence=0.75, leader=0,
+    ),
+    # Copies of weights 3 and 1 keep 3 x 3/4 = 2.25 and 1 x 1/4 = 0.25; confidence
+    # (2.25 x 0.8 + 0.25 x 0.4) / 2.5 = 0.76.
+    "copies of unlike weights": Case(
+        voters=[(1, 0.8, 3.0), (1, 0.4, 1.0)],
+        agreements={(0, 1): 100},
+        rule="consensus", direction=1, confidence=0.76, leader=0,
+    ),
+    # Who agreed for a month and now says the opposite is no copy now: 0.8 of 1.3 is 61.5%.
+    "copies that part": Case(
+        voters=[(1, 0.8, 1.0), (-1, 0.5, 1.0)],
+        agreements={(0, 1): 90},
+        rule="consensus", direction=1, confidence=0.8, leader=0,
+    ),
+    "no weight, no vote": Case(
+        voters=[(1, 0.4, 1.0), (-1, 0.9, 0.0)],
+        rule="single", direction=1, confidence=0.4, leader=0,
+    ),
+    "nobody is sure of anything": Case(
+        voters=[(1, 0.0, 1.0), (1, 0.0, 1.0)],
+        rule="below the floor", direction=0, confidence=0.0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_table(name):
+    case = TABLE[name]
+    count = len(case.voters)
+    shared = [[0] * count for _ in range(count)]
+    for index in range(count):
+        shared[index][index] = 100
+    for (index, other), bars in case.agreements.items():
+        shared[index][other] = shared[other][index] = bars
+    records = list(zip(*(case.records.get(index, NOTHING) for index in range(count)), strict=True))
+    directions, confidences, weights = zip(*case.voters, strict=True)
+    rule, direction, confidence, leader, long_votes, short_votes = decide(
+        directions, confidences, weights, shared, records
     )
+    assert (RULES[rule], direction, leader) == (case.rule, case.direction, case.leader)
+    assert confidence == pytest.approx(case.confidence)
+    assert min(long_votes, short_votes) >= 0.0
 
 
-@pytest.mark.parametrize(
-    ("members", "weights", "direction", "confidence"),
-    [
-        # nobody, and one alone (also below the floor: it passes through)
-        ([(0, 0.0), (0, 0.0)], [1, 1], 0, 0.0),
-        ([(1, 0.3), (0, 0.0)], [1, 1], 1, 0.3),
-        ([(0, 0.0), (-1, 0.8)], [1, 5], -1, 0.8),
-        # agreement: the weighted mean (0.8 x 3 + 0.4 x 1) / 4
-        ([(1, 0.8), (1, 0.4)], [3, 1], 1, 0.7),
-        # 0.9 of 0.9 + 0.6 is 60%: consensus of the long side
-        ([(1, 0.9), (-1, 0.6)], [1, 1], 1, 0.9),
-        # 0.8 against 0.7 is no consensus; the stronger decides alone
-        ([(1, 0.7), (-1, 0.8)], [1, 1], -1, 0.8),
-        # no consensus and the strongest vote below the floor
-        ([(1, 0.45), (-1, 0.4)], [1, 1], 0, 0.0),
-        # weights turn the table: 0.5 x 3 = 1.5 against 0.9
-        ([(1, 0.9), (-1, 0.5)], [1, 3], -1, 0.5),
-        # two against one: 0.5 + 0.5 of 1.6 is 62.5%
-        ([(1, 0.5), (1, 0.5), (-1, 0.6)], [1, 1, 1], 1, 0.5),
-    ],
-)
-def test_the_table(members, weights, direction, confidence):
-    names = [f"s{index}" for index in range(len(members))]
-    found = aggregate(
-        {name: one(*member) for name, member in zip(names, members, strict=True)},
-        dict(zip(names, weights, strict=True)),
-    )
-    assert found.direction[0, 0] == direction
-    assert found.confidence[0, 0] == pytest.approx(confidence)
-    assert np.isnan(found.stop_loss[0, 0]) == (direction == 0)
+def test_factors_stay_in_their_range_and_start_neutral():
+    for moved, bars in ((1, 1), (10**9, 720), (10**12, 720)):
+        for net in (-moved, 0, moved):
+            found = aggregation.performance_factor(net, moved, bars)
+            assert 0.5 < found < 1.5
+            assert (found > 1.0) - (found < 1.0) == (net > 0) - (net < 0)
+    assert aggregation.performance_factor(0, 0, 0) == 1.0
+    assert aggregation.regime_factor(0, 0, 0, 0, 0) == 1.0
+    # The same share of what moved in every regime: nothing of the regime's own.
+    assert aggregation.regime_factor(50, 500, 36, 100, 1000) == 1.0
 
 
-def test_prices_and_size_are_of_the_strongest_voter():
-    found = aggregate(
-        {"a": one(1, 0.6, stop=90.0), "b": one(1, 0.9, stop=80.0), "c": one(-1, 0.2, stop=70.0)},
-        {"a": 1.0, "b": 1.0, "c": 1.0},
-    )
-    assert found.stop_loss[0, 0] == 80.0
-    assert found.take_profit[0, 0] == 100.0
-    assert found.position_size[0, 0] == 0.08
-
-
-def test_nothing_to_aggregate_is_refused():
-    with pytest.raises(ValueError, match="nothing"):
-        aggregate({}, {})
-
-
-@given(
-    st.dictionaries(
-        st.sampled_from("abcde"), st.tuples(SIDE, FRACTION, st.floats(0.01, 100.0)), min_size=1
-    )
-)
-def test_the_order_of_the_strategies_does_not_matter(members):
-    analyses = {name: one(side, confidence) for name, (side, confidence, _) in members.items()}
-    weights = {name: weight for name, (_, _, weight) in members.items()}
-    first = aggregate(analyses, weights)
-    second = aggregate(dict(reversed(analyses.items())), weights)
-    for name in ("direction", "confidence", "stop_loss", "take_profit", "position_size"):
-        assert np.array_equal(getattr(first, name), getattr(second, name), equal_nan=True)
-    sides = {int(analysis.direction[0, 0]) for analysis in analyses.values()}
-    assert int(first.direction[0, 0]) in sides | {0}
-    assert 0.0 <= first.confidence[0, 0] <= 1.0
+def test_few_bars_prove_little():
+    factors = [aggregation.performance_factor(bars, bars, bars) for bars in (1, 10, 100, 700)]
+    assert factors == sorted(factors)
+    assert factors[0] < 1.02
+    assert factors[-1] > 1.4
 
 
 # -- Numba -------------------------------------------------------------------------------------
 
-VOTE = numba.njit(aggregation.vote_strength)
-WINNER = numba.njit(aggregation.winning_direction)
-RESOLVED = numba.njit(aggregation.is_resolved)
-CONFIDENCE = numba.njit(aggregation.common_confidence)
+PLAIN = {
+    name: function
+    for name, function in vars(aggregation).items()
+    if isinstance(function, types.FunctionType) and function.__module__ == aggregation.__name__
+}
+CELLS = 3
+FRACTION = st.floats(0.0, 1.0)
+SUM = st.floats(0.0, 1e6)
+SIGNED = st.integers(-(10**12), 10**12)
+COUNT = st.integers(0, 720)
+# What each parameter of the scalar functions may be, by its name: a new name needs a line here.
+SCALARS = {
+    "shared": st.integers(-720, 720), "active": COUNT, "other_active": COUNT,
+    "agreeing": st.floats(-1.0, 1.0), "confidence": FRACTION, "effective": SUM,
+    "net": SIGNED, "moved": st.integers(0, 10**12), "bars": COUNT, "ahead": st.floats(-1e3, 1e3),
+    "net_here": SIGNED, "moved_here": st.integers(0, 10**12), "bars_here": COUNT,
+    "performance": st.floats(0.5, 1.5), "regime": st.floats(0.5, 1.5),
+    "side": st.sampled_from([-1, 1]), "long_votes": SUM, "short_votes": SUM,
+    "votes": SUM, "total": st.floats(1e-6, 1e6), "lowest": FRACTION, "highest": FRACTION,
+}  # fmt: skip
 
 
-@numba.njit
-def compiled_loop(sides, confidences, weights, voters, strongest):
-    """Every scalar function of aggregation, called as a compiled loop calls it."""
-    result = np.empty((len(sides), 4))
-    for index in range(len(sides)):
-        vote = VOTE(sides[index], confidences[index], weights[index])
-        other = weights[index] - confidences[index]
-        winner = WINNER(voters[index], vote, other, sides[index], strongest[index])
-        resolved = RESOLVED(voters[index], vote, other)
-        confidence = CONFIDENCE(resolved, strongest[index], vote, weights[index])
-        result[index, 0] = vote
-        result[index, 1] = winner
-        result[index, 2] = resolved
-        result[index, 3] = confidence
-    return result
+@st.composite
+def cells(draw):
+    """CELLS cells of the same strategies, cells last, as `decide_all` takes them."""
+    count = draw(st.integers(1, 5))
 
-
-def plain_loop(sides, confidences, weights, voters, strongest):
-    """The same by the plain functions on Python scalars."""
-    rows = []
-    for side, confidence, weight, count, best in zip(
-        *(array.tolist() for array in (sides, confidences, weights, voters, strongest)),
-        strict=True,
-    ):
-        vote = aggregation.vote_strength(side, confidence, weight)
-        other = weight - confidence
-        winner = aggregation.winning_direction(count, vote, other, side, best)
-        resolved = aggregation.is_resolved(count, vote, other)
-        rows.append(
-            (vote, winner, resolved, aggregation.common_confidence(resolved, best, vote, weight))
+    def table(values, *shape, dtype):
+        size = math.prod(shape)
+        return np.array(draw(st.lists(values, min_size=size, max_size=size)), dtype=dtype).reshape(
+            shape
         )
-    return np.array(rows, dtype=np.float64)
+
+    shared = table(st.integers(-720, 720), count, count, CELLS, dtype=np.int64)
+    shared[range(count), range(count)] = table(COUNT, count, CELLS, dtype=np.int64)
+    weights = table(st.floats(0.0, 100.0), count, dtype=np.float64)
+    index = draw(st.integers(0, count - 1))
+    weights[index] += 0.1  # `index` is always that of a voter
+    return {
+        "directions": table(st.sampled_from([-1, 0, 1]), count, CELLS, dtype=np.int8),
+        "confidences": table(FRACTION, count, CELLS, dtype=np.float64),
+        "weights": weights,
+        "shared": shared,
+        "records": table(SIGNED, aggregation.RECORD_ROWS, count, CELLS, dtype=np.int64),
+        "decided": np.zeros((6, CELLS)),
+        "index": index,
+    }
 
 
-@settings(deadline=None)
-@given(st.lists(st.tuples(SIDE, FRACTION, SUM, st.integers(0, 4), FRACTION), min_size=1))
-def test_numba_gives_the_same_bits(cells):
-    columns = [np.array(column) for column in zip(*cells, strict=True)]
-    assert compiled_loop(*columns).tobytes() == plain_loop(*columns).tobytes()
+def bits(value):
+    """A value that equals another only when every bit does."""
+    if isinstance(value, tuple):
+        return tuple(bits(part) for part in value)
+    return float(value).hex() if isinstance(value, float) else int(value)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    return compiled_functions()
+
+
+def arguments(function, cell, scalars):
+    """A function's arguments: scalars by their names, and else of the first cell."""
+    names = inspect.signature(function).parameters
+    of_cell = {"directions", "decided"} & set(names) or "index" in names
+    found = []
+    for name in names:
+        is_scalar = name in SCALARS and not (of_cell and name in cell)
+        value = scalars[name] if is_scalar else cell[name]
+        if not is_scalar and "decided" not in names and name not in ("index", "weights"):
+            value = value[..., 0]
+        found.append(value)
+    return found
+
+
+@settings(deadline=None, max_examples=60)
+@given(cell=cells(), scalars=st.fixed_dictionaries(SCALARS))
+def test_numba_gives_the_same_bits_of_every_function(compiled, cell, scalars):
+    assert set(compiled) == set(PLAIN)
+    for name, function in PLAIN.items():
+        given_ = arguments(function, cell, scalars)
+        if "decided" in inspect.signature(function).parameters:
+            by_numba = np.empty_like(cell["decided"])
+            compiled[name](*given_[:-1], by_numba)
+            function(*given_)
+            assert by_numba.tobytes() == cell["decided"].tobytes(), name
+            continue
+        plain = [value.tolist() if isinstance(value, np.ndarray) else value for value in given_]
+        assert bits(compiled[name](*given_)) == bits(function(*plain)), name

@@ -79,7 +79,7 @@ def test_undisturbed_history_is_said_as_a_backtest_trades_it(make_market):
     heard = np.zeros(shape, dtype=bool)
     for row in range(1, len(direction)):
         for forecast in forecasts_of_row(
-            analyses={"any": analysis}, weights={}, market=market, row=row, last_said=stances
+            analyses={"any": analysis}, panel=None, market=market, row=row, last_said=stances
         ):
             column = market.instruments.index(forecast.coin_id)
             heard[row, column] = True

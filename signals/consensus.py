@@ -1,0 +1,244 @@
+"""The consensus at every bar: gathers what decides it, and says afterwards why. Pure.
+
+A consensus row depends on the LEAD_BARS rows of its members before it, which are rows of the pinned
+driver, and on the MARKET_LEAD_BARS bars of the market before it. All evidence over these is made of
+whole numbers (`signals.evidence`), so that a row is the same to the last bit when it alone is
+wanted and in years of history; it needs no pinned start of its own. It depends on no other
+instrument than its own, but through the members.
+
+    panel = panel_of(market=market, analyses=analyses, weights=weights)
+    analysis = consensus_of(panel, rows)       # the last `rows` rows
+    reasons = reasons_at(panel, row, column)   # of one cell, counted back from the end: row < 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from signals import aggregation
+from signals.aggregation import RULES, decide, effective_weight
+from signals.compiled import compiled_decisions
+from signals.evidence import WINDOW, Evidence, StateArray, evidence_of
+from signals.regime import REGIME_BARS, REGIMES, RegimeArray, bar_returns, regimes
+from signals.strategy import Analysis, BoolArray, FloatArray, IntArray, Market
+
+LEAD_BARS = WINDOW
+MARKET_LEAD_BARS = WINDOW + REGIME_BARS
+PLAIN_CELLS = 10_000  # up to here plain Python is done before Numba would be imported
+BLOCK_CELLS = 60_000  # bounds the memory: a block's sums take a few hundred bytes for each cell
+DIAGNOSTICS = ("long_votes", "short_votes", "rule", "regime")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """S strategies in the order of their names, and what they are judged by, time last.
+
+    All arrays end at the same bar and begin LEAD_BARS or more before the first row wanted.
+    """
+
+    analyses: Mapping[str, Analysis]  # in the order of their names
+    weights: FloatArray  # (S,)
+    states: StateArray  # (S, K, B)
+    returns: IntArray  # (K, B)
+    regime: RegimeArray  # (K, B)
+
+
+def panel_of(
+    *, market: Market, analyses: Mapping[str, Analysis], weights: Mapping[str, float]
+) -> Panel:
+    """The strategies of a consensus over a market, which may begin before the analyses.
+
+    They are taken in the order of their names, so that no sum depends on the caller. Raises
+    ValueError when there is no analysis, a weight is missing, negative or not finite, or the
+    analyses do not end with the market.
+    """
+    names = sorted(analyses)
+    if not names:
+        raise ValueError("nothing to aggregate")
+    unweighted = [name for name in names if not 0.0 <= weights.get(name, -1.0) < np.inf]
+    if unweighted:
+        raise ValueError(f"no usable weight: {', '.join(unweighted)}")
+    shapes = {analyses[name].direction.shape for name in names}
+    bars, columns = shapes.pop()
+    if shapes or columns != len(market.instruments) or bars > len(market.open_time):
+        raise ValueError("the analyses are not aligned with each other and the market")
+    returns = bar_returns(market)
+    first = len(market.open_time) - bars
+    return Panel(
+        analyses={name: analyses[name] for name in names},
+        weights=np.array([weights[name] for name in names], dtype=np.float64),
+        states=np.array([np.ascontiguousarray(analyses[name].direction.T) for name in names]),
+        returns=returns[:, first:],
+        regime=regimes(returns)[:, first:],
+    )
+
+
+def consensus_of(panel: Panel, rows: int) -> Analysis:
+    """The consensus at the last `rows` bars (rows x K).
+
+    Raises ValueError when less than LEAD_BARS rows of the members lie before them.
+    """
+    _check_lead(panel, rows)
+    shape = (rows, len(panel.returns))
+    result = Analysis(
+        direction=np.zeros(shape, dtype=np.int8),
+        confidence=np.zeros(shape),
+        stop_loss=np.full(shape, np.nan),
+        take_profit=np.full(shape, np.nan),
+        position_size=np.zeros(shape),
+        diagnostics={name: np.zeros(shape) for name in DIAGNOSTICS},
+    )
+    result.diagnostics["regime"][:] = panel.regime[:, panel.regime.shape[1] - rows :].T
+    speaking = panel.weights[:, np.newaxis, np.newaxis] > 0.0
+    wanted = np.any((panel.states[:, :, panel.states.shape[2] - rows :] != 0) & speaking, axis=0)
+    for columns, steps in _blocks(wanted):
+        _decide_block(panel, wanted, columns, steps, result)
+    return result
+
+
+def reasons_at(panel: Panel, row: int, column: int) -> dict[str, Any]:
+    """Why the consensus is what it is at a bar (-1 the last) for an instrument, for JSON.
+
+    `votes` holds for each strategy its direction, confidence, weight, `effective_weight` after the
+    correlation filter, vote, and its factors and score, which decide where no side has a consensus.
+    """
+    bars = panel.returns.shape[1]
+    stop = bars + row + 1 if row < 0 else row + 1
+    _check_lead(panel, bars - stop + 1)
+    cut = slice(stop - WINDOW - 1, stop)
+    evidence = evidence_of(
+        panel.states[:, column : column + 1, cut],
+        panel.returns[column : column + 1, cut],
+        panel.regime[column : column + 1, cut],
+        np.ones((1, 1), dtype=np.bool_),
+        in_full=True,
+    )
+    directions = panel.states[:, column, stop - 1].tolist()
+    analyses = panel.analyses.values()
+    confidences = [float(analysis.confidence[stop - 1, column]) for analysis in analyses]
+    weights = panel.weights.tolist()
+    shared, records = evidence.shared[:, :, 0].tolist(), evidence.records[:, :, 0].tolist()
+    rule, direction, _, leader, long_votes, short_votes = decide(
+        directions, confidences, weights, shared, records
+    )
+    names = list(panel.analyses)
+    votes = {}
+    for index, name in enumerate(names):
+        votes[name] = _vote(index, directions, confidences, weights, shared, records)
+    return {
+        "rule": RULES[rule],
+        "direction": direction,
+        "leader": names[leader] if leader >= 0 else None,
+        "long_votes": long_votes,
+        "short_votes": short_votes,
+        "regime": REGIMES[int(panel.regime[column, stop - 1])],
+        "votes": votes,
+    }
+
+
+def _vote(
+    index: int,
+    directions: list[int],
+    confidences: list[float],
+    weights: list[float],
+    shared: list[list[int]],
+    records: list[list[int]],
+) -> dict[str, Any]:
+    found = {
+        "direction": directions[index],
+        "confidence": confidences[index],
+        "weight": weights[index],
+        "effective_weight": 0.0,
+        "vote": 0.0,
+    }
+    net, moved, bars, net_here, moved_here, bars_here = (row[index] for row in records)
+    found["performance"] = aggregation.performance_factor(net, moved, bars)
+    found["regime"] = aggregation.regime_factor(net_here, moved_here, bars_here, net, moved)
+    if directions[index] != 0 and weights[index] > 0.0:
+        effective = effective_weight(index, directions, weights, shared)
+        found["effective_weight"] = effective
+        found["vote"] = aggregation.vote_strength(confidences[index], effective)
+        found["score"] = aggregation.voter_score(index, confidences[index], records)
+    return found
+
+
+def _check_lead(panel: Panel, rows: int) -> None:
+    bars = panel.returns.shape[1]
+    if bars < rows + LEAD_BARS:
+        raise ValueError(f"{rows} rows need {LEAD_BARS} before them, given {bars} in all")
+
+
+def _blocks(wanted: BoolArray) -> list[tuple[slice, slice]]:
+    """Where the wanted cells (K, R) lie, as parts of columns and of rows, each of few cells."""
+    columns, rows = wanted.shape
+    width = max(1, BLOCK_CELLS // max(rows, 1))
+    height = max(BLOCK_CELLS // width, WINDOW)
+    return [
+        (slice(left, left + width), slice(top, min(top + height, rows)))
+        for left in range(0, columns, width)
+        for top in range(0, rows, height)
+        if wanted[left : left + width, top : top + height].any()
+    ]
+
+
+def _decide_block(
+    panel: Panel, wanted: BoolArray, columns: slice, steps: slice, result: Analysis
+) -> None:
+    """Fill one block of the result."""
+    lead = panel.returns.shape[1] - wanted.shape[1]
+    seen = slice(lead + steps.start - WINDOW, lead + steps.stop)
+    cells = wanted[columns, steps]
+    evidence = evidence_of(
+        panel.states[:, columns, seen],
+        panel.returns[columns, seen],
+        panel.regime[columns, seen],
+        cells,
+    )
+    column, row = np.nonzero(cells)
+    column, row = column + columns.start, row + steps.start
+    bar = row + lead
+    analyses = list(panel.analyses.values())
+    directions = panel.states[:, column, bar]
+    confidences = np.array([analysis.confidence[bar, column] for analysis in analyses])
+    decided = _decisions(directions, confidences, panel.weights, evidence)
+    leader = decided[3].astype(np.int64)
+    result.direction[row, column] = decided[1]
+    result.confidence[row, column] = decided[2]
+    result.diagnostics["long_votes"][row, column] = decided[4]
+    result.diagnostics["short_votes"][row, column] = decided[5]
+    result.diagnostics["rule"][row, column] = decided[0]
+    for index, analysis in enumerate(analyses):
+        led = leader == index
+        at, where = (bar[led], column[led]), (row[led], column[led])
+        result.stop_loss[where] = analysis.stop_loss[at]
+        result.take_profit[where] = analysis.take_profit[at]
+        result.position_size[where] = analysis.position_size[at]
+
+
+def _decisions(
+    directions: StateArray, confidences: FloatArray, weights: FloatArray, evidence: Evidence
+) -> FloatArray:
+    """(6, N): the answers of `decide`, by plain Python for few cells and compiled for many."""
+    count = directions.shape[1]
+    if count > PLAIN_CELLS:
+        decided = np.empty((6, count))
+        compiled_decisions()(
+            directions, confidences, weights, evidence.shared, evidence.records, decided
+        )
+        return decided
+    cells = zip(
+        directions.T.tolist(),
+        confidences.T.tolist(),
+        np.moveaxis(evidence.shared, -1, 0).tolist(),
+        np.moveaxis(evidence.records, -1, 0).tolist(),
+        strict=True,
+    )
+    voices = weights.tolist()
+    rows = [
+        decide(states, values, voices, shared, records) for states, values, shared, records in cells
+    ]
+    return np.array(rows, dtype=np.float64).reshape(-1, 6).T
