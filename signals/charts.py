@@ -21,10 +21,12 @@ from signals.models import Direction, Signal
 from signals.strategy import FloatArray
 
 MOST_CANDLES = 800  # more than these are thinner than a pixel each: a line then
+MOST_LINES = 4  # whose names fit above a panel on a narrow screen
 PRICE_REACH, PRICE_SHARE = 0.25, 0.9
 UP, DOWN, NEITHER = "#16a34a", "#dc2626", "#8b8b95"
+PRICES = ("open", "high", "low", "close")
 STOP, TARGET = "#ea580c", "#0891b2"
-PRICE_PX, VOLUME_PX, PANEL_PX, GAP_PX, TOP_PX, BOTTOM_PX = 340, 80, 130, 44, 40, 36
+PRICE_PX, VOLUME_PX, PANEL_PX, GAP_PX, TOP_PX, BOTTOM_PX = 340, 80, 130, 48, 60, 36
 GRID = "rgba(128, 128, 140, 0.22)"
 MARKERS = {
     Direction.LONG: ("triangle-up", UP),
@@ -50,7 +52,7 @@ def draw_inspection(inspection: Inspection) -> go.Figure:
     voices = {"confidence": inspection.values["confidence"]}
     for names in groups or [[]]:
         shown = {name: inspection.diagnostics[name] for name in names}
-        if voices and _size(shown) in (None, _size(voices)):
+        if voices and (not names or _size(voices) in (None, _size(shown))):
             shown, voices = {**shown, **voices}, {}
         panels.append(_lines_panel(inspection, shown))
     if voices:
@@ -64,7 +66,8 @@ def group_by_scale(
     """The names that are prices of this instrument, and the others in groups of like size.
 
     A price is what stays within a quarter of the close at nine bars of ten; of like size is what
-    reaches the same power of ten (1.5 counts as 1, so that -1 to 1 and 0 to 100 stay together).
+    reaches the same power of ten (1.5 counts as 1, so that -1 to 1 and 0 to 100 stay together). A
+    group has at most MOST_LINES.
     """
     overlays: list[str] = []
     groups: dict[int, list[str]] = {}
@@ -75,7 +78,12 @@ def group_by_scale(
             overlays.append(name)
         else:
             groups.setdefault(_size({name: values}) or 0, []).append(name)
-    return overlays, [groups[size] for size in sorted(groups)]
+    ordered = [groups[size] for size in sorted(groups)]
+    return overlays, [
+        names[first : first + MOST_LINES]
+        for names in ordered
+        for first in range(0, len(names), MOST_LINES)
+    ]
 
 
 def _size(series: Mapping[str, FloatArray]) -> int | None:
@@ -88,23 +96,21 @@ def _size(series: Mapping[str, FloatArray]) -> int | None:
 def _price_panel(inspection: Inspection, overlays: list[str]) -> _Panel:
     panel = _Panel(height=PRICE_PX)
     panel.traces.extend(_shades(inspection))
-    shown = {
-        name: np.where(inspection.valid, inspection.candles[name], np.nan)
-        for name in ("open", "high", "low", "close")
-    }
+    known = inspection.valid
     if len(inspection.open_time) <= MOST_CANDLES:
         panel.traces.append(
             {
                 "type": "candlestick",
                 "name": inspection.coin_id,
-                "x": inspection.open_time.astype("datetime64[ms]"),
-                **shown,
+                "x": inspection.open_time[known].astype("datetime64[ms]"),
+                **{name: inspection.candles[name][known] for name in PRICES},
                 "increasing": {"line": {"color": UP, "width": 1}},
                 "decreasing": {"line": {"color": DOWN, "width": 1}},
             }
         )
     else:
-        panel.traces.append(_line(inspection, inspection.coin_id, shown["close"], color=NEITHER))
+        close = np.where(known, inspection.candles["close"], np.nan)
+        panel.traces.append(_line(inspection, inspection.coin_id, close, color=NEITHER))
     is_active = inspection.direction != 0
     for name, color in (("stop_loss", STOP), ("take_profit", TARGET)):
         level = np.where(is_active, inspection.values[name], np.nan)
@@ -138,20 +144,26 @@ def _lines_panel(inspection: Inspection, series: Mapping[str, FloatArray]) -> _P
 
 
 def _shades(inspection: Inspection) -> Iterator[dict[str, Any]]:
-    """The background of the bars at which the strategy wants to be long, and short."""
+    """The background of the runs of bars at which the strategy wants to be long, and short."""
+    step = _step_ms(inspection)
     for wanted, name, color in ((1, "wants long", UP), (-1, "wants short", DOWN)):
-        chosen = inspection.direction == wanted
-        if chosen.any():
-            yield {
-                "type": "bar",
-                "name": name,
-                **_times(inspection),
-                "y": np.where(chosen, 1.0, np.nan),
-                "width": _step_ms(inspection),
-                "marker": {"color": color, "opacity": 0.16, "line": {"width": 0}},
-                "hoverinfo": "skip",
-                "yaxis": "y2",
-            }
+        edges = np.diff((inspection.direction == wanted).astype(np.int8), prepend=0, append=0)
+        starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+        if not len(starts):
+            continue
+        widths = (stops - starts) * step
+        # A bar's time is its middle here, and its left edge half a candle before the first's.
+        middles = inspection.open_time[starts] + (widths - step) / 2.0
+        yield {
+            "type": "bar",
+            "name": name,
+            "x": middles.astype("datetime64[ms]"),
+            "y": np.ones(len(starts)),
+            "width": widths,
+            "marker": {"color": color, "opacity": 0.16, "line": {"width": 0}},
+            "hoverinfo": "skip",
+            "yaxis": "y2",
+        }
 
 
 def _markers(direction: Direction, signals: list[Signal]) -> dict[str, Any]:

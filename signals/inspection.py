@@ -107,7 +107,7 @@ def inspect_strategy(
         bar_open_time__gte=since,
         bar_open_time__lt=until,
     )
-    stored = list(signals.order_by("bar_open_time"))
+    stored = list(signals.select_related("instrument", "outcome").order_by("bar_open_time"))
     return _inspection(strategy_name, coin_id, run, column, stored)
 
 

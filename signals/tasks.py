@@ -17,3 +17,9 @@ def run_due_bars(timeframe: str) -> None:
 def advance_outcomes() -> None:
     """Follow what became of the signals."""
     services.advance_outcomes()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def certify_strategy(name: str, by: str) -> None:
+    """Make a strategy's certificate, because somebody asked for it."""
+    services.certify_strategy(name=name, by=by)

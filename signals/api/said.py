@@ -7,7 +7,7 @@ from typing import Any
 
 import django_filters
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import generics, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,41 +18,63 @@ from collectors.marketdata import TIMEFRAMES
 from collectors.models import Instrument
 from signals import selectors
 from signals.forecasts import risk_level
-from signals.models import Direction, Signal
+from signals.models import Direction, Signal, SignalOutcome
 from signals.registry import CONSENSUS, STRATEGIES, strategy_type
 from signals.strategy import Forecast
 
 SIGNAL_TYPES = [(direction.label, direction.label) for direction in Direction]
 
 
+class OutcomeSerializer(serializers.ModelSerializer[SignalOutcome]):
+    """What became of a signal, for people to see: returns are fractions in its direction from the
+    open of the bar after it, null while they are not known."""
+
+    class Meta:
+        model = SignalOutcome
+        fields = [
+            "state", "detail", "entry_at", "entry_price", "return_1h", "return_4h", "return_1d",
+            "return_3d", "return_7d", "ended_at", "exit", "exit_at", "exit_price", "result",
+            "is_hit", "best_return", "worst_return", "missing_bars",
+        ]  # fmt: skip
+
+
 class SignalSerializer(serializers.ModelSerializer[Signal]):
-    """A signal; prices in quote units, sizes as fractions of equity."""
+    """A signal; prices in quote units, sizes as fractions of equity. A flat one has no outcome."""
 
     asset = serializers.CharField(source="instrument.coin_id")
     timestamp = serializers.DateTimeField(source="at")
     signal_type = serializers.ChoiceField(choices=SIGNAL_TYPES)
     risk_level = serializers.ChoiceField(choices=["low", "medium", "high"])
+    outcome = serializers.SerializerMethodField()
 
     class Meta:
         model = Signal
         fields = [
             "id", "strategy", "asset", "timeframe", "timestamp", "signal_type", "price",
             "confidence", "position_size", "stop_loss", "take_profit", "risk_level",
-            "expires_at", "reasons",
+            "expires_at", "reasons", "outcome",
         ]  # fmt: skip
+
+    @extend_schema_field(OutcomeSerializer(allow_null=True))
+    def get_outcome(self, signal: Signal) -> dict[str, Any] | None:
+        """What became of it."""
+        outcome: SignalOutcome | None = getattr(signal, "outcome", None)
+        return None if outcome is None else OutcomeSerializer(outcome).data
 
 
 class SignalFilter(django_filters.FilterSet):  # type: ignore[misc]
-    """What a list of signals may be narrowed by."""
+    """What a list of signals may be narrowed by: since <= timestamp < until."""
 
     strategy = django_filters.CharFilter()
     asset = django_filters.CharFilter(field_name="instrument__coin_id")
     timeframe = django_filters.CharFilter()
     signal_type = django_filters.ChoiceFilter(choices=SIGNAL_TYPES, method="with_signal_type")
+    since = django_filters.IsoDateTimeFilter(field_name="at", lookup_expr="gte")
+    until = django_filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt")
 
     class Meta:
         model = Signal
-        fields = ["strategy", "asset", "timeframe", "signal_type"]
+        fields = ["strategy", "asset", "timeframe", "signal_type", "since", "until"]
 
     def with_signal_type(self, queryset: Any, _name: str, value: str) -> Any:
         """Narrow by LONG, SHORT or FLAT."""
@@ -64,7 +86,7 @@ class SignalList(generics.ListAPIView[Signal]):
 
     serializer_class = SignalSerializer
     filterset_class = SignalFilter
-    queryset = Signal.objects.select_related("instrument")
+    queryset = Signal.objects.select_related("instrument", "outcome")
 
 
 class CurrentSignalList(generics.ListAPIView[Signal]):
@@ -74,7 +96,7 @@ class CurrentSignalList(generics.ListAPIView[Signal]):
     filterset_class = SignalFilter
 
     def get_queryset(self) -> Any:
-        return selectors.latest_signals()
+        return selectors.latest_signals().select_related("instrument", "outcome")
 
 
 class GenerateView(APIView):

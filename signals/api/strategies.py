@@ -2,56 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_field
-from rest_framework import generics, serializers
+from rest_framework import generics, serializers, status
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from signals import services
-from signals.models import StrategyChange, StrategyConfig
+from signals import services, tasks
+from signals.models import BarRun, RunState, StrategyChange, StrategyConfig
 from signals.parameters import ParameterError, parameter_rules
 from signals.registry import PRESETS, STRATEGIES, UnknownStrategy, strategy_type
+from signals.track_record import StrategyHealth, strategy_health
+
+
+class RuleSerializer(serializers.Serializer[Any]):
+    """One declared parameter: the preset's value, the inclusive range, the unit, the meaning."""
+
+    default = serializers.FloatField(allow_null=True)
+    low = serializers.FloatField()
+    high = serializers.FloatField()
+    unit = serializers.CharField()
+    text = serializers.CharField()
+
+
+class PresetSerializer(serializers.Serializer[Any]):
+    """What a strategy starts with."""
+
+    assets = serializers.ListField(child=serializers.CharField())
+    weight = serializers.FloatField()
+    parameters = serializers.DictField()
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    """How a strategy's newest runs went, at most a hundred; seconds are wall time."""
+
+    runs = serializers.IntegerField()
+    failures = serializers.IntegerField()
+    consecutive_failures = serializers.IntegerField()
+    last_failure = serializers.CharField()
+    last_failure_at = serializers.DateTimeField(allow_null=True)
+    seconds = serializers.FloatField(allow_null=True)
+    slowest_seconds = serializers.FloatField(allow_null=True)
+
+
+class LastRunSerializer(serializers.Serializer[Any]):
+    """What became of a strategy at the newest finished run of its timeframe.
+
+    `withheld` says for each coin why the bar could not be computed; `*` is every one.
+    """
+
+    bar_open_time = serializers.DateTimeField()
+    is_complete = serializers.BooleanField()
+    failure = serializers.CharField(allow_null=True)
+    withheld = serializers.DictField(child=serializers.CharField())
 
 
 class StrategySerializer(serializers.ModelSerializer[StrategyConfig]):
-    """A strategy as it is set, with the declaration of its parameters."""
+    """A strategy as it is set, with the declaration of its parameters, and how it does.
+
+    `parameters` are the stored ones, `parameters_in_force` these over the preset's. `certificate`
+    tells the newest certificate in words; `is_certified` whether it is for the present code and
+    parameters. Null `health` and `last_run`: it has not run.
+    """
 
     timeframe = serializers.SerializerMethodField()
     macro_series = serializers.SerializerMethodField()
+    parameters_in_force = serializers.SerializerMethodField()
     parameter_rules = serializers.SerializerMethodField()
+    preset = serializers.SerializerMethodField()
     is_certified = serializers.SerializerMethodField()
+    certificate = serializers.CharField(source="certificate_verdict", read_only=True)
+    health = serializers.SerializerMethodField()
+    last_run = serializers.SerializerMethodField()
 
     class Meta:
         model = StrategyConfig
         fields = [
             "name", "is_enabled", "weight", "assets", "timeframe", "macro_series", "parameters",
-            "parameter_rules", "is_certified", "certified_at", "certificate_hash",
-            "certificate_detail",
+            "parameters_in_force", "parameter_rules", "preset", "is_certified", "certificate",
+            "certified_at", "certificate_hash", "certificate_detail", "health", "last_run",
         ]  # fmt: skip
 
-    @extend_schema_field(OpenApiTypes.STR)
     def get_timeframe(self, config: StrategyConfig) -> str:
+        """The bars that it runs on."""
         return strategy_type(config.name).timeframe
 
-    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
     def get_macro_series(self, config: StrategyConfig) -> list[str]:
+        """The macro series that it reads."""
         return list(strategy_type(config.name).macro_series)
 
     @extend_schema_field(OpenApiTypes.OBJECT)
+    def get_parameters_in_force(self, config: StrategyConfig) -> dict[str, Any]:
+        """Every parameter's value."""
+        return {**_preset_values(config.name), **config.parameters}
+
+    @extend_schema_field(serializers.DictField(child=RuleSerializer()))
     def get_parameter_rules(self, config: StrategyConfig) -> dict[str, Any]:
-        """By name: the default, the inclusive range, the unit and the meaning."""
+        """By name: what the parameter may be."""
+        values = _preset_values(config.name)
         return {
             rule.name: {
-                "default": PRESETS[config.name].parameters.get(rule.name, rule.default),
+                "default": values[rule.name],
                 "low": rule.low,
                 "high": rule.high,
                 "unit": rule.unit,
@@ -60,9 +120,63 @@ class StrategySerializer(serializers.ModelSerializer[StrategyConfig]):
             for rule in parameter_rules(strategy_type(config.name))
         }
 
-    @extend_schema_field(OpenApiTypes.BOOL)
+    @extend_schema_field(PresetSerializer)
+    def get_preset(self, config: StrategyConfig) -> dict[str, Any]:
+        """What it starts with."""
+        preset = PRESETS[config.name]
+        values = _preset_values(config.name)
+        return {"assets": list(preset.assets), "weight": preset.weight, "parameters": values}
+
     def get_is_certified(self, config: StrategyConfig) -> bool:
-        return services.has_certificate(config)
+        """Whether it may be enabled; not when the stored parameters have become invalid."""
+        try:
+            return services.has_certificate(config)
+        except ParameterError:
+            return False
+
+    @extend_schema_field(HealthSerializer(allow_null=True))
+    def get_health(self, config: StrategyConfig) -> dict[str, Any] | None:
+        """How its newest runs went."""
+        found = self._of_timeframe(config, "health", _health_by_name).get(config.name)
+        return None if found is None else HealthSerializer(found).data
+
+    @extend_schema_field(LastRunSerializer(allow_null=True))
+    def get_last_run(self, config: StrategyConfig) -> dict[str, Any] | None:
+        """What became of it at the newest finished run."""
+        run: BarRun | None = self._of_timeframe(config, "last_run", _newest_run)
+        if run is None or config.name not in {*run.durations, *run.failures}:
+            return None
+        found = {
+            "bar_open_time": run.bar_open_time,
+            "is_complete": run.is_complete,
+            "failure": run.failures.get(config.name),
+            "withheld": run.withheld.get(config.name, {}),
+        }
+        return LastRunSerializer(found).data
+
+    def _of_timeframe(self, config: StrategyConfig, what: str, read: Callable[[str], Any]) -> Any:
+        """What is the same for all strategies of a timeframe, read once for each answer."""
+        timeframe = strategy_type(config.name).timeframe
+        known: dict[Any, Any] = self.context.setdefault(f"{what}_of_timeframe", {})
+        if timeframe not in known:
+            known[timeframe] = read(timeframe)
+        return known[timeframe]
+
+
+def _preset_values(name: str) -> dict[str, Any]:
+    """Every parameter of a strategy as it is without stored ones."""
+    values = PRESETS[name].parameters
+    rules = parameter_rules(strategy_type(name))
+    return {rule.name: values.get(rule.name, rule.default) for rule in rules}
+
+
+def _health_by_name(timeframe: str) -> dict[str, StrategyHealth]:
+    return {each.strategy: each for each in strategy_health(timeframe=timeframe)}
+
+
+def _newest_run(timeframe: str) -> BarRun | None:
+    runs = BarRun.objects.filter(timeframe=timeframe, state=RunState.DONE)
+    return runs.order_by("-bar_open_time").first()
 
 
 class StrategyList(generics.ListAPIView[StrategyConfig]):
@@ -73,6 +187,7 @@ class StrategyList(generics.ListAPIView[StrategyConfig]):
     filter_backends = ()
 
     def get_queryset(self) -> Any:
+        """The rows of the strategies that there are."""
         return StrategyConfig.objects.filter(name__in=STRATEGIES)
 
 
@@ -108,12 +223,17 @@ class StrategyView(APIView):
 class CertifyView(APIView):
     """A strategy's certificate, made anew."""
 
-    @extend_schema(request=None, responses=StrategySerializer)
+    @extend_schema(request=None, responses={202: StrategySerializer})
     def post(self, request: Request, name: str) -> Response:
-        """Certify with the stored parameters; a strategy that fails is disabled."""
-        with _refusals():
-            config, _ = services.certify_strategy(name=name, by=request.user.get_username())
-        return Response(StrategySerializer(config).data)
+        """Ask for it with the stored parameters, and follow it at the strategy's address: it takes
+        many seconds. A strategy that fails is disabled."""
+        config = _stored(name)
+        tasks.certify_strategy.delay(config.name, request.user.get_username())
+        return Response(
+            StrategySerializer(config).data,
+            status=status.HTTP_202_ACCEPTED,
+            headers={"Location": reverse("strategy", args=[config.name])},
+        )
 
 
 class ChangeSerializer(serializers.ModelSerializer[StrategyChange]):

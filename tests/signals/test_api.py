@@ -17,6 +17,7 @@ START = datetime(2021, 5, 3, tzinfo=UTC)
 FIELDS = {
     "id", "strategy", "asset", "timeframe", "timestamp", "signal_type", "price", "confidence",
     "position_size", "stop_loss", "take_profit", "risk_level", "expires_at", "reasons",
+    "outcome",
 }  # fmt: skip
 
 pytestmark = pytest.mark.django_db
@@ -59,6 +60,8 @@ def test_signals_are_narrowed(operator, generated):
         "asset=bitcoin&signal_type=LONG": 2,
         "asset=ethereum": 0,
         "timeframe=4h": 0,
+        "since=2021-05-04T00:00:00Z": 0,
+        "until=2021-05-04T00:00:00Z": 4,
     }
     counts = {
         query: len(operator.get(f"/api/v1/signals/?{query}").json()["results"])
@@ -90,7 +93,7 @@ def test_generate_answers_for_now_and_stores_nothing(operator, generated, clock_
         ).json()
         assert set(answer) == {"signals", "timestamp", "metadata"}
         bitcoin, ethereum = answer["signals"]
-        assert set(bitcoin) == FIELDS - {"id"}
+        assert set(bitcoin) == FIELDS - {"id", "outcome"}
         assert (bitcoin["asset"], bitcoin["signal_type"]) == ("bitcoin", "LONG")
         assert bitcoin["stop_loss"] == entry.stop_loss
         assert ethereum["signal_type"] == "FLAT"

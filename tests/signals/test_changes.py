@@ -3,9 +3,12 @@
 import pytest
 from django.urls import reverse
 
-from signals import services
+from signals import services, tasks
+from signals.codehash import code_hash
 from signals.models import StrategyChange, StrategyConfig
 from signals.parameters import ParameterError
+from signals.registry import build_strategy
+from signals.services.changes import changing
 from tests.factories import make_instrument, make_user
 
 pytestmark = pytest.mark.django_db
@@ -16,8 +19,12 @@ PAGE = "/api/v1/strategies/mean_reversion/"
 @pytest.fixture
 def certified():
     """The mean reversion with its certificate, not enabled, and no record of how it came to be."""
-    services.certify_strategy(name="mean_reversion")
-    StrategyChange.objects.all().delete()
+    StrategyConfig.objects.create(
+        name="mean_reversion",
+        assets=["bitcoin", "ethereum", "binancecoin"],
+        certificate_hash=code_hash(build_strategy("mean_reversion")),
+        certificate_detail={"is_passed": True},
+    )
 
 
 @pytest.fixture
@@ -51,15 +58,17 @@ def test_a_change_over_http_is_recorded_with_who_made_it(operator, certified):
     ]
 
 
-def test_new_parameters_are_recorded_with_their_certificate(operator, certified):
-    before = StrategyConfig.objects.get().certificate_hash
-    assert operator.patch(PAGE, {"parameters": {"hold_bars": 12}}, format="json").status_code == 200
-    after = StrategyConfig.objects.get().certificate_hash
+def test_parameters_are_recorded_as_they_were_and_are(operator, certified):
+    # The preset's own value: its certificate is at hand.
+    assert operator.patch(PAGE, {"parameters": {"hold_bars": 24}}, format="json").status_code == 200
+    assert recorded() == [("ada", {"parameters": {"old": {}, "new": {"hold_bars": 24}}})]
+
+
+def test_a_revoked_certificate_is_recorded_in_words(certified):
+    with changing(name="mean_reversion", by="system") as config:
+        before, config.certificate_hash = config.certificate_hash, ""
     ((_, changes),) = recorded()
-    assert changes == {
-        "parameters": {"old": {}, "new": {"hold_bars": 12}},
-        "certificate": {"old": f"passed {before[:12]}", "new": f"passed {after[:12]}"},
-    }
+    assert changes == {"certificate": {"old": f"passed {before[:12]}", "new": "revoked"}}
 
 
 def test_what_changes_nothing_is_not_recorded(operator, certified):
@@ -68,7 +77,9 @@ def test_what_changes_nothing_is_not_recorded(operator, certified):
 
 
 def test_a_refused_change_is_not_recorded(certified):
-    StrategyConfig.objects.update(certificate_hash="")
+    StrategyConfig.objects.update(
+        certificate_hash="", certificate_detail={"failed_check": "raised", "is_passed": False}
+    )
     with pytest.raises(services.StrategyNotCertified):
         services.configure_strategy(name="mean_reversion", weight=3.0, is_enabled=True)
     assert recorded() == []
@@ -84,13 +95,13 @@ def test_unknown_coins_are_named(operator, certified):
         services.configure_strategy(name="mean_reversion", assets=["dogcoin"])
 
 
-def test_the_certificate_is_made_on_request(operator):
-    StrategyConfig.objects.create(name="mean_reversion")
+def test_a_certificate_is_asked_for_and_made_in_the_background(operator, certified, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tasks.certify_strategy, "delay", lambda *args: asked.append(args))
     answer = operator.post(f"{PAGE}certify/")
-    assert answer.status_code == 200
-    assert answer.json()["is_certified"]
-    ((by, changes),) = recorded()
-    assert (by, changes["certificate"]["old"]) == ("ada", "none")
+    assert answer.status_code == 202
+    assert answer["Location"] == PAGE
+    assert asked == [("mean_reversion", "ada")]
     assert operator.post("/api/v1/strategies/spam/certify/").status_code == 404
 
 
@@ -102,16 +113,12 @@ def test_who_may_only_read_changes_nothing(api_client, certified):
     assert api_client.get("/api/v1/strategies/spam/").status_code == 404
 
 
-def test_the_seed_is_recorded_as_the_system(settings):
-    services.seed_strategies()
-    assert {by for by, _ in recorded()} == {"system"}
-
-
 def test_the_admin_shows_changes_and_lets_nobody_edit_them(client, certified):
-    services.configure_strategy(name="mean_reversion", parameters={"hold_bars": 12}, by="ada")
+    with changing(name="mean_reversion", by="ada") as config:
+        config.parameters = {"hold_bars": 24}
     client.force_login(make_user("root", is_superuser=True, is_staff=True))
     page = client.get(reverse("admin:signals_strategychange_changelist"))
-    assert b"hold_bars preset -&gt; 12" in page.content
+    assert b"hold_bars preset -&gt; 24" in page.content
     change = StrategyChange.objects.get()
     one = reverse("admin:signals_strategychange_change", args=[change.pk])
     assert client.get(one).status_code == 200
