@@ -6,7 +6,7 @@ that a row is computed from the same bytes in both, and what no row may be compu
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -35,21 +35,29 @@ def run_pinned(
     Raises MarketError when the history is off the grid or begins too late (`history_start` says
     when it must begin), AnalysisError when the strategy returns something impossible.
     """
+    parts = list(run_blocks(strategy, market, start=start, end=end))
+    return _joined(parts, len(market.instruments))
+
+
+def run_blocks(
+    strategy: Strategy, market: Market, *, start: datetime, end: datetime | None = None
+) -> Iterator[Analysis]:
+    """The analysis that `run_pinned` gives as its months, in order: whoever writes each away before
+    he takes the next needs memory for one month, however long the history. Errors are those of
+    `run_pinned`, when the month comes that they are of."""
     _check_grid(market)
     bounds = [to_ms(start), to_ms(end) if end is not None else np.iinfo(np.int64).max]
     row, stop = (int(index) for index in np.searchsorted(market.open_time, bounds))
-    invalid = _invalid(strategy, market)
-    parts: list[Analysis] = []
     while row < stop:
         pin, month_stop = month_rows(strategy, market, row)
         window = market.rows(pin, month_stop)
         analysis = strategy.analyze(window)
         check_analysis(strategy, window, analysis)
-        flat = _unreliable(invalid[pin:month_stop], strategy.lookback) | (analysis.direction == 0)
-        wanted = slice(row - pin, min(stop, month_stop) - pin)
-        parts.append(_flattened(analysis, flat).rows(wanted.start, wanted.stop))
+        first, last = row - pin, min(stop, month_stop) - pin
+        unreliable = _unreliable(_invalid(strategy, window), strategy.lookback)[first:last]
+        asked = analysis.rows(first, last)
+        yield _flattened(asked, unreliable | (asked.direction == 0))
         row = month_stop
-    return _joined(parts, len(market.instruments))
 
 
 def restricted(

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collectors.marketdata import from_ms
-from signals.driver import history_start, run_pinned
+from signals.driver import history_start, run_blocks, run_pinned
+from signals.registry import build_strategy
 from signals.strategy import Analysis, AnalysisError, MarketError
 
 HOUR = timedelta(hours=1)
@@ -154,3 +155,17 @@ def test_nothing_asked_for_is_empty(make_market):
     market = make_market(np.ones((900, 2)))
     found = run_pinned(Averaging(), market, start=FIRST + 900 * HOUR)
     assert found.direction.shape == (0, 2)
+
+
+def test_blocks_are_the_months_of_the_whole(random_market):
+    market = random_market(seed=5, bars=4000)
+    strategy = build_strategy("momentum")
+    start = FIRST + 1500 * HOUR
+    whole = run_pinned(strategy, market, start=start)
+    blocks = list(run_blocks(strategy, market, start=start))
+    assert [len(block.direction) for block in blocks] == [708, 720, 744, 328]
+    assert whole.direction.any()
+    for name in ("direction", "confidence", "stop_loss", "take_profit", "position_size"):
+        joined = np.concatenate([getattr(block, name) for block in blocks])
+        assert joined.tobytes() == getattr(whole, name).tobytes()
+    assert list(run_blocks(strategy, market, start=start, end=start)) == []
