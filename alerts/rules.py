@@ -121,6 +121,25 @@ def trading_state_alert(
     )
 
 
+def failing_strategy_alert(*, strategy: str, reason: str, runs: int, at: datetime) -> Draft:
+    """A strategy that could not be used in its last `runs` bar runs: told once a market day."""
+    return Draft(
+        kind="operations",
+        key=f"strategy:{strategy}:{at:%Y-%m-%d}",
+        asset=strategy,
+        title=f"{strategy} has failed {runs} times in a row: {reason}"[:200],
+        payload={
+            "timestamp": milliseconds(at),
+            "asset": strategy,
+            "alert_type": "strategy_failing",
+            "strategy": strategy,
+            "runs": runs,
+            "reason": reason,
+        },
+        at=at,
+    )
+
+
 def milliseconds(moment: datetime) -> int:
     """Milliseconds since 1970 of an aware moment, to the nearest."""
     return round(moment.timestamp() * 1000)

@@ -13,12 +13,15 @@ from django.db.models.functions import Cast, Concat, Now
 from alerts import rules
 from alerts.models import Alert, Delivery, DeliveryState
 from collectors import clock
+from collectors.marketdata import duration
 from risk.models import RiskDecision, RiskProfile
-from signals.models import Signal
-from signals.registry import CONSENSUS
+from signals.models import BarRun, RunState, Signal
+from signals.registry import CONSENSUS, TIMEFRAMES
 
 # Older rows are history: a first start over old tables tells nobody about them.
 RECENT = timedelta(hours=6)
+# One failure may be a bar's own; a strategy that goes on failing needs a person.
+FAILED_RUNS = 3
 
 
 def due_drafts() -> Iterator[rules.Draft]:
@@ -27,6 +30,7 @@ def due_drafts() -> Iterator[rules.Draft]:
     yield from _signal_drafts(since)
     yield from _refusal_drafts(since)
     yield from _trading_state_drafts()
+    yield from _failing_strategy_drafts(since)
 
 
 def due_deliveries() -> QuerySet[Delivery]:
@@ -112,6 +116,28 @@ def _trading_state_drafts() -> Iterator[rules.Draft]:
         )
         if not Alert.objects.filter(key=draft.key).exists():
             yield draft
+
+
+def _failing_strategy_drafts(since: datetime) -> Iterator[rules.Draft]:
+    """The strategies that failed in each of the newest runs of a timeframe."""
+    for timeframe in sorted(TIMEFRAMES):
+        newest = (
+            BarRun.objects.filter(timeframe=timeframe, state=RunState.DONE)
+            .order_by("-bar_open_time")
+            .values_list("bar_open_time", "failures")[:FAILED_RUNS]
+        )
+        runs = list(newest)
+        if len(runs) < FAILED_RUNS or runs[0][0] < since:
+            continue
+        at = runs[0][0] + duration(timeframe)
+        for strategy, reason in sorted(runs[0][1].items()):
+            if not all(strategy in failures for _, failures in runs):
+                continue
+            draft = rules.failing_strategy_alert(
+                strategy=strategy, reason=reason, runs=FAILED_RUNS, at=at
+            )
+            if not Alert.objects.filter(key=draft.key).exists():
+                yield draft
 
 
 def _without_alert(rows: QuerySet[Any], prefix: str) -> QuerySet[Any]:

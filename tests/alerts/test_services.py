@@ -1,8 +1,9 @@
 """Alerts are raised once, and each delivery ends: sent, or failed for a reason."""
 
+import contextlib
 import dataclasses
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from threading import Barrier, Thread
 
 import pytest
@@ -15,6 +16,7 @@ from alerts.transport import Message, TransportError
 from alerts.transports import TRANSPORTS
 from collectors import clock
 from risk.services import set_trading_state
+from signals.models import BarRun, RunState
 from tests.factories import make_alert, make_refusal, make_signal
 
 pytestmark = pytest.mark.django_db
@@ -71,6 +73,47 @@ def test_a_wanted_position_is_raised_once_with_its_deliveries(now):
     assert (alert.key, alert.kind) == (f"signal:{signal.pk}", "signal")
     assert alert.payload["strategies"] == ["mean_reversion"]
     assert set(alert.deliveries.values_list("transport", flat=True)) == {"file", "redis"}
+
+
+@contextlib.contextmanager
+def at(moment):
+    """Market time, from a moment on."""
+    before = clock.current()
+    clock.configure(clock.MarketClock(start=moment, anchor=clock.wall_now()))
+    yield
+    clock.configure(before)
+
+
+def test_a_strategy_that_fails_again_and_again_is_told_once_a_day():
+    first = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+    def run(hours, **failures):
+        BarRun.objects.create(
+            timeframe="1h",
+            bar_open_time=first + timedelta(hours=hours),
+            state=RunState.DONE,
+            started_at=first,
+            failures=failures,
+        )
+
+    run(-4, momentum="took 12.3 s, limit 10 s")
+    run(-3)
+    for hours in (-2, -1):
+        run(hours, momentum="took 12.3 s, limit 10 s", ripple="ValueError: odd")
+    with at(first + timedelta(hours=2)):
+        assert services.raise_due_alerts() == 0
+        run(0, momentum="took 11.1 s, limit 10 s")
+        assert services.raise_due_alerts() == 1
+        run(1, momentum="took 11.5 s, limit 10 s")
+        assert services.raise_due_alerts() == 0
+    alert = Alert.objects.get()
+    assert (alert.kind, alert.asset) == ("operations", "momentum")
+    assert alert.title == "momentum has failed 3 times in a row: took 11.1 s, limit 10 s"
+    assert alert.payload["alert_type"] == "strategy_failing"
+    with at(first + timedelta(hours=26)):
+        assert services.raise_due_alerts() == 0  # nothing has run since
+        run(24, momentum="took 12.0 s, limit 10 s")
+        assert services.raise_due_alerts() == 1
 
 
 def test_history_is_not_told(now):
