@@ -108,15 +108,18 @@ def _invalid(strategy: Strategy, market: Market) -> BoolArray:
 
 def _unreliable(invalid: BoolArray, lookback: int) -> BoolArray:
     """Where a row's own bar, or more than 2% of it and its lookback, is invalid."""
-    total = np.cumsum(invalid, axis=0, dtype=np.int64)
-    before = np.zeros_like(total)
-    before[lookback + 1 :] = total[: -lookback - 1]
-    return invalid | ((total - before) * INVALID_BARS_PER_BAR > lookback + 1)
+    if not invalid.any():
+        return invalid
+    total = np.cumsum(invalid, axis=0, dtype=np.int32)
+    within = total.copy()
+    within[lookback + 1 :] -= total[: -lookback - 1]
+    allowed = (lookback + 1) // INVALID_BARS_PER_BAR
+    return invalid | (within > allowed)
 
 
 def _flattened(analysis: Analysis, flat: BoolArray) -> Analysis:
     return Analysis(
-        direction=np.where(flat, np.int8(0), analysis.direction).astype(np.int8),
+        direction=np.where(flat, np.int8(0), analysis.direction).astype(np.int8, copy=False),
         confidence=np.where(flat, 0.0, analysis.confidence),
         stop_loss=np.where(flat, np.nan, analysis.stop_loss),
         take_profit=np.where(flat, np.nan, analysis.take_profit),
@@ -138,7 +141,7 @@ def check_analysis(strategy: Strategy, market: Market, analysis: Analysis) -> No
     active = analysis.direction != 0
     stop, target = analysis.stop_loss, analysis.take_profit
     faults = {
-        "direction": ~np.isin(analysis.direction, (-1, 0, 1)),
+        "direction": active & (analysis.direction != 1) & (analysis.direction != -1),
         "confidence": active & ~((analysis.confidence >= 0.0) & (analysis.confidence <= 1.0)),
         "stop_loss": active & ~(np.isnan(stop) | ((stop > 0.0) & np.isfinite(stop))),
         "take_profit": active & ~(np.isnan(target) | ((target > 0.0) & np.isfinite(target))),

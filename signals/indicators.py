@@ -39,6 +39,7 @@ def _import_talib() -> ModuleType:
 talib = _import_talib()
 
 SMALLEST = 1e-12
+NEVER = np.int32(-(2**30))  # a row before all rows
 
 
 def rsi(close: FloatArray, period: int) -> FloatArray:
@@ -160,10 +161,11 @@ def percentile_rank(values: FloatArray, window: int, every: int = 1) -> FloatArr
 
 def bars_since(condition: BoolArray) -> IntArray:
     """Bars since `condition` (B,) or (B, K) last held, 0 where it holds; huge until it ever did."""
-    never = np.int64(-(2**40))
-    index = np.arange(len(condition), dtype=np.int64).reshape(-1, *([1] * (condition.ndim - 1)))
-    last = np.maximum.accumulate(np.where(condition, index, never), axis=0)
-    return np.asarray(index - last, dtype=np.int64)
+    # Half as wide as the result: what is passed over in memory is most of the cost.
+    index = np.arange(len(condition), dtype=np.int32).reshape(-1, *([1] * (condition.ndim - 1)))
+    last = np.where(condition, index, NEVER)
+    np.maximum.accumulate(last, axis=0, out=last)
+    return np.asarray(np.subtract(index, last, dtype=np.int64))
 
 
 def held(entry: BoolArray, leave: BoolArray, hold: int) -> BoolArray:
