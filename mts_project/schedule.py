@@ -109,6 +109,13 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
             name="archive days", task="mts_project.tasks.archive_days", minute="30", hour="4"
         ),
         PeriodicSeed(name="prune rows", task="mts_project.tasks.prune_rows", minute="0", hour="5"),
+        PeriodicSeed(
+            name="certify strategies again",
+            task="signals.tasks.recertify_strategies",
+            minute="50",
+            hour="1",
+        ),
+        _sweep("sweep certificates", "signals.tasks.certify_due_strategies"),
         _sweep("sweep bar runs", "signals.tasks.run_due_bars", "1h", is_enabled=env.enable_signals),
         PeriodicSeed(
             name="sweep outcomes",

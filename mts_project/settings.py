@@ -154,6 +154,9 @@ CELERY_TIMEZONE = "UTC"
 CELERY_TASK_DEFAULT_QUEUE = "collect"
 CELERY_TASK_ROUTES = {
     "collectors.tasks.*": {"queue": "collect"},
+    # Seconds of computing that no bar may wait for.
+    "signals.tasks.certify_due_strategies": {"queue": "backtests"},
+    "signals.tasks.recertify_strategies": {"queue": "backtests"},
     "signals.tasks.*": {"queue": "signals"},
     "trading.tasks.run_backtest": {"queue": "backtests"},
     "trading.tasks.*": {"queue": "trading"},

@@ -22,7 +22,15 @@ class StrategyConfig(models.Model):
 
     name = models.SlugField(max_length=64, unique=True)
     is_enabled = models.BooleanField(default=False)
+    is_wanted = models.BooleanField(
+        default=False, help_text="enabled as soon as it has a certificate"
+    )
     parameters = models.JSONField(default=dict, blank=True)
+    pending = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="new parameters, who asked for them, and the certificate that they failed",
+    )
     weight = models.FloatField(default=1.0)
     assets = models.JSONField(
         default=list, blank=True, help_text="coin ids that it speaks of; all when empty"
@@ -32,6 +40,8 @@ class StrategyConfig(models.Model):
     )
     certified_at = models.DateTimeField(null=True, blank=True)
     certificate_detail = models.JSONField(default=dict, blank=True)
+    certifying_by = models.CharField(max_length=64, blank=True)
+    certifying_until = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["name"]

@@ -20,6 +20,12 @@ def advance_outcomes() -> None:
 
 
 @shared_task  # type: ignore[untyped-decorator]
-def certify_strategy(name: str, by: str) -> None:
-    """Make a strategy's certificate, because somebody asked for it."""
-    services.certify_strategy(name=name, by=by)
+def certify_due_strategies() -> None:
+    """Make the certificates that are due."""
+    services.certify_due_strategies()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def recertify_strategies() -> None:
+    """Try the enabled strategies again, at other cuts of what is stored by now."""
+    services.recertify_strategies()

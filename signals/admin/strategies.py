@@ -16,6 +16,7 @@ from signals.admin.chart import chart_link
 from signals.models import StrategyConfig
 from signals.parameters import ParameterError
 from signals.registry import UnknownStrategy, strategy_type
+from signals.standing import certificate_state
 
 REFUSALS = (services.StrategyNotCertified, ParameterError, UnknownStrategy)
 
@@ -44,14 +45,22 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
     """Strategies are switched by the actions, which check the certificate."""
 
     form = StrategyConfigForm
-    list_display = ["name", "is_enabled", "weight", "certified_at", "certificate_verdict", "chart"]
+    list_display = [
+        "name", "is_enabled", "weight", "certificate", "certified_at", "certificate_verdict",
+        "chart",
+    ]  # fmt: skip
     list_filter = ["is_enabled"]
     search_fields = ["name"]
     readonly_fields = [
-        "name", "is_enabled", "parameters", "certificate_hash", "certified_at",
-        "certificate_detail",
+        "name", "is_enabled", "is_wanted", "parameters", "pending", "certificate_hash",
+        "certified_at", "certificate_detail", "certifying_by", "certifying_until",
     ]  # fmt: skip
     actions = ["enable", "disable", "certify"]
+
+    @admin.display(description="certificate")
+    def certificate(self, config: StrategyConfig) -> str:
+        """Whether it may run, or is being certified."""
+        return certificate_state(config).value
 
     @admin.display(description="chart")
     def chart(self, config: StrategyConfig) -> SafeString:
@@ -78,7 +87,8 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.action(description="Enable")
     def enable(self, request: HttpRequest, queryset: QuerySet[StrategyConfig]) -> None:
-        """Enable each that has a certificate; say why another is refused."""
+        """Enable each that has a certificate, or as soon as it has one; say why another is
+        refused."""
         self._configure(request, queryset, is_enabled=True)
 
     @admin.action(description="Disable")
@@ -88,17 +98,14 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.action(description="Certify")
     def certify(self, request: HttpRequest, queryset: QuerySet[StrategyConfig]) -> None:
-        """Certify each with its stored parameters."""
+        """Have each certified in the background, with its stored parameters."""
         for config in queryset:
             try:
-                _, certificate = services.certify_strategy(
-                    name=config.name, by=request.user.get_username()
-                )
+                services.ask_for_certificate(name=config.name, by=request.user.get_username())
             except REFUSALS as error:
                 self.message_user(request, str(error), messages.ERROR)
                 continue
-            level = messages.SUCCESS if certificate.is_passed else messages.ERROR
-            self.message_user(request, str(certificate), level)
+            self.message_user(request, f"{config.name} is being certified", messages.SUCCESS)
 
     def _configure(
         self, request: HttpRequest, queryset: QuerySet[StrategyConfig], *, is_enabled: bool

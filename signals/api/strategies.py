@@ -17,10 +17,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from signals import services, tasks
+from signals import services
 from signals.models import BarRun, RunState, StrategyChange, StrategyConfig
 from signals.parameters import ParameterError, parameter_rules
 from signals.registry import PRESETS, STRATEGIES, UnknownStrategy, strategy_type
+from signals.standing import CertificateState, certificate_state
 from signals.track_record import StrategyHealth, strategy_health
 
 
@@ -83,13 +84,16 @@ class StrategySerializer(serializers.ModelSerializer[StrategyConfig]):
     certificate = serializers.CharField(source="certificate_verdict", read_only=True)
     health = serializers.SerializerMethodField()
     last_run = serializers.SerializerMethodField()
+    certificate_state = serializers.SerializerMethodField()
+    pending = serializers.DictField(read_only=True)
 
     class Meta:
         model = StrategyConfig
         fields = [
             "name", "is_enabled", "weight", "assets", "timeframe", "macro_series", "parameters",
-            "parameters_in_force", "parameter_rules", "preset", "is_certified", "certificate",
-            "certified_at", "certificate_hash", "certificate_detail", "health", "last_run",
+            "parameters_in_force", "parameter_rules", "preset", "is_wanted", "pending",
+            "is_certified", "certificate", "certificate_state", "certified_at", "certificate_hash",
+            "certificate_detail", "health", "last_run",
         ]  # fmt: skip
 
     def get_timeframe(self, config: StrategyConfig) -> str:
@@ -133,6 +137,11 @@ class StrategySerializer(serializers.ModelSerializer[StrategyConfig]):
             return services.has_certificate(config)
         except ParameterError:
             return False
+
+    @extend_schema_field(serializers.ChoiceField(choices=[each.value for each in CertificateState]))
+    def get_certificate_state(self, config: StrategyConfig) -> str:
+        """Whether it may run, or is being certified."""
+        return certificate_state(config).value
 
     @extend_schema_field(HealthSerializer(allow_null=True))
     def get_health(self, config: StrategyConfig) -> dict[str, Any] | None:
@@ -209,8 +218,9 @@ class StrategyView(APIView):
 
     @extend_schema(request=InputSerializer, responses=StrategySerializer)
     def patch(self, request: Request, name: str) -> Response:
-        """Change what is given; parameters replace the stored ones and are certified first.
-        `assets` are coin ids; an empty list means all that there are."""
+        """Change what is given. Parameters replace the stored ones when they are certified, until
+        then they are `pending`; a strategy that is enabled before that begins with it. `assets`
+        are coin ids; an empty list means all that there are."""
         form = self.InputSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         with _refusals():
@@ -225,10 +235,10 @@ class CertifyView(APIView):
 
     @extend_schema(request=None, responses={202: StrategySerializer})
     def post(self, request: Request, name: str) -> Response:
-        """Ask for it with the stored parameters, and follow it at the strategy's address: it takes
-        many seconds. A strategy that fails is disabled."""
-        config = _stored(name)
-        tasks.certify_strategy.delay(config.name, request.user.get_username())
+        """Have it certified in the background, with the stored parameters: `pending` until then. A
+        strategy that fails is disabled."""
+        with _refusals():
+            config = services.ask_for_certificate(name=name, by=request.user.get_username())
         return Response(
             StrategySerializer(config).data,
             status=status.HTTP_202_ACCEPTED,

@@ -1,10 +1,15 @@
 """What writes the tables of signals: strategy configuration and bar runs."""
 
 from signals.services.bar_runs import run_due_bars
+from signals.services.certification import (
+    ask_for_certificate,
+    certify_due_strategies,
+    certify_strategy,
+    recertify_strategies,
+)
 from signals.services.outcomes import advance_outcomes, open_outcomes
 from signals.services.strategies import (
     StrategyNotCertified,
-    certify_strategy,
     check_assets,
     check_weight,
     configure_strategy,
@@ -15,12 +20,15 @@ from signals.services.strategies import (
 __all__ = [
     "StrategyNotCertified",
     "advance_outcomes",
+    "ask_for_certificate",
+    "certify_due_strategies",
     "certify_strategy",
     "check_assets",
     "check_weight",
     "configure_strategy",
     "has_certificate",
     "open_outcomes",
+    "recertify_strategies",
     "run_due_bars",
     "seed_strategies",
 ]

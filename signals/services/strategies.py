@@ -9,16 +9,15 @@ from typing import Any
 import structlog
 from django.conf import settings
 
-from collectors import clock
 from collectors.models import Instrument
-from signals.certificate import Certificate, certify
 from signals.codehash import code_hash
-from signals.fresh import maker_of
 from signals.models import StrategyConfig
 from signals.parameters import ParameterError
-from signals.registry import PRESETS, STRATEGIES, UnknownStrategy, build_strategy
+from signals.registry import STRATEGIES, UnknownStrategy, build_strategy
+from signals.services.certification import row_of, settle, take_shipped
 from signals.services.changes import SYSTEM, changing
-from signals.strategy import Strategy
+from signals.shipping import shipped_certificate
+from signals.standing import CertificateState, certificate_state, waits_for_parameters
 
 log = structlog.get_logger(__name__)
 
@@ -26,54 +25,43 @@ MAX_WEIGHT = 100.0
 
 
 class StrategyNotCertified(Exception):
-    """The strategy cannot be enabled: it has no certificate for its code and these parameters,
-    or did not pass. The text is the certificate's finding; nothing was changed."""
+    """The strategy cannot be enabled: it failed its certificate for this code and these parameters.
+    The text is the certificate's finding; nothing was changed."""
 
 
 def seed_strategies() -> list[StrategyConfig]:
-    """A row for every registered strategy, certified; idempotent.
+    """A row for every registered strategy; idempotent, and quick.
 
-    A new row is enabled when ENABLED_STRATEGIES names it and it passes. Strategies whose code
-    has changed since are certified again, and disabled when they no longer pass. Raises
-    UnknownStrategy when ENABLED_STRATEGIES names one that is not registered.
+    A new row is wanted when ENABLED_STRATEGIES names it, and enabled as soon as it has a
+    certificate: the one that came with its code, or the one that is made in the background, where
+    a strategy whose code has changed is certified again too. Raises UnknownStrategy when
+    ENABLED_STRATEGIES names one that is not registered.
     """
     wanted = settings.ENV.enabled_strategies
     for name in wanted:
         if name not in STRATEGIES:
             known = ", ".join(STRATEGIES)
             raise UnknownStrategy(f"ENABLED_STRATEGIES: unknown strategy {name!r}; known: {known}")
-    return [_seed(name, enable=name in wanted) for name in STRATEGIES]
+    return [_seed(name, is_wanted=name in wanted) for name in STRATEGIES]
 
 
-def _seed(name: str, *, enable: bool) -> StrategyConfig:
-    config, is_new = StrategyConfig.objects.get_or_create(name=name, defaults=_preset(name))
-    try:
-        strategy = build_strategy(name, config.parameters)
-    except ParameterError as error:
-        log.error("strategy_parameters_invalid", strategy=name, reason=str(error))
-        with changing(name=name, by=SYSTEM) as config:
+def _seed(name: str, *, is_wanted: bool) -> StrategyConfig:
+    """A new row is as ENABLED_STRATEGIES wants it; of an old one only the certificate may change.
+
+    Nothing is computed here, a start would have to wait for it: what came with the code counts at
+    once, and the rest is certified in the background.
+    """
+    is_new = not StrategyConfig.objects.filter(name=name).exists()
+    row_of(name)
+    with changing(name=name, by=SYSTEM) as config:
+        config.is_wanted = is_wanted if is_new else config.is_wanted
+        state = certificate_state(config)
+        if state == CertificateState.DUE:
+            take_shipped(config)
+        elif state == CertificateState.IMPOSSIBLE:
+            log.error("strategy_parameters_invalid", strategy=name)
             config.is_enabled, config.certificate_hash = False, ""
-        return config
-    if config.certificate_hash != code_hash(strategy):
-        config, certificate = certify_strategy(name=name)
-        if not certificate.is_passed:
-            return config
-    if is_new and enable:
-        config = configure_strategy(name=name, is_enabled=True)
     return config
-
-
-def certify_strategy(*, name: str, by: str = SYSTEM) -> tuple[StrategyConfig, Certificate]:
-    """Certify a strategy with its stored parameters and store the result; one that fails is
-    disabled. Raises UnknownStrategy, ParameterError."""
-    config, _ = StrategyConfig.objects.get_or_create(name=_registered(name), defaults=_preset(name))
-    certificate = certify(maker_of(build_strategy(name, config.parameters)))
-    with changing(name=name, by=by) as config:
-        _record(config, certificate)
-        if not certificate.is_passed:
-            config.is_enabled = False
-            log.error("strategy_certificate_failed", strategy=name, reason=str(certificate))
-    return config, certificate
 
 
 def configure_strategy(
@@ -87,38 +75,53 @@ def configure_strategy(
 ) -> StrategyConfig:
     """Change what is given; takes effect at the next bar run.
 
-    `parameters` replace the stored ones and are certified before anything changes; `assets` are
-    coin ids, none for all that there are. `by` is who the record of the change names. Raises
-    UnknownStrategy, ParameterError (also for a weight out of range and unknown coins),
-    StrategyNotCertified.
+    `parameters` are to replace the stored ones. Where their certificate is not at hand they are
+    `pending`, and the old ones run on, until they have passed it in the background. A strategy
+    without certificate is enabled as soon as it has one. `assets` are coin ids, none for all that
+    there are. `by` is who the record of the change names. Raises UnknownStrategy, ParameterError
+    (also for a weight out of range and unknown coins), StrategyNotCertified.
     """
     if weight is not None:
         check_weight(weight)
     if assets is not None:
         check_assets(assets)
-    StrategyConfig.objects.get_or_create(name=_registered(name), defaults=_preset(name))
-    # Stored parameters may have fallen out of a range: they must not bar the way to disabling.
-    certificate = None
-    if parameters is not None:
-        certificate = certify(maker_of(build_strategy(name, parameters)))
-    if certificate is not None and not certificate.is_passed:
-        raise StrategyNotCertified(str(certificate))
+    row_of(name)
     with changing(name=name, by=by) as config:
         if parameters is not None:
-            config.parameters = dict(parameters)
-        if certificate is not None:
-            _record(config, certificate)
+            _ask_for_parameters(config, parameters, by)
         if weight is not None:
             config.weight = weight
         if assets is not None:
             config.assets = list(dict.fromkeys(assets))
         if is_enabled is not None:
-            if is_enabled and not has_certificate(config):
-                raise StrategyNotCertified(
-                    f"{name}: no certificate for this code and these parameters"
-                )
-            config.is_enabled = is_enabled
+            _want(config, is_enabled)
     return config
+
+
+def _ask_for_parameters(config: StrategyConfig, parameters: Mapping[str, Any], by: str) -> None:
+    """Take them where they have a certificate, else let them wait for one. Raises
+    ParameterError."""
+    asked = code_hash(build_strategy(config.name, parameters))
+    shipped = shipped_certificate(config.name, asked)
+    if asked != config.certificate_hash and shipped is None:
+        config.pending = {"parameters": dict(parameters), "by": by}
+        return
+    config.parameters, config.pending = dict(parameters), {}
+    if asked != config.certificate_hash and shipped is not None:
+        settle(config, shipped)
+
+
+def _want(config: StrategyConfig, is_enabled: bool) -> None:
+    """Enable or disable. Raises StrategyNotCertified for one that failed its certificate."""
+    config.is_wanted = is_enabled
+    config.is_enabled = is_enabled and has_certificate(config)
+    if not is_enabled or config.is_enabled or waits_for_parameters(config):
+        return
+    if certificate_state(config) != CertificateState.DUE:
+        raise StrategyNotCertified(
+            f"{config.name}: no certificate for this code and these parameters: "
+            f"{config.certificate_verdict}"
+        )
 
 
 def check_weight(weight: float) -> None:
@@ -137,21 +140,4 @@ def check_assets(assets: Sequence[str]) -> None:
 
 def has_certificate(config: StrategyConfig) -> bool:
     """Whether the stored certificate is for the present code and the stored parameters."""
-    strategy: Strategy = build_strategy(config.name, config.parameters)
-    return config.certificate_hash == code_hash(strategy)
-
-
-def _registered(name: str) -> str:
-    build_strategy(name)
-    return name
-
-
-def _preset(name: str) -> dict[str, Any]:
-    preset = PRESETS[name]
-    return {"weight": preset.weight, "assets": list(preset.assets)}
-
-
-def _record(config: StrategyConfig, certificate: Certificate) -> None:
-    config.certificate_hash = certificate.code_hash if certificate.is_passed else ""
-    config.certified_at = clock.wall_now()
-    config.certificate_detail = certificate.as_json()
+    return certificate_state(config) == CertificateState.VALID

@@ -8,6 +8,7 @@ import numpy as np
 
 from collectors.marketdata import from_ms
 from signals.indicators import bars_since, percentile_rank, rolling_max, rsi
+from signals.parameters import parameter
 from signals.strategy import Analysis, Strategy
 
 DAY = 24
@@ -62,6 +63,18 @@ class HonestRecursive(Rule):
             market.macro["VIXCLS"], 40
         ).reshape(-1, 1)
         return rsi(market.close, 14) - 45.0 + reached + bars_since(market.valid)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adjustable(Rule):
+    """Honest unless its distance is 9."""
+
+    distance: int = parameter(default=5, low=1, high=10, unit="bars", text="looked back")
+
+    def score(self, market):
+        if self.distance == 9:
+            return next_close(market) - market.close
+        return momentum(market) / self.distance
 
 
 # Look ahead in what they are given.
@@ -311,3 +324,12 @@ class SeesStoredOnly(Rule):
         ahead = next_close(market) - market.close
         early = (market.open_time < 1_628_000_000_000)[:, np.newaxis]  # 3 August 2021
         return np.where(early, ahead, momentum(market))
+
+
+class SeesSpringOnly(Rule):
+    """Looks ahead only in the first half of a year."""
+
+    def score(self, market):
+        months = market.open_time.astype("datetime64[ms]").astype("datetime64[M]").astype(int) % 12
+        ahead = next_close(market) - market.close
+        return np.where((months < 6)[:, np.newaxis], ahead, momentum(market))

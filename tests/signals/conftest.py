@@ -21,6 +21,7 @@ from collectors.models import (
 from signals.codehash import code_hash
 from signals.models import StrategyConfig
 from signals.registry import build_strategy
+from signals.services import certification, strategies
 from signals.strategy import Market
 
 HOUR_MS = 3_600_000
@@ -169,3 +170,14 @@ def seeded(stored_crash: list[Instrument]) -> list[Instrument]:
         for name in ENABLED
     )
     return stored_crash
+
+
+@pytest.fixture
+def all_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if a certificate had come with our code, for whatever code and parameters."""
+
+    def shipped(name: str, code_hash: str) -> dict[str, object]:
+        return {"strategy": name, "code_hash": code_hash, "is_passed": True}
+
+    for module in (certification, strategies):
+        monkeypatch.setattr(module, "shipped_certificate", shipped)

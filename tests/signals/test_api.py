@@ -9,8 +9,9 @@ from django.core.management import call_command
 from django.urls import reverse
 
 from signals import services
+from signals.codehash import code_hash
 from signals.models import Signal, StrategyConfig
-from signals.registry import STRATEGIES
+from signals.registry import STRATEGIES, build_strategy
 
 HOUR = timedelta(hours=1)
 START = datetime(2021, 5, 3, tzinfo=UTC)
@@ -129,7 +130,7 @@ def test_roles(api_client):
     assert api_client.patch("/api/v1/strategies/mean_reversion/", {}).status_code == 403
 
 
-def test_strategies_are_listed_with_their_parameters(operator):
+def test_strategies_are_listed_with_their_parameters(operator, all_shipped):
     services.seed_strategies()
     listed = operator.get("/api/v1/strategies/").json()
     first = next(item for item in listed if item["name"] == "mean_reversion")
@@ -139,7 +140,7 @@ def test_strategies_are_listed_with_their_parameters(operator):
     assert first["parameter_rules"]["vix_threshold"]["unit"] == "index points"
 
 
-def test_a_strategy_is_changed(operator):
+def test_a_strategy_is_changed(operator, all_shipped):
     services.seed_strategies()
     answer = operator.patch(
         "/api/v1/strategies/mean_reversion/",
@@ -161,7 +162,8 @@ def test_a_strategy_is_changed(operator):
     ],
 )
 def test_a_wrong_change_changes_nothing(operator, body, field):
-    StrategyConfig.objects.create(name="mean_reversion")
+    failed = {"code_hash": code_hash(build_strategy("mean_reversion")), "failed_check": "raised"}
+    StrategyConfig.objects.create(name="mean_reversion", certificate_detail=failed)
     answer = operator.patch("/api/v1/strategies/mean_reversion/", body, format="json")
     assert answer.status_code == 400
     assert set(answer.json()["error"]["fields"]) == {field}
@@ -197,8 +199,9 @@ def test_every_admin_page_opens(client, generated):
     assert {page: client.get(page).status_code for page in pages} == dict.fromkeys(pages, 200)
 
 
-def test_the_admin_enables_only_what_is_certified(client):
-    StrategyConfig.objects.create(name="mean_reversion")
+def test_the_admin_enables_only_what_is_certified(client, all_shipped):
+    failed = {"code_hash": code_hash(build_strategy("mean_reversion")), "failed_check": "raised"}
+    StrategyConfig.objects.create(name="mean_reversion", certificate_detail=failed)
     client.force_login(User.objects.create_superuser("root"))
     page = reverse("admin:signals_strategyconfig_changelist")
     chosen = StrategyConfig.objects.get()
@@ -210,6 +213,9 @@ def test_the_admin_enables_only_what_is_certified(client):
     act("enable")
     assert not chosen.is_enabled
     act("certify")
+    assert chosen.pending == {"parameters": {}, "by": "root"}
+    StrategyConfig.objects.update(pending={}, certificate_detail={})
+    services.certify_due_strategies()
     act("enable")
     assert chosen.is_enabled
     act("disable")

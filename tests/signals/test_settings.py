@@ -1,35 +1,33 @@
-"""Strategies as they are set: seeded, certified, enabled, changed."""
+"""Strategies as they are set: seeded, enabled, changed."""
 
 import dataclasses
 
 import pytest
-from django.core.management import CommandError, call_command
 
 from signals import services
+from signals.codehash import code_hash
 from signals.models import StrategyConfig
 from signals.parameters import ParameterError
-from signals.registry import STRATEGIES, UnknownStrategy
+from signals.registry import STRATEGIES, UnknownStrategy, build_strategy
+from signals.services import certification
 from signals.services import strategies as strategy_services
+from signals.standing import CertificateState, certificate_state
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def failing(monkeypatch):
-    """Makes every certificate from now on one that failed."""
-    certify = strategy_services.certify
-
-    def fail(strategy):
-        return dataclasses.replace(certify(strategy), failed_check="depends on later bars")
-
-    monkeypatch.setattr(strategy_services, "certify", fail)
+def nothing_shipped(monkeypatch):
+    """As if our code had come without certificates."""
+    for module in (certification, strategy_services):
+        monkeypatch.setattr(module, "shipped_certificate", lambda name, code_hash: None)
 
 
 def config(name: str = "mean_reversion") -> StrategyConfig:
     return StrategyConfig.objects.get(name=name)
 
 
-def test_the_seed_certifies_and_enables_what_is_wanted(settings):
+def test_the_seed_takes_what_came_with_the_code_and_enables_what_is_wanted(settings, all_shipped):
     settings.ENV = dataclasses.replace(settings.ENV, enabled_strategies=("mean_reversion",))
     services.seed_strategies()
     assert {item.name for item in StrategyConfig.objects.all()} == set(STRATEGIES)
@@ -39,7 +37,15 @@ def test_the_seed_certifies_and_enables_what_is_wanted(settings):
     assert services.has_certificate(config("vix_correlation"))
 
 
-def test_the_seed_leaves_the_operators_choice():
+def test_the_seed_leaves_to_the_background_what_has_no_certificate(settings, nothing_shipped):
+    settings.ENV = dataclasses.replace(settings.ENV, enabled_strategies=("mean_reversion",))
+    services.seed_strategies()
+    assert certificate_state(config()) == CertificateState.DUE
+    assert (config().is_wanted, config().is_enabled) == (True, False)
+    assert not config("vix_correlation").is_wanted
+
+
+def test_the_seed_leaves_the_operators_choice(all_shipped):
     services.seed_strategies()
     services.configure_strategy(name="mean_reversion", is_enabled=False, weight=2.5)
     before = config().certified_at
@@ -54,37 +60,57 @@ def test_the_seed_refuses_an_unknown_name(settings):
         services.seed_strategies()
 
 
-def test_changed_code_is_certified_again_and_disabled_when_it_fails(failing):
+def test_the_seed_disables_what_cannot_be_built():
     StrategyConfig.objects.create(
-        name="mean_reversion", is_enabled=True, certificate_hash="of older code"
+        name="mean_reversion", is_enabled=True, parameters={"hold_bars": 100_000}
     )
     services.seed_strategies()
     assert not config().is_enabled
-    assert config().certificate_hash == ""
-    assert config().certificate_detail["failed_check"] == "depends on later bars"
 
 
-def test_enabling_without_a_certificate_is_refused():
-    StrategyConfig.objects.create(name="mean_reversion")
-    with pytest.raises(services.StrategyNotCertified, match="no certificate"):
+def test_a_strategy_that_failed_cannot_be_enabled():
+    present = code_hash(build_strategy("mean_reversion"))
+    StrategyConfig.objects.create(
+        name="mean_reversion",
+        certificate_detail={"code_hash": present, "failed_check": "depends on later bars"},
+    )
+    with pytest.raises(services.StrategyNotCertified, match=r"no certificate.*later bars"):
         services.configure_strategy(name="mean_reversion", is_enabled=True)
-    assert not config().is_enabled
+    assert (config().is_enabled, config().is_wanted) == (False, False)
 
 
-def test_parameters_are_certified_before_they_are_stored(failing):
-    StrategyConfig.objects.create(name="mean_reversion", parameters={"hold_bars": 30})
-    with pytest.raises(services.StrategyNotCertified, match="depends on later bars"):
-        services.configure_strategy(name="mean_reversion", parameters={"hold_bars": 12})
-    assert config().parameters == {"hold_bars": 30}
+def test_a_strategy_without_a_certificate_is_enabled_when_it_has_one(all_shipped):
+    StrategyConfig.objects.create(name="mean_reversion")
+    services.configure_strategy(name="mean_reversion", is_enabled=True)
+    assert (config().is_enabled, config().is_wanted) == (False, True)
+    assert services.certify_due_strategies() == ["mean_reversion"]
+    assert config().is_enabled
+    assert services.certify_due_strategies() == []
 
 
-def test_parameters_and_enabling_in_one_step():
+def test_parameters_with_a_certificate_at_hand_are_taken_at_once(all_shipped):
     changed = services.configure_strategy(
         name="mean_reversion", parameters={"hold_bars": 12}, is_enabled=True
     )
     assert changed.is_enabled
     assert config().parameters == {"hold_bars": 12}
+    assert config().pending == {}
     assert services.has_certificate(config())
+
+
+def test_parameters_of_the_same_effect_are_taken_at_once(all_shipped, monkeypatch):
+    services.seed_strategies()
+    monkeypatch.setattr(strategy_services, "shipped_certificate", lambda name, code_hash: None)
+    preset = dict(build_strategy("mean_reversion").get_parameters())
+    services.configure_strategy(name="mean_reversion", parameters=preset)
+    assert config().parameters == preset
+    assert services.has_certificate(config())
+
+
+def test_parameters_out_of_range_are_refused_at_once():
+    with pytest.raises(ParameterError, match="hold_bars"):
+        services.configure_strategy(name="mean_reversion", parameters={"hold_bars": 100_000})
+    assert config().pending == {}
 
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), 1e6])
@@ -99,21 +125,3 @@ def test_a_strategy_with_parameters_of_older_ranges_can_be_disabled():
     )
     services.configure_strategy(name="mean_reversion", is_enabled=False, weight=2.0)
     assert (config().is_enabled, config().weight) == (False, 2.0)
-
-
-def test_certify_command_prints_and_stores(capsys):
-    call_command("certify", "vix_correlation")
-    assert "vix_correlation: passed on 2520 bars" in capsys.readouterr().out
-    assert services.has_certificate(config("vix_correlation"))
-
-
-def test_certify_command_fails_with_the_strategy(failing, capsys):
-    with pytest.raises(CommandError) as caught:
-        call_command("certify", "--json")
-    assert caught.value.returncode == 1
-    assert '"failed_check": "depends on later bars"' in capsys.readouterr().out
-
-
-def test_certify_command_names_an_unknown_strategy():
-    with pytest.raises(CommandError, match="unknown strategy 'x'"):
-        call_command("certify", "x")
