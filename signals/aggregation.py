@@ -1,8 +1,8 @@
 """One voice out of several strategies, at one bar: the rules, scalar by scalar. Pure.
 
 Plain Python on numbers, which Numba compiles to the same bits (no `**`, no NumPy): `decide` runs as
-it is at a live bar, and compiled over long histories (`signals.compiled`). `signals.consensus`
-gives the arguments; this module knows nothing of time.
+it is at a live bar; over long histories `decide_column` runs compiled (`signals.compiled`).
+`signals.consensus` gives the arguments.
 
 A strategy with a direction and a weight above 0 votes. By the number of voters and what they say:
 
@@ -34,6 +34,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+WINDOW = 720  # bars that a decision looks back on: 30 days of hourly ones
 CONSENSUS_SHARE = 0.6
 RESOLUTION_FLOOR = 0.5
 OVERLAP_FROM = 0.5  # agreement up to here is what unlike rules have in common in a trend
@@ -55,24 +56,19 @@ Numbers = Sequence[Any]
 Table = Sequence[Sequence[Any]]
 
 
-def agreement(shared: int, active: int, other_active: int) -> float:
-    """The cosine of two strategies' directions, -1 to 1; 0 when one was never active.
+def overlap(shared: int, active: int, other_active: int) -> float:
+    """How far two voters are one idea: 0 for those who agree little, growing to 1 for copies.
 
-    `shared` is the sum of the products of their directions, `active` counts the bars of each.
+    `shared` is the sum of the products of their directions, `active` counts the bars of each; their
+    agreement is the cosine of the two. Without a jump at OVERLAP_FROM, so that one bar more or less
+    in the window changes little.
     """
-    if active == 0 or other_active == 0:
+    if shared <= 0:
         return 0.0
-    return shared / math.sqrt(active * other_active)
-
-
-def overlap(agreeing: float) -> float:
-    """How far two voters are one idea: 0 up to OVERLAP_FROM, then growing to 1 for copies.
-
-    Without a jump, so that one bar more or less in the window changes little.
-    """
-    if agreeing <= OVERLAP_FROM:
+    agreement = shared / math.sqrt(active * other_active)
+    if agreement <= OVERLAP_FROM:
         return 0.0
-    return (agreeing - OVERLAP_FROM) / (1.0 - OVERLAP_FROM)
+    return (agreement - OVERLAP_FROM) / (1.0 - OVERLAP_FROM)
 
 
 def effective_weight(index: int, directions: Numbers, weights: Numbers, shared: Table) -> float:
@@ -82,8 +78,8 @@ def effective_weight(index: int, directions: Numbers, weights: Numbers, shared: 
     for other in range(len(directions)):
         if other == index or directions[other] != directions[index] or weights[other] <= 0.0:
             continue
-        agreeing = agreement(shared[index][other], shared[index][index], shared[other][other])
-        idea += overlap(agreeing) * weights[other]
+        alike = overlap(shared[index][other], shared[index][index], shared[other][other])
+        idea += alike * weights[other]
     return weight * (weight / idea)
 
 
@@ -243,22 +239,69 @@ def decide(
     return RESOLVED, side, float(confidences[leader]), leader, long_votes, short_votes
 
 
-def decide_all(
-    directions: Any, confidences: Any, weights: Any, shared: Any, records: Any, decided: Any
+def slide(
+    bar: int, sign: int, states: Any, returns: Any, regimes: Any, shared: Any, sums: Any
 ) -> None:
-    """`decide` for each of N cells, cells last in every argument: `decided` (6, N) is filled with
-    its answers as float64. What is compiled for long histories."""
-    for cell in range(decided.shape[1]):
+    """Add (`sign` 1) a bar to the running sums, or take it out of them (-1).
+
+    `states` (S, B), `returns` and `regimes` (B,); `shared` (S, S) as `decide` takes it; `sums`
+    (regimes, 3, S) NET, MOVED and BARS of the moves that were met in each regime.
+    """
+    met_in = regimes[bar - 1]
+    for index in range(len(states)):
+        state = int(states[index, bar])
+        if state != 0:
+            shared[index, index] += sign
+            for other in range(index):
+                product = sign * state * int(states[other, bar])
+                shared[index, other] += product
+                shared[other, index] += product
+        held = int(states[index, bar - 1])
+        if held != 0:
+            gained = held * int(returns[bar])
+            sums[met_in, NET, index] += sign * gained
+            sums[met_in, MOVED, index] += sign * abs(gained)
+            sums[met_in, BARS, index] += sign
+
+
+def decide_column(
+    states: Any,
+    confidences: Any,
+    weights: Any,
+    returns: Any,
+    regimes: Any,
+    shared: Any,
+    sums: Any,
+    records: Any,
+    decided: Any,
+) -> None:
+    """`decide` at the last R bars of one instrument: what is compiled for long histories.
+
+    `states` (S, B), `returns` and `regimes` (B,) with B at least R + WINDOW, `confidences` (S, R),
+    `weights` (S,). `decided` (6, R) is filled with the answers as float64; `shared` (S, S), `sums`
+    (regimes, 3, S) and `records` (RECORD_ROWS, S), all zero, are its scratch paper.
+    """
+    rows = decided.shape[1]
+    lead = states.shape[1] - rows
+    for bar in range(lead - WINDOW + 1, lead):
+        slide(bar, 1, states, returns, regimes, shared, sums)
+    for row in range(rows):
+        bar = lead + row
+        slide(bar, 1, states, returns, regimes, shared, sums)
+        for part in range(3):
+            for index in range(len(states)):
+                total = 0
+                for met_in in range(len(sums)):
+                    total += sums[met_in, part, index]
+                records[part, index] = total
+                records[part + 3, index] = sums[regimes[bar], part, index]
         rule, direction, confidence, leader, long_votes, short_votes = decide(
-            directions[:, cell],
-            confidences[:, cell],
-            weights,
-            shared[:, :, cell],
-            records[:, :, cell],
+            states[:, bar], confidences[:, row], weights, shared, records
         )
-        decided[0, cell] = rule
-        decided[1, cell] = direction
-        decided[2, cell] = confidence
-        decided[3, cell] = leader
-        decided[4, cell] = long_votes
-        decided[5, cell] = short_votes
+        decided[0, row] = rule
+        decided[1, row] = direction
+        decided[2, row] = confidence
+        decided[3, row] = leader
+        decided[4, row] = long_votes
+        decided[5, row] = short_votes
+        slide(bar - WINDOW + 1, -1, states, returns, regimes, shared, sums)

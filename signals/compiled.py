@@ -21,9 +21,9 @@ from signals import aggregation
 
 @cache
 def compiled_decisions() -> Callable[..., None]:
-    """`aggregation.decide_all`, compiled."""
+    """`aggregation.decide_column`, compiled."""
     functions = compiled_functions()
-    return functions["decide_all"]
+    return functions["decide_column"]
 
 
 def compiled_functions() -> dict[str, Callable[..., Any]]:

@@ -20,16 +20,15 @@ from typing import Any
 import numpy as np
 
 from signals import aggregation
-from signals.aggregation import RULES, decide, effective_weight
+from signals.aggregation import RECORD_ROWS, RULES, WINDOW, decide, effective_weight
 from signals.compiled import compiled_decisions
-from signals.evidence import WINDOW, Evidence, StateArray, evidence_of
+from signals.evidence import StateArray, evidence_of
 from signals.regime import REGIME_BARS, REGIMES, RegimeArray, bar_returns, regimes
 from signals.strategy import Analysis, BoolArray, FloatArray, IntArray, Market
 
 LEAD_BARS = WINDOW
 MARKET_LEAD_BARS = WINDOW + REGIME_BARS
-PLAIN_CELLS = 10_000  # up to here plain Python is done before Numba would be imported
-BLOCK_CELLS = 60_000  # bounds the memory: a block's sums take a few hundred bytes for each cell
+PLAIN_CELLS = 5_000  # up to here plain Python is done before Numba would be imported
 DIAGNOSTICS = ("long_votes", "short_votes", "rule", "regime")
 
 
@@ -93,10 +92,11 @@ def consensus_of(panel: Panel, rows: int) -> Analysis:
         diagnostics={name: np.zeros(shape) for name in DIAGNOSTICS},
     )
     result.diagnostics["regime"][:] = panel.regime[:, panel.regime.shape[1] - rows :].T
-    speaking = panel.weights[:, np.newaxis, np.newaxis] > 0.0
-    wanted = np.any((panel.states[:, :, panel.states.shape[2] - rows :] != 0) & speaking, axis=0)
-    for columns, steps in _blocks(wanted):
-        _decide_block(panel, wanted, columns, steps, result)
+    wanted = np.any(panel.states[:, :, panel.states.shape[2] - rows :] != 0, axis=0)
+    if wanted.sum() > PLAIN_CELLS:
+        _decide_columns(panel, rows, result)
+    elif wanted.any():
+        _decide_cells(panel, wanted, result)
     return result
 
 
@@ -115,13 +115,12 @@ def reasons_at(panel: Panel, row: int, column: int) -> dict[str, Any]:
         panel.returns[column : column + 1, cut],
         panel.regime[column : column + 1, cut],
         np.ones((1, 1), dtype=np.bool_),
-        in_full=True,
     )
     directions = panel.states[:, column, stop - 1].tolist()
     analyses = panel.analyses.values()
     confidences = [float(analysis.confidence[stop - 1, column]) for analysis in analyses]
     weights = panel.weights.tolist()
-    shared, records = evidence.shared[:, :, 0].tolist(), evidence.records[:, :, 0].tolist()
+    shared, records = evidence.shared[0].tolist(), evidence.records[0].tolist()
     rule, direction, _, leader, long_votes, short_votes = decide(
         directions, confidences, weights, shared, records
     )
@@ -172,73 +171,67 @@ def _check_lead(panel: Panel, rows: int) -> None:
         raise ValueError(f"{rows} rows need {LEAD_BARS} before them, given {bars} in all")
 
 
-def _blocks(wanted: BoolArray) -> list[tuple[slice, slice]]:
-    """Where the wanted cells (K, R) lie, as parts of columns and of rows, each of few cells."""
-    columns, rows = wanted.shape
-    width = max(1, BLOCK_CELLS // max(rows, 1))
-    height = max(BLOCK_CELLS // width, WINDOW)
-    return [
-        (slice(left, left + width), slice(top, min(top + height, rows)))
-        for left in range(0, columns, width)
-        for top in range(0, rows, height)
-        if wanted[left : left + width, top : top + height].any()
-    ]
-
-
-def _decide_block(
-    panel: Panel, wanted: BoolArray, columns: slice, steps: slice, result: Analysis
-) -> None:
-    """Fill one block of the result."""
-    lead = panel.returns.shape[1] - wanted.shape[1]
-    seen = slice(lead + steps.start - WINDOW, lead + steps.stop)
-    cells = wanted[columns, steps]
-    evidence = evidence_of(
-        panel.states[:, columns, seen],
-        panel.returns[columns, seen],
-        panel.regime[columns, seen],
-        cells,
-    )
-    column, row = np.nonzero(cells)
-    column, row = column + columns.start, row + steps.start
-    bar = row + lead
-    analyses = list(panel.analyses.values())
-    directions = panel.states[:, column, bar]
+def _decide_cells(panel: Panel, wanted: BoolArray, result: Analysis) -> None:
+    """Fill the result at the cells of `wanted` (K, R), in plain Python."""
+    column, row = np.nonzero(wanted)
+    bar = row + panel.returns.shape[1] - wanted.shape[1]
+    evidence = evidence_of(panel.states, panel.returns, panel.regime, wanted)
+    analyses = panel.analyses.values()
     confidences = np.array([analysis.confidence[bar, column] for analysis in analyses])
-    decided = _decisions(directions, confidences, panel.weights, evidence)
-    leader = decided[3].astype(np.int64)
-    result.direction[row, column] = decided[1]
-    result.confidence[row, column] = decided[2]
-    result.diagnostics["long_votes"][row, column] = decided[4]
-    result.diagnostics["short_votes"][row, column] = decided[5]
-    result.diagnostics["rule"][row, column] = decided[0]
-    for index, analysis in enumerate(analyses):
-        led = leader == index
-        at, where = (bar[led], column[led]), (row[led], column[led])
-        result.stop_loss[where] = analysis.stop_loss[at]
-        result.take_profit[where] = analysis.take_profit[at]
-        result.position_size[where] = analysis.position_size[at]
-
-
-def _decisions(
-    directions: StateArray, confidences: FloatArray, weights: FloatArray, evidence: Evidence
-) -> FloatArray:
-    """(6, N): the answers of `decide`, by plain Python for few cells and compiled for many."""
-    count = directions.shape[1]
-    if count > PLAIN_CELLS:
-        decided = np.empty((6, count))
-        compiled_decisions()(
-            directions, confidences, weights, evidence.shared, evidence.records, decided
-        )
-        return decided
     cells = zip(
-        directions.T.tolist(),
+        panel.states[:, column, bar].T.tolist(),
         confidences.T.tolist(),
-        np.moveaxis(evidence.shared, -1, 0).tolist(),
-        np.moveaxis(evidence.records, -1, 0).tolist(),
+        evidence.shared.tolist(),
+        evidence.records.tolist(),
         strict=True,
     )
-    voices = weights.tolist()
-    rows = [
-        decide(states, values, voices, shared, records) for states, values, shared, records in cells
+    weights = panel.weights.tolist()
+    decided = [
+        decide(directions, values, weights, shared, records)
+        for directions, values, shared, records in cells
     ]
-    return np.array(rows, dtype=np.float64).reshape(-1, 6).T
+    _fill(panel, row, column, np.array(decided, dtype=np.float64).T, result)
+
+
+def _decide_columns(panel: Panel, rows: int, result: Analysis) -> None:
+    """Fill the result column by column, compiled."""
+    decide_column = compiled_decisions()
+    count = len(panel.states)
+    row = np.arange(rows)
+    for column in range(len(panel.returns)):
+        states = np.ascontiguousarray(panel.states[:, column])
+        if not states[:, -rows:].any():
+            continue
+        analyses = panel.analyses.values()
+        decided = np.empty((6, rows))
+        decide_column(
+            states,
+            np.array([analysis.confidence[-rows:, column] for analysis in analyses]),
+            panel.weights,
+            np.ascontiguousarray(panel.returns[column]),
+            np.ascontiguousarray(panel.regime[column]),
+            np.zeros((count, count), dtype=np.int64),
+            np.zeros((len(REGIMES), 3, count), dtype=np.int64),
+            np.zeros((RECORD_ROWS, count), dtype=np.int64),
+            decided,
+        )
+        _fill(panel, row, np.full(rows, column), decided, result)
+
+
+def _fill(
+    panel: Panel, row: IntArray, column: IntArray, decided: FloatArray, result: Analysis
+) -> None:
+    """Put the answers of `decide` (6, N) into the cells of a result."""
+    rule, direction, confidence, leader, long_votes, short_votes = decided
+    result.direction[row, column] = direction
+    result.confidence[row, column] = confidence
+    result.diagnostics["rule"][row, column] = rule
+    result.diagnostics["long_votes"][row, column] = long_votes
+    result.diagnostics["short_votes"][row, column] = short_votes
+    lead = panel.returns.shape[1] - len(result.direction)
+    for index, analysis in enumerate(panel.analyses.values()):
+        led = leader == index
+        here, there = (row[led], column[led]), (row[led] + lead, column[led])
+        result.stop_loss[here] = analysis.stop_loss[there]
+        result.take_profit[here] = analysis.take_profit[there]
+        result.position_size[here] = analysis.position_size[there]

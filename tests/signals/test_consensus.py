@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signals import consensus
-from signals.aggregation import RULES
+from signals.aggregation import RULES, WINDOW
 from signals.consensus import (
     LEAD_BARS,
     MARKET_LEAD_BARS,
@@ -18,7 +18,7 @@ from signals.consensus import (
     panel_of,
     reasons_at,
 )
-from signals.evidence import WINDOW, evidence_of
+from signals.evidence import evidence_of
 from signals.regime import REGIME_BARS, REGIMES, bar_returns, regimes
 from signals.strategy import Analysis, Market
 
@@ -120,14 +120,6 @@ def test_an_instrument_is_told_of_by_its_own_history_alone():
     found = consensus_of(panel_of(market=fewer, analyses=of_fewer, weights=weights), ROWS)
     for name in OUTPUTS:
         assert getattr(found, name).tobytes() == getattr(whole, name)[:, order].tobytes()
-
-
-@pytest.mark.parametrize("cells", [1, 50, 100_000])
-def test_blocks_change_nothing(monkeypatch, cells):
-    of_all = panel(3, columns=3, rows=800)
-    expected = consensus_of(of_all, 800)
-    monkeypatch.setattr(consensus, "BLOCK_CELLS", cells)
-    assert same(consensus_of(of_all, 800), expected)
 
 
 @settings(max_examples=5, deadline=None)
@@ -253,7 +245,7 @@ def test_one_alone_passes_through():
 def test_evidence_is_what_a_slow_count_finds():
     of_all = panel(6, members=3, columns=2, rows=5)
     wanted = np.ones((2, 5), dtype=bool)
-    found = evidence_of(of_all.states, of_all.returns, of_all.regime, wanted, in_full=True)
+    found = evidence_of(of_all.states, of_all.returns, of_all.regime, wanted)
     states, returns, regime = (
         each.tolist() for each in (of_all.states, of_all.returns, of_all.regime)
     )
@@ -263,10 +255,10 @@ def test_evidence_is_what_a_slow_count_finds():
         for index in range(3):
             own = states[index][column]
             shared = [sum(own[t] * other[column][t] for t in bars) for other in states]
-            assert found.shared[index, :, cell].tolist() == shared
+            assert found.shared[cell, index].tolist() == shared
             gains = {t: own[t - 1] * returns[column][t] for t in bars if own[t - 1] != 0}
             here = [t for t in gains if regime[column][t - 1] == regime[column][now]]
-            assert found.records[:, index, cell].tolist() == [
+            assert found.records[cell, :, index].tolist() == [
                 sum(gains.values()), sum(abs(gain) for gain in gains.values()), len(gains),
                 sum(gains[t] for t in here), sum(abs(gains[t]) for t in here), len(here),
             ]  # fmt: skip
