@@ -54,9 +54,9 @@ def run_blocks(
         analysis = strategy.analyze(window)
         check_analysis(strategy, window, analysis)
         first, last = row - pin, min(stop, month_stop) - pin
-        unreliable = _unreliable(_invalid(strategy, window), strategy.lookback)[first:last]
+        silent = unreliable(_invalid(strategy, window), strategy.lookback)[first:last]
         asked = analysis.rows(first, last)
-        yield _flattened(asked, unreliable | (asked.direction == 0))
+        yield _flattened(asked, silent | (asked.direction == 0))
         row = month_stop
 
 
@@ -106,8 +106,8 @@ def _invalid(strategy: Strategy, market: Market) -> BoolArray:
     return invalid
 
 
-def _unreliable(invalid: BoolArray, lookback: int) -> BoolArray:
-    """Where a row's own bar, or more than 2% of it and its lookback, is invalid."""
+def unreliable(invalid: BoolArray, lookback: int) -> BoolArray:
+    """Where a row's own bar, or more than 2% of it and its lookback, is invalid (B, K)."""
     if not invalid.any():
         return invalid
     total = np.cumsum(invalid, axis=0, dtype=np.int32)

@@ -13,6 +13,7 @@ from signals.presets import Preset, read_preset
 from signals.strategies.mean_reversion import MeanReversion
 from signals.strategies.momentum import Momentum
 from signals.strategies.multi_bucket import MultiBucket
+from signals.strategies.ripple import Ether, Ripple
 from signals.strategies.vix_correlation import VixCorrelation
 from signals.strategies.volatility_breakout import VolatilityBreakout
 from signals.strategies.volume_spike import VolumeSpike
@@ -24,6 +25,8 @@ STRATEGIES: dict[str, type[Strategy]] = {
         MeanReversion,
         Momentum,
         MultiBucket,
+        Ripple,
+        Ether,
         VixCorrelation,
         VolatilityBreakout,
         VolumeSpike,

@@ -44,7 +44,7 @@ from typing import ClassVar
 import numpy as np
 
 from signals.driver import INVALID_BARS_PER_BAR
-from signals.indicators import bars_since
+from signals.indicators import at_rows, run_starts
 from signals.parameters import parameter
 from signals.ranking import (
     centred_ranks,
@@ -137,9 +137,10 @@ class MultiBucket(Strategy):
         decided, close = decided[self.window_days :], close[self.window_days :]
         direction = np.sign(ranked.weight)
         days = (market.open_time[decided] + HOUR_MS) // (DAY * HOUR_MS)
-        anchors = _anchors(direction, (days - FIRST_MONDAY) % WEEK_DAYS == 0)
+        is_monday = (days - FIRST_MONDAY) % WEEK_DAYS == 0
+        anchors = run_starts(direction.astype(np.int8), is_monday)
         away = np.minimum(self.stop_volatilities * ranked.deviation, FARTHEST_STOP)
-        away = direction * np.take_along_axis(away, anchors, axis=0)
+        away = direction * at_rows(away, anchors)
 
         as_given = np.argsort(by_name, kind="stable")
         latest = np.searchsorted(decided, np.arange(len(market.close)), side="right")
@@ -152,7 +153,7 @@ class MultiBucket(Strategy):
         return Analysis(
             direction=held(direction).astype(np.int8),
             confidence=held(self._confidence(ranked)),
-            stop_loss=held(np.take_along_axis(close, anchors, axis=0) * (1.0 - away)),
+            stop_loss=held(at_rows(close, anchors) * (1.0 - away)),
             take_profit=np.full(market.close.shape, np.nan),
             position_size=held(np.abs(ranked.weight) * self.gross_budget),
             diagnostics={name: held(values) for name, values in _diagnostics(ranked).items()},
@@ -244,13 +245,6 @@ class MultiBucket(Strategy):
             mean += share * ranks
         side = np.sign(ranked.weight)
         return np.where(side == 0.0, 0.0, 0.5 + 0.5 * np.clip(side * mean, 0.0, 1.0))
-
-
-def _anchors(direction: FloatArray, is_monday: BoolArray) -> IntArray:
-    """(D, K): the day at which the present stop was set: the run's first, or the latest Monday."""
-    is_set = np.ones(direction.shape, dtype=np.bool_)
-    is_set[1:] = (direction[1:] != direction[:-1]) | is_monday[1:, np.newaxis]
-    return np.arange(len(direction), dtype=np.int64)[:, np.newaxis] - bars_since(is_set)
 
 
 def _diagnostics(ranked: Ranked) -> dict[str, FloatArray]:
