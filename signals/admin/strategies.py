@@ -1,71 +1,145 @@
-"""The page of the strategies: enabled, certified, weighted."""
+"""The page of the strategies: enabled, certified, set, and how they do."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
 from signals import services
 from signals.admin.chart import chart_link
+from signals.admin.strategy_form import (
+    StrategyForm,
+    form_for,
+    parameter_fields,
+    parameters_in_force,
+)
+from signals.admin.words import outcome_table, told_health, told_pending
 from signals.models import StrategyConfig
 from signals.parameters import ParameterError
-from signals.registry import UnknownStrategy, strategy_type
-from signals.standing import certificate_state
+from signals.registry import UnknownStrategy, build_strategy, strategy_type
+from signals.standing import CertificateState, certificate_state
+from signals.track_record import outcome_summary, strategy_health
 
 REFUSALS = (services.StrategyNotCertified, ParameterError, UnknownStrategy)
-
-
-class StrategyConfigForm(forms.ModelForm):  # type: ignore[type-arg]
-    """What a person may type in; it is refused for the same reasons as by the service."""
-
-    def clean_weight(self) -> float:
-        weight: float = self.cleaned_data["weight"]
-        try:
-            services.check_weight(weight)
-        except ParameterError as error:
-            raise forms.ValidationError(error.fields["weight"]) from None
-        return weight
-
-    def clean(self) -> dict[str, Any] | None:
-        try:
-            strategy_type(self.instance.name)
-        except UnknownStrategy as error:
-            raise forms.ValidationError(str(error)) from None
-        return super().clean()
 
 
 @admin.register(StrategyConfig)
 class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
     """Strategies are switched by the actions, which check the certificate."""
 
-    form = StrategyConfigForm
+    form = StrategyForm
     list_display = [
-        "name", "is_enabled", "weight", "certificate", "certified_at", "certificate_verdict",
-        "chart",
+        "name", "is_enabled", "certificate", "weight", "spoken_of", "certified_at", "chart",
     ]  # fmt: skip
     list_filter = ["is_enabled"]
     search_fields = ["name"]
     readonly_fields = [
-        "name", "is_enabled", "is_wanted", "parameters", "pending", "certificate_hash",
-        "certified_at", "certificate_detail", "certifying_by", "certifying_until",
+        "name", "is_enabled", "certificate", "waiting", "certified_at", "certificate_hash",
+        "certificate_detail", "chart", "changed", "health", "outcomes", "parameters_told",
     ]  # fmt: skip
     actions = ["enable", "disable", "certify"]
 
+    def get_form(
+        self, request: HttpRequest, obj: StrategyConfig | None = None, **kwargs: Any
+    ) -> Any:
+        """With a field for each parameter of the strategy."""
+        if obj is not None:
+            kwargs["form"] = form_for(obj)
+        return super().get_form(request, obj, **kwargs)
+
+    def get_fieldsets(self, request: HttpRequest, obj: StrategyConfig | None = None) -> Any:
+        """What it is, how it is set, how it does; who may not change it reads its parameters."""
+        parameters = ["parameters_told"]
+        if obj is not None and self.has_change_permission(request, obj):
+            parameters = parameter_fields(obj)
+        return [
+            (
+                None,
+                {"fields": ["name", "is_enabled", "certificate", "waiting", "chart", "changed"]},
+            ),
+            ("Voice", {"fields": ["weight", "assets"]}),
+            (
+                "Parameters",
+                {"fields": parameters, "description": "An empty field takes the preset's value."},
+            ),
+            ("How it does", {"fields": ["health", "outcomes"]}),
+            (
+                "Certificate",
+                {"fields": ["certified_at", "certificate_hash", "certificate_detail"]},
+            ),
+        ]
+
     @admin.display(description="certificate")
     def certificate(self, config: StrategyConfig) -> str:
-        """Whether it may run, or is being certified."""
-        return certificate_state(config).value
+        """Whether it may run, or is being certified, or what it failed."""
+        state = certificate_state(config)
+        if state == CertificateState.FAILED:
+            return config.certificate_verdict
+        if state != CertificateState.IMPOSSIBLE:
+            return state.value
+        try:
+            build_strategy(config.name, config.parameters)
+        except (ParameterError, UnknownStrategy) as error:
+            return f"{state.value}: {error}"
+        return state.value
+
+    @admin.display(description="waiting")
+    def waiting(self, config: StrategyConfig) -> str:
+        """What waits for its certificate, or failed it."""
+        return told_pending(config)
+
+    @admin.display(description="assets")
+    def spoken_of(self, config: StrategyConfig) -> str:
+        """The coins that it speaks of."""
+        return ", ".join(config.assets) or "all"
 
     @admin.display(description="chart")
     def chart(self, config: StrategyConfig) -> SafeString:
         """The way to the strategy's chart."""
         return chart_link(strategy=config.name)
+
+    @admin.display(description="changes")
+    def changed(self, config: StrategyConfig) -> SafeString:
+        """The way to the record of who changed what."""
+        address = reverse("admin:signals_strategychange_changelist")
+        return format_html(
+            '<a class="text-primary-600 dark:text-primary-500"'
+            ' href="{}?strategy__id__exact={}">{} recorded</a>',
+            address,
+            config.pk,
+            config.changes.count(),
+        )
+
+    @admin.display(description="runs")
+    def health(self, config: StrategyConfig) -> str:
+        """How its newest runs went."""
+        try:
+            timeframe = strategy_type(config.name).timeframe
+        except UnknownStrategy as error:
+            return str(error)
+        found = strategy_health(timeframe=timeframe)
+        return told_health(next((each for each in found if each.strategy == config.name), None))
+
+    @admin.display(description="outcomes")
+    def outcomes(self, config: StrategyConfig) -> SafeString:
+        """How its signals turned out, of each instrument and in all."""
+        return outcome_table(
+            outcome_summary(strategy=config.name, by_instrument=True),
+            outcome_summary(strategy=config.name),
+        )
+
+    @admin.display(description="parameters")
+    def parameters_told(self, config: StrategyConfig) -> str:
+        """The values in force."""
+        values = parameters_in_force(config)
+        return ", ".join(f"{name} {value}" for name, value in values.items()) or "none"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -74,16 +148,27 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
         return False
 
     def save_model(
-        self,
-        request: HttpRequest,
-        obj: StrategyConfig,
-        form: forms.ModelForm[StrategyConfig],
-        change: bool,
+        self, request: HttpRequest, obj: StrategyConfig, form: StrategyForm, change: bool
     ) -> None:
-        """Only the weight, by the service: the rest of the row may have changed meanwhile."""
-        services.configure_strategy(
-            name=obj.name, weight=obj.weight, by=request.user.get_username()
-        )
+        """Only what was changed, by the service: the rest of the row may have changed meanwhile."""
+        try:
+            config = services.configure_strategy(
+                name=obj.name, by=request.user.get_username(), **form.wanted_changes()
+            )
+        except REFUSALS as error:
+            obj.refusal = str(error)  # type: ignore[attr-defined]
+            return
+        if told := told_pending(config):
+            self.message_user(request, told, messages.WARNING)
+
+    def response_change(self, request: HttpRequest, obj: StrategyConfig) -> HttpResponse:
+        """What was refused is said in the place of what was done."""
+        refusal = getattr(obj, "refusal", "")
+        if not refusal:
+            answer: HttpResponse = super().response_change(request, obj)
+            return answer
+        self.message_user(request, refusal, messages.ERROR)
+        return HttpResponseRedirect(request.path)
 
     @admin.action(description="Enable")
     def enable(self, request: HttpRequest, queryset: QuerySet[StrategyConfig]) -> None:
