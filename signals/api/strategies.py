@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
@@ -166,7 +166,8 @@ class StrategySerializer(serializers.ModelSerializer[StrategyConfig]):
     def _of_timeframe(self, config: StrategyConfig, what: str, read: Callable[[str], Any]) -> Any:
         """What is the same for all strategies of a timeframe, read once for each answer."""
         timeframe = strategy_type(config.name).timeframe
-        known: dict[Any, Any] = self.context.setdefault(f"{what}_of_timeframe", {})
+        context = cast(dict[str, Any], self.context)
+        known: dict[str, Any] = context.setdefault(f"{what}_of_timeframe", {})
         if timeframe not in known:
             known[timeframe] = read(timeframe)
         return known[timeframe]
