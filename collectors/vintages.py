@@ -90,6 +90,11 @@ class VintageHistory:
         makes it no younger."""
         return np.array(self._begins, dtype=np.int64)
 
+    def step_days(self) -> NDArray[np.int64]:
+        """The day that each step's value is of, counted from 1970-01-01."""
+        epoch = date(1970, 1, 1).toordinal()
+        return np.array([row[1].toordinal() - epoch for row in self._steps], dtype=np.int64)
+
     def at(self, moment: datetime) -> MacroValue | None:
         """What was known at the moment, None before the first release.
 

@@ -164,6 +164,7 @@ def _read(
         valid=candles.valid,
         macro={name: column.value for name, column in macro.items()},
         macro_known={name: _is_believed(name, column, closes) for name, column in macro.items()},
+        macro_day={name: column.day for name, column in macro.items()},
     )
     return History(
         market=market,

@@ -55,7 +55,8 @@ class Market:
     A hole carries the last close with zero volume and `valid` false; bars before an instrument's
     first candle carry its first open and are invalid too, so NaN never occurs. `macro` holds, for
     each series, the value known at each bar's close (forward-filled from its release), and
-    `macro_known` says where a value had been released, and not too long ago to be believed.
+    `macro_known` says where a value had been released, and not too long ago to be believed;
+    `macro_day` which day the value is of, counted from 1970-01-01: days before its release.
 
     `volume` is the bar's own traded volume in base units, where `volume_source` is not 0: the code
     of the source that measured it. Volumes are comparable only where that code is the same.
@@ -73,6 +74,7 @@ class Market:
     valid: BoolArray
     macro: Mapping[str, FloatArray] = field(default_factory=dict)  # each (B,)
     macro_known: Mapping[str, BoolArray] = field(default_factory=dict)
+    macro_day: Mapping[str, IntArray] = field(default_factory=dict)
 
     def column(self, coin_id: str) -> int:
         """The column of an instrument. Raises MarketError when the market does not have it."""
@@ -96,6 +98,7 @@ class Market:
             valid=self.valid[cut],
             macro={name: values[cut] for name, values in self.macro.items()},
             macro_known={name: known[cut] for name, known in self.macro_known.items()},
+            macro_day={name: days[cut] for name, days in self.macro_day.items()},
         )
 
 

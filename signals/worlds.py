@@ -23,6 +23,7 @@ WORLD_MONTH = datetime(2021, 9, 1, tzinfo=UTC)  # its first bar opens the last t
 INSTRUMENTS = ("bitcoin", "ethereum", "ripple", "binancecoin")
 FIRST_PRICES = (6e4, 3e-8, 1.2, 9e6)
 MOST_INSTRUMENTS = 8
+DAY_MS = 86_400_000
 HOLES = 0.002  # of all bars; more than that would leave a strategy with a long lookback no row
 SECOND_SOURCE_DAYS = 13  # every so many days another source measures the volume
 
@@ -37,8 +38,9 @@ def build_world(
     """A seeded market with calm and fearful regimes, crashes, holes and a constant column.
 
     Macro values step once a day, jump with the fear of the regime and pull the prices along or
-    against them, so that rules on levels, falls and correlations all have something to say. Each
-    series has values of its own. At least four instruments, at most eight are taken.
+    against them, so that rules on levels, falls and correlations all have something to say; they
+    are released a day later. Each series has values of its own. At least four instruments, at most
+    eight are taken.
     """
     names = tuple(dict.fromkeys((*INSTRUMENTS, *instruments)))[:MOST_INSTRUMENTS]
     rng = np.random.default_rng(SEED)
@@ -51,12 +53,15 @@ def build_world(
     close, valid = _closes(rng, days=days, fearful=fearful, macro=macro, count=count)
     opened = np.vstack([close[:1], close[:-1]])
     reach = np.abs(rng.normal(size=(bars, count))) * 0.002 * valid
+    released = macro[np.maximum(np.arange(bars) - per_day, 0)]
+    open_time = _grid(bars, step)
+    observed = open_time[0] // DAY_MS + np.maximum(days - 1, 0)
     source = np.where(days % SECOND_SOURCE_DAYS == 0, 2, 1)[:, np.newaxis]
     return read_only(
         Market(
             timeframe=timeframe,
             instruments=names,
-            open_time=_grid(bars, step),
+            open_time=open_time,
             open=opened,
             high=np.maximum(opened, close) * (1.0 + reach),
             low=np.minimum(opened, close) * (1.0 - reach),
@@ -64,8 +69,9 @@ def build_world(
             volume=rng.lognormal(3.0, 1.0, (bars, count)) * valid,
             volume_source=(source * valid).astype(np.int8),
             valid=valid,
-            macro={name: macro + 0.5 * index for index, name in enumerate(macro_series)},
+            macro={name: released + 0.5 * index for index, name in enumerate(macro_series)},
             macro_known={name: np.arange(bars) >= per_day for name in macro_series},
+            macro_day={name: observed.copy() for name in macro_series},
         )
     )
 
@@ -100,7 +106,8 @@ def read_only(market: Market) -> Market:
         for each in dataclasses.fields(market)
         if isinstance(value := getattr(market, each.name), np.ndarray)
     ]
-    for array in (*arrays, *market.macro.values(), *market.macro_known.values()):
+    by_series = (market.macro, market.macro_known, market.macro_day)
+    for array in (*arrays, *(array for each in by_series for array in each.values())):
         array.flags.writeable = False
     return market
 
@@ -149,6 +156,11 @@ def poisoned(market: Market, cut: int, poison: Poison) -> Market:
         changed[cut:] ^= poison.flips
         return changed
 
+    def moved(days: IntArray) -> IntArray:
+        changed = days.copy()
+        changed[cut:] += len(days) - np.arange(cut, len(days))
+        return changed
+
     changed = market
     if poison.bars:
         valid = flipped(market.valid)
@@ -167,6 +179,7 @@ def poisoned(market: Market, cut: int, poison: Poison) -> Market:
             changed,
             macro={name: scaled(values, 0.1) for name, values in market.macro.items()},
             macro_known={name: flipped(known) for name, known in market.macro_known.items()},
+            macro_day={name: moved(days) for name, days in market.macro_day.items()},
         )
     return read_only(changed)
 

@@ -23,11 +23,13 @@ class MacroColumn:
 
     Before the first release the first value stands in, with `known` false; zeros without any.
     `released_ms` is when the value's observation was first released (epoch ms), 0 where not known.
+    `day` is the day that the value is of, counted from 1970-01-01.
     """
 
     value: NDArray[np.float64]
     known: NDArray[np.bool_]
     released_ms: NDArray[np.int64]
+    day: NDArray[np.int64]
 
 
 def macro_known_at(
@@ -41,13 +43,17 @@ def macro_known_at(
     columns = {}
     for series_id in series_ids:
         history = VintageHistory(_rows(series_id))
-        steps, at = history.step_values(), history.indexes(moments_ms)
+        at = history.indexes(moments_ms)
         known, step = at >= 0, np.maximum(at, 0)
-        if len(steps) == 0:
-            steps, step = np.zeros(1), np.zeros_like(at)
-        releases = history.step_releases() if known.any() else np.zeros(len(steps), dtype=np.int64)
+        values, releases, days = history.step_values(), history.step_releases(), history.step_days()
+        if len(values) == 0:
+            values, step = np.zeros(1), np.zeros_like(at)
+            releases = days = np.zeros(1, dtype=np.int64)
         columns[series_id] = MacroColumn(
-            value=steps[step], known=known, released_ms=np.where(known, releases[step], 0)
+            value=values[step],
+            known=known,
+            released_ms=np.where(known, releases[step], 0),
+            day=days[step],
         )
     return columns
 

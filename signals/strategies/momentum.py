@@ -33,7 +33,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from signals.indicators import at_rows, atr, held, log_change, rolling_std, run_starts, until_hit
+from signals.indicators import (
+    at_rows,
+    atr,
+    by_column,
+    change,
+    held,
+    logarithm,
+    rolling_std,
+    run_starts,
+    until_hit,
+)
 from signals.parameters import parameter
 from signals.strategy import (
     Analysis,
@@ -84,22 +94,18 @@ class Momentum(Strategy):
 
     def analyze(self, market: Market) -> Analysis:
         """The wanted state at every bar."""
-        close = market.close
-        volatility = rolling_std(log_change(close, 1), VOLATILITY_BARS)
-        by_days = {days: _scaled_return(close, volatility, days * DAY) for days in HORIZON_DAYS}
+        close, high, low = (by_column(each) for each in (market.close, market.high, market.low))
+        logs = logarithm(close)
+        volatility = rolling_std(change(logs, 1), VOLATILITY_BARS)
+        by_days = {days: _scaled_change(logs, volatility, days * DAY) for days in HORIZON_DAYS}
         score = np.zeros_like(close)
         for scaled in by_days.values():
             score += np.clip(scaled, -1.0, 1.0) / len(by_days)
         raw = self._state(score)
         began = run_starts(raw, renewed=_week_begins(market.open_time))
-        reach = atr(market.high, market.low, close, ATR_PERIOD)
+        reach = atr(high, low, close, ATR_PERIOD)
         entered_at = at_rows(close, began)
-        distance = np.clip(
-            self.stop_atr * at_rows(reach, began),
-            LEAST_DISTANCE * entered_at,
-            GREATEST_DISTANCE * entered_at,
-        )
-        stop = entered_at - raw * distance
+        stop = entered_at - raw * self._stop_distance(at_rows(reach, began), entered_at)
         none = np.full_like(close, np.nan)
         yearly = volatility * math.sqrt(BARS_PER_YEAR)
         return Analysis(
@@ -118,16 +124,19 @@ class Momentum(Strategy):
         short = held(score <= -self.entry_score, score > -within, self.hold_bars)
         return long.astype(np.int8) - short.astype(np.int8)
 
+    def _stop_distance(self, reach: FloatArray, price: FloatArray) -> FloatArray:
+        least, greatest = LEAST_DISTANCE * price, GREATEST_DISTANCE * price
+        return np.minimum(np.maximum(self.stop_atr * reach, least), greatest)
+
     def _size(self, yearly: FloatArray) -> FloatArray:
         scale = self.target_volatility / np.where(yearly > 0.0, yearly, self.target_volatility)
         return np.asarray(np.minimum(self.position_size * scale, self.max_size))
 
 
-def _scaled_return(close: FloatArray, volatility: FloatArray, bars: int) -> FloatArray:
+def _scaled_change(logs: FloatArray, volatility: FloatArray, bars: int) -> FloatArray:
     """The log return over `bars` in standard deviations of a random walk; 0 without volatility."""
-    expected = volatility * math.sqrt(bars)
-    moved = expected > 0.0
-    return np.where(moved, log_change(close, bars) / np.where(moved, expected, 1.0), 0.0)
+    scale = np.where(volatility > 0.0, volatility * math.sqrt(bars), np.inf)
+    return np.asarray(change(logs, bars) / scale)
 
 
 def _week_begins(open_time: IntArray) -> BoolArray:

@@ -35,10 +35,12 @@ import numpy as np
 from signals.indicators import (
     at_rows,
     atr,
+    by_column,
     first_after_quiet,
     held,
     log_change,
     percentile_rank,
+    previous,
     previous_range,
     rolling_std,
     run_starts,
@@ -48,7 +50,7 @@ from signals.parameters import parameter
 from signals.strategy import Analysis, FloatArray, Market, Strategy
 
 PERCENTILE_BARS = 30 * 24
-PERCENTILE_STEP = 4  # windows of volatility that begin an hour apart are the same to the eye
+PERCENTILE_STEP = 12  # half a window of volatility: those between are nearly the same
 LONGEST = 240
 BARS_PER_YEAR = 365 * 24
 LEAST_DISTANCE, GREATEST_DISTANCE = 0.002, 0.5  # of the price at entry
@@ -94,11 +96,11 @@ class VolatilityBreakout(Strategy):
 
     def analyze(self, market: Market) -> Analysis:
         """The wanted state at every bar."""
-        close = market.close
-        top, bottom = previous_range(market.high, market.low, self.range_bars)
-        reach = atr(market.high, market.low, close, self.atr_period)
+        close, high, low = (by_column(each) for each in (market.close, market.high, market.low))
+        top, bottom = previous_range(high, low, self.range_bars)
+        reach = atr(high, low, close, self.atr_period)
         volatility, percentile = self._volatility(close)
-        before = np.vstack([percentile[:1], percentile[:-1]])
+        before = previous(percentile)
         margin = self.breakout_atr * reach
         tradable = before < self.wild_percentile
         middle = 0.5 * (top + bottom)
@@ -144,4 +146,4 @@ class VolatilityBreakout(Strategy):
 
 
 def _distance(wanted: FloatArray, price: FloatArray) -> FloatArray:
-    return np.asarray(np.clip(wanted, LEAST_DISTANCE * price, GREATEST_DISTANCE * price))
+    return np.minimum(np.maximum(wanted, LEAST_DISTANCE * price), GREATEST_DISTANCE * price)

@@ -27,7 +27,7 @@ from signals.strategy import Market
 HOUR_MS = 3_600_000
 HOUR = timedelta(hours=1)
 FIRST = datetime(2021, 3, 1, tzinfo=UTC)
-HISTORY = datetime(2021, 3, 26, tzinfo=UTC)
+HISTORY = datetime(2021, 3, 18, tzinfo=UTC)
 START = datetime(2021, 5, 3, tzinfo=UTC)
 END = START + 24 * HOUR
 COINS = ("bitcoin", "ethereum", "ripple", "solana")
@@ -38,7 +38,8 @@ MakeMarket = Callable[..., Market]
 
 @pytest.fixture
 def make_market() -> MakeMarket:
-    """Builds hourly markets from closes (B, K); every bar valid and the VIX known by default."""
+    """Builds hourly markets from closes (B, K); every bar valid and the VIX known by default, as
+    that of the day before."""
 
     def make(
         close: np.ndarray, *, start: datetime = FIRST, vix: np.ndarray | None = None
@@ -59,6 +60,7 @@ def make_market() -> MakeMarket:
             valid=np.ones(close.shape, dtype=np.bool_),
             macro={"VIXCLS": np.full(bars, 20.0) if vix is None else vix},
             macro_known={"VIXCLS": np.ones(bars, dtype=np.bool_)},
+            macro_day={"VIXCLS": to_ms(start) // (24 * HOUR_MS) - 1 + np.arange(bars) // 24},
         )
 
     return make
@@ -66,7 +68,8 @@ def make_market() -> MakeMarket:
 
 @pytest.fixture
 def random_market(make_market: MakeMarket) -> MakeMarket:
-    """Builds seeded hourly markets of falling and rising months with a stepping VIX."""
+    """Builds seeded hourly markets of falling and rising months with a stepping VIX, which the
+    prices answer on its day, one day before it is released; a hole carries the last close."""
 
     def make(*, seed: int, bars: int, columns: int = 2, start: datetime = FIRST) -> Market:
         rng = np.random.default_rng(seed)
@@ -75,10 +78,15 @@ def random_market(make_market: MakeMarket) -> MakeMarket:
         vix = 24.0 + 4.0 * shock
         move = np.diff(np.log(np.maximum(vix, 5.0)), prepend=np.log(max(vix[0], 5.0)))
         returns = rng.normal(size=(bars, columns)) * 0.006 - 0.3 * move[:, np.newaxis]
+        close = 100.0 * np.exp(np.cumsum(returns, axis=0))
+        valid = rng.random((bars, columns)) > 0.003
+        last = np.maximum.accumulate(np.where(valid, np.arange(bars)[:, np.newaxis], 0), axis=0)
         market = make_market(
-            100.0 * np.exp(np.cumsum(returns, axis=0)), start=start, vix=np.maximum(vix, 5.0)
+            np.take_along_axis(close, last, axis=0),
+            start=start,
+            vix=np.maximum(vix, 5.0)[np.maximum(np.arange(bars) - 24, 0)],
         )
-        return dataclasses.replace(market, valid=rng.random((bars, columns)) > 0.003)
+        return dataclasses.replace(market, valid=valid)
 
     return make
 
@@ -140,7 +148,7 @@ def _store_candles(instrument: Instrument, *, crashes: bool) -> None:
     quiet = (START - HISTORY) // HOUR
     steps = 0.0005 * np.random.default_rng(5 if crashes else 6).normal(size=bars)
     if crashes:
-        steps[quiet : quiet + 9] -= 0.02
+        steps[quiet : quiet + 7] -= 0.02
         steps[quiet + 12 :] += 0.02
     close = 100.0 * np.exp(np.cumsum(steps))
     opened = np.concatenate([close[:1], close[:-1]])

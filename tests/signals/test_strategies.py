@@ -19,6 +19,7 @@ APRIL = 744
 MAY = 744 + 720
 NAMES = pytest.mark.parametrize("name", STRATEGIES)
 COMPARING = {"multi_bucket", "ripple", "ether"}  # rules that look at several instruments at once
+SCALE_FREE = ("mean_reversion", "momentum", "vix_correlation", "volatility_breakout")
 OUTPUTS = ("direction", "confidence", "stop_loss", "take_profit", "position_size")
 
 
@@ -32,111 +33,12 @@ def test_an_unknown_strategy_names_the_known():
         build_strategy("crystal_ball")
 
 
-# -- Mean reversion ----------------------------------------------------------------------------
-
-
 def crash(bars: int = 1500, at: int = 1480) -> np.ndarray:
     """A quiet price that falls 2% an hour for nine hours, then recovers 2% an hour."""
     noise = 0.0005 * np.random.default_rng(9).normal(size=bars)
     noise[at : at + 9] -= 0.02
     noise[at + 12 :] += 0.02
     return 100.0 * np.exp(np.cumsum(noise))[:, np.newaxis]
-
-
-def test_mean_reversion_buys_a_crash_in_fear(make_market):
-    vix = np.where(np.arange(1500) >= 1470, 30.0, 18.0)
-    market = make_market(crash(), vix=vix)
-    found = run_pinned(build_strategy("mean_reversion"), market, start=FIRST + 1470 * HOUR)
-    state = found.direction[:, 0]
-    entered = int(np.argmax(state))
-    assert state[:entered].tolist() == [0] * entered
-    assert 14 <= entered < 19  # the fall passes 10% in its sixth hour
-    assert state[-1] == 0  # and RSI has recovered
-    long = np.flatnonzero(state)
-    entry_price = market.close[1470 + entered, 0]
-    assert found.stop_loss[long, 0] == pytest.approx(entry_price * 0.95)
-    assert found.take_profit[long, 0] == pytest.approx(entry_price * 1.10)
-    assert (found.position_size[long, 0] == 0.025).all()
-    assert (found.confidence[long, 0] == 1.0).all()  # the highest VIX of 30 days
-
-
-@pytest.mark.parametrize("vix", [25.0, 18.0])
-def test_mean_reversion_needs_fear(make_market, vix):
-    market = make_market(crash(), vix=np.full(1500, vix))
-    found = run_pinned(build_strategy("mean_reversion"), market, start=FIRST + 1470 * HOUR)
-    assert not found.direction.any()
-
-
-def test_mean_reversion_needs_a_fall(make_market):
-    market = make_market(crash() ** 0.3, vix=np.full(1500, 30.0))
-    found = run_pinned(build_strategy("mean_reversion"), market, start=FIRST + 1470 * HOUR)
-    assert not found.direction.any()
-
-
-def test_mean_reversion_gives_up_after_its_hold(make_market):
-    close = crash()
-    close[1489:] = close[1488] * np.exp(np.linspace(0.0, 0.0001, 11))[:, np.newaxis]
-    market = make_market(close, vix=np.full(1500, 30.0))
-    strategy = build_strategy("mean_reversion", {"hold_bars": 1, "rsi_oversold": 5.0})
-    found = run_pinned(strategy, market, start=FIRST + 1470 * HOUR)
-    oversold = found.diagnostics["rsi"][:, 0] < 5.0
-    assert np.array_equal(found.direction[:, 0] == 1, oversold & (found.direction[:, 0] == 1))
-
-
-# -- VIX correlation ---------------------------------------------------------------------------
-
-
-def linked(sign: float, bars: int = 1700) -> tuple[np.ndarray, np.ndarray]:
-    """A VIX that steps every day and a price that answers it within the day."""
-    rng = np.random.default_rng(12)
-    days = np.arange(bars) // 24
-    steps = rng.normal(size=days[-1] + 1) * 0.05
-    returns = sign * steps[days] / 24.0 + rng.normal(size=bars) * 0.0002
-    vix = 20.0 * np.exp(np.cumsum(np.where(np.arange(bars) % 24 == 0, steps[days], 0.0)))
-    return 100.0 * np.exp(np.cumsum(returns))[:, np.newaxis], vix
-
-
-@pytest.mark.parametrize(("sign", "direction"), [(-0.8, 1), (0.8, -1)])
-def test_vix_correlation_takes_the_side_of_the_link(make_market, sign, direction):
-    close, vix = linked(sign)
-    market = make_market(close, vix=vix)
-    strategy = build_strategy("vix_correlation")
-    found = run_pinned(strategy, market, start=FIRST + MAY * HOUR)
-    active = found.direction[:, 0] != 0
-    assert active.any()
-    assert (found.direction[active, 0] == direction).all()
-    correlation = found.diagnostics["correlation_30d"][active, 0]
-    assert (np.abs(correlation) >= 0.5).all()
-    assert (np.sign(correlation) == -direction).all()
-    size = found.position_size[active, 0]
-    assert size.max() <= 0.05
-    assert size.min() > 0.0
-    reach = found.take_profit[active, 0] - found.stop_loss[active, 0]
-    assert (np.sign(reach) == direction).all()
-
-
-def test_vix_correlation_keeps_its_stop_while_its_state_lasts(make_market):
-    close, vix = linked(-0.8)
-    found = run_pinned(
-        build_strategy("vix_correlation"), make_market(close, vix=vix), start=FIRST + MAY * HOUR
-    )
-    state, stop = found.direction[:, 0], found.stop_loss[:, 0]
-    lasting = (state[1:] == state[:-1]) & (state[1:] != 0)
-    assert lasting.any()
-    assert (stop[1:][lasting] == stop[:-1][lasting]).all()
-
-
-def test_vix_correlation_is_flat_without_a_link(make_market):
-    rng = np.random.default_rng(13)
-    close = 100.0 * np.exp(np.cumsum(rng.normal(size=(1700, 1)) * 0.005, axis=0))
-    _, vix = linked(1.0)
-    found = run_pinned(
-        build_strategy("vix_correlation"), make_market(close, vix=vix), start=FIRST + MAY * HOUR
-    )
-    assert not found.direction.any()
-
-
-# -- Laws --------------------------------------------------------------------------------------
 
 
 @NAMES
@@ -150,6 +52,23 @@ def test_a_row_depends_on_earlier_rows_only(random_market, name, seed, cut):
     whole, prefix = strategy.analyze(market), strategy.analyze(market.rows(0, cut))
     for output in OUTPUTS:
         assert np.array_equal(getattr(whole, output)[:cut], getattr(prefix, output), equal_nan=True)
+
+
+@pytest.mark.parametrize("name", SCALE_FREE)
+@pytest.mark.parametrize("power", [-33, 17])  # prices of about 1e-8 and 1e7
+def test_the_size_of_a_price_says_nothing(random_market, name, power):
+    market = random_market(seed=6, bars=1700)
+    prices = {field: getattr(market, field) for field in ("open", "high", "low", "close")}
+    scaled = dataclasses.replace(
+        market, **{field: values * 2.0**power for field, values in prices.items()}
+    )
+    strategy = build_strategy(name)
+    usual, other = strategy.analyze(market), strategy.analyze(scaled)
+    assert usual.direction.any()
+    assert np.array_equal(usual.direction, other.direction)
+    active = usual.direction != 0
+    assert other.stop_loss[active] == pytest.approx(usual.stop_loss[active] * 2.0**power)
+    assert other.confidence[active] == pytest.approx(usual.confidence[active], abs=1e-9)
 
 
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - COMPARING))
