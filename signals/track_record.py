@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Avg, Count, F, OuterRef, Q, Subquery
+from django.db.models import Avg, Count, F, Min, OuterRef, Q, Subquery
 
 from collectors.models import CandleHole, HoleLabel, Series
 from signals.models import BarRun, Exit, OutcomeState, RunState, Signal, SignalOutcome
@@ -18,6 +18,7 @@ SEVEN_DAYS = timedelta(milliseconds=LAST_HORIZON_MS)
 # After it, no candle that is corrected or comes late changes a fate any more.
 WATCHED = SEVEN_DAYS + timedelta(days=30)
 LATE = timedelta(hours=2)
+DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +93,11 @@ def due_outcomes(*, now: datetime, limit: int) -> list[SignalOutcome]:
         | (Q(next_at__isnull=False) & (Q(ended_at__isnull=True) | ~Q(ended_at=F("next_at"))))
     )
     rows = (
-        SignalOutcome.objects.filter(Q(entry_at__gte=now - WATCHED) | Q(due_at__isnull=False))
+        SignalOutcome.objects.filter(
+            Q(due_at__isnull=False)
+            | Q(entry_at__gte=now - SEVEN_DAYS - DAY)
+            | Q(entry_at__gte=now - WATCHED, series_key__in=_rewritten_series(now))
+        )
         .annotate(
             newest=Subquery(series.values("revision")[:1]),
             rewritten=Subquery(series.values("rewritten_revision")[:1]),
@@ -108,6 +113,19 @@ def due_outcomes(*, now: datetime, limit: int) -> list[SignalOutcome]:
         row.ended_at = row.next_at
         found.append(row)
     return found
+
+
+def _rewritten_series(now: datetime) -> list[str]:
+    """The series changed since outcomes that a change may still correct were computed from them:
+    asked once per series, as there are many outcomes, and few changes."""
+    watched = SignalOutcome.objects.filter(entry_at__gte=now - WATCHED).order_by()
+    oldest = dict(
+        watched.values("series_key")
+        .annotate(oldest=Min("revision"))
+        .values_list("series_key", "oldest")
+    )
+    series = Series.objects.filter(key__in=oldest).values_list("key", "rewritten_revision")
+    return [key for key, rewritten in series if rewritten > oldest[key]]
 
 
 def final_holes(

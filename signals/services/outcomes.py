@@ -61,16 +61,19 @@ def advance_outcomes() -> int:
     same time. A candle that is corrected later than 30 days after the seven corrects nothing.
     """
     seen: set[int] = set()
-    while True:
+    is_all = False
+    while not is_all:
         now = clock.now()
-        rows = [row for row in due_outcomes(now=now, limit=BATCH) if row.pk not in seen]
-        rows = [row for row in rows if row.entry_at < rows[0].entry_at + SPAN]
+        due = [row for row in due_outcomes(now=now, limit=BATCH) if row.pk not in seen]
+        rows = [row for row in due if row.entry_at < due[0].entry_at + SPAN]
+        is_all = len(rows) == len(due) < BATCH
         if not rows:
-            return len(seen)
+            break
         for timeframe in sorted({_timeframe(row) for row in rows}):
             _compute([row for row in rows if _timeframe(row) == timeframe], timeframe, now)
         _write(rows)
         seen |= {row.pk for row in rows}
+    return len(seen)
 
 
 def _timeframe(row: SignalOutcome) -> str:

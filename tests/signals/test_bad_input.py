@@ -33,7 +33,7 @@ DAY = timedelta(days=1)
 FIRST = datetime(2021, 3, 1, tzinfo=UTC)
 END = datetime(2021, 5, 9, tzinfo=UTC)
 BARS = (END - FIRST) // HOUR
-RUNS = 24
+RUNS = 12
 WAITED = timedelta(minutes=3)  # the patience of a first run is over
 
 

@@ -8,6 +8,7 @@ from django.db.models import F
 from collectors.models import CandleHole, HoleLabel, Instrument, Ohlcv, Series
 from signals import services
 from signals.models import BarRun, OutcomeState, RunState, Signal, SignalOutcome
+from signals.services import outcomes
 from signals.track_record import WATCHED, outcome_summary, strategy_health
 
 HOUR = timedelta(hours=1)
@@ -184,6 +185,26 @@ def test_a_corrected_candle_corrects_the_fate_for_a_while(say, clock_at):
     assert services.advance_outcomes() == 0
     outcome.refresh_from_db()
     assert outcome.exit == "stop"
+
+
+def test_who_computes_from_older_candles_overwrites_nothing(say, clock_at, monkeypatch):
+    outcome = say(-1, 1, ether=True, stop_loss=90.0).outcome
+    clock_at(START + 20 * HOUR)
+    read = outcomes.candle_history
+
+    def slow(**wanted):
+        """While one reads, a candle is corrected, and another computes from it."""
+        monkeypatch.setattr(outcomes, "candle_history", read)
+        candles = read(**wanted)
+        Ohlcv.objects.filter(instrument=outcome.signal.instrument, open_time=START).update(low=80.0)
+        rewrite()
+        assert services.advance_outcomes() == 1
+        return candles
+
+    monkeypatch.setattr(outcomes, "candle_history", slow)
+    assert services.advance_outcomes() == 1
+    outcome.refresh_from_db()
+    assert (outcome.exit, outcome.exit_at) == ("stop", START)
 
 
 def test_a_signal_that_is_written_late_still_ends_the_stand(say, clock_at):

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import redis
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from signals import publication
 from signals.models import BarRun, Signal
@@ -132,7 +134,7 @@ def test_without_signals_nothing_is_written() -> None:
 
 
 def test_either_copy_is_made_without_the_other(said, redis_client, monkeypatch) -> None:
-    gone = redis.Redis(port=1, socket_connect_timeout=0.1)
+    gone = redis.Redis(port=1, retry=Retry(NoBackoff(), 0))
     with monkeypatch.context() as away:
         away.setattr(publication, "_client", lambda: gone)
         publication.publish(said, CONTEXT)
