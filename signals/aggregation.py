@@ -52,8 +52,7 @@ RULES = ("all flat", "single", "consensus", "resolved", "below the floor", "tied
 NET, MOVED, BARS, NET_HERE, MOVED_HERE, BARS_HERE = range(6)
 RECORD_ROWS = 6
 
-Numbers = Sequence[Any]
-Table = Sequence[Sequence[Any]]
+Numbers = Sequence[Any]  # a list, or an array of one dimension
 
 
 def overlap(shared: int, active: int, other_active: int) -> float:
@@ -71,14 +70,19 @@ def overlap(shared: int, active: int, other_active: int) -> float:
     return (agreement - OVERLAP_FROM) / (1.0 - OVERLAP_FROM)
 
 
-def effective_weight(index: int, directions: Numbers, weights: Numbers, shared: Table) -> float:
+def effective_weight(index: int, directions: Numbers, weights: Numbers, shared: Numbers) -> float:
     """The weight of voter `index` after the correlation filter."""
+    count = len(directions)
     weight = float(weights[index])
     idea = weight
-    for other in range(len(directions)):
+    for other in range(count):
         if other == index or directions[other] != directions[index] or weights[other] <= 0.0:
             continue
-        alike = overlap(shared[index][other], shared[index][index], shared[other][other])
+        alike = overlap(
+            shared[index * count + other],
+            shared[index * count + index],
+            shared[other * count + other],
+        )
         idea += alike * weights[other]
     return weight * (weight / idea)
 
@@ -125,23 +129,23 @@ def resolution_score(performance: float, regime: float, confidence: float) -> fl
     return performance * regime * confidence
 
 
-def voter_score(index: int, confidence: float, records: Table) -> float:
+def voter_score(index: int, confidence: float, records: Numbers) -> float:
     """The resolution score of voter `index`."""
-    performance = performance_factor(
-        records[NET][index], records[MOVED][index], records[BARS][index]
-    )
+    count = len(records) // RECORD_ROWS
+    net, moved = records[NET * count + index], records[MOVED * count + index]
+    performance = performance_factor(net, moved, records[BARS * count + index])
     regime = regime_factor(
-        records[NET_HERE][index],
-        records[MOVED_HERE][index],
-        records[BARS_HERE][index],
-        records[NET][index],
-        records[MOVED][index],
+        records[NET_HERE * count + index],
+        records[MOVED_HERE * count + index],
+        records[BARS_HERE * count + index],
+        net,
+        moved,
     )
     return resolution_score(performance, regime, confidence)
 
 
 def strongest(
-    directions: Numbers, confidences: Numbers, weights: Numbers, records: Table
+    directions: Numbers, confidences: Numbers, weights: Numbers, records: Numbers
 ) -> tuple[int, float, bool]:
     """The voter of the highest score, its score, and whether the other side has the same."""
     leader, best, is_tied = -1, -1.0, False
@@ -157,7 +161,7 @@ def strongest(
 
 
 def tally(
-    side: int, directions: Numbers, confidences: Numbers, weights: Numbers, shared: Table
+    side: int, directions: Numbers, confidences: Numbers, weights: Numbers, shared: Numbers
 ) -> tuple[int, int, float, float, float, float]:
     """(voters, leader, votes, effective weights, lowest, highest confidence) of a side, 1 or -1.
 
@@ -203,13 +207,14 @@ def common_confidence(votes: float, total: float, lowest: float, highest: float)
 
 
 def decide(
-    directions: Numbers, confidences: Numbers, weights: Numbers, shared: Table, records: Table
+    directions: Numbers, confidences: Numbers, weights: Numbers, shared: Numbers, records: Numbers
 ) -> tuple[int, int, float, int, float, float]:
     """(rule, direction, confidence, leader, long votes, short votes) of one instrument and bar.
 
     S strategies in the order of their names: `directions`, `confidences`, `weights` (S,), `shared`
-    (S, S) the sums of the products of their directions over the window (the diagonal counts the
-    bars at which each was active), `records` (RECORD_ROWS, S). The leader is -1 where flat.
+    (S x S,) the sums of the products of their directions over the window, row by row (the diagonal
+    counts the bars at which each was active), `records` (RECORD_ROWS x S,). Tables are flat because
+    Numba would count references for each row that is taken. The leader is -1 where flat.
     """
     longs, long_leader, long_votes, long_total, long_low, long_high = tally(
         1, directions, confidences, weights, shared
@@ -244,18 +249,19 @@ def slide(
 ) -> None:
     """Add (`sign` 1) a bar to the running sums, or take it out of them (-1).
 
-    `states` (S, B), `returns` and `regimes` (B,); `shared` (S, S) as `decide` takes it; `sums`
+    `states` (S, B), `returns` and `regimes` (B,); `shared` (S x S,) as `decide` takes it; `sums`
     (regimes, 3, S) NET, MOVED and BARS of the moves that were met in each regime.
     """
+    count = len(states)
     met_in = regimes[bar - 1]
-    for index in range(len(states)):
+    for index in range(count):
         state = int(states[index, bar])
         if state != 0:
-            shared[index, index] += sign
+            shared[index * count + index] += sign
             for other in range(index):
                 product = sign * state * int(states[other, bar])
-                shared[index, other] += product
-                shared[other, index] += product
+                shared[index * count + other] += product
+                shared[other * count + index] += product
         held = int(states[index, bar - 1])
         if held != 0:
             gained = held * int(returns[bar])
@@ -278,10 +284,10 @@ def decide_column(
     """`decide` at the last R bars of one instrument: what is compiled for long histories.
 
     `states` (S, B), `returns` and `regimes` (B,) with B at least R + WINDOW, `confidences` (S, R),
-    `weights` (S,). `decided` (6, R) is filled with the answers as float64; `shared` (S, S), `sums`
-    (regimes, 3, S) and `records` (RECORD_ROWS, S), all zero, are its scratch paper.
+    `weights` (S,). `decided` (6, R) is filled with the answers as float64; `shared` (S x S,),
+    `sums` (regimes, 3, S) and `records` (RECORD_ROWS x S,), all zero, are its scratch paper.
     """
-    rows = decided.shape[1]
+    count, rows = len(states), decided.shape[1]
     lead = states.shape[1] - rows
     for bar in range(lead - WINDOW + 1, lead):
         slide(bar, 1, states, returns, regimes, shared, sums)
@@ -289,12 +295,12 @@ def decide_column(
         bar = lead + row
         slide(bar, 1, states, returns, regimes, shared, sums)
         for part in range(3):
-            for index in range(len(states)):
+            for index in range(count):
                 total = 0
                 for met_in in range(len(sums)):
                     total += sums[met_in, part, index]
-                records[part, index] = total
-                records[part + 3, index] = sums[regimes[bar], part, index]
+                records[part * count + index] = total
+                records[(part + 3) * count + index] = sums[regimes[bar], part, index]
         rule, direction, confidence, leader, long_votes, short_votes = decide(
             states[:, bar], confidences[:, row], weights, shared, records
         )

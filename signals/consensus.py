@@ -144,8 +144,8 @@ def _vote(
     directions: list[int],
     confidences: list[float],
     weights: list[float],
-    shared: list[list[int]],
-    records: list[list[int]],
+    shared: list[int],
+    records: list[int],
 ) -> dict[str, Any]:
     found = {
         "direction": directions[index],
@@ -154,7 +154,7 @@ def _vote(
         "effective_weight": 0.0,
         "vote": 0.0,
     }
-    net, moved, bars, net_here, moved_here, bars_here = (row[index] for row in records)
+    net, moved, bars, net_here, moved_here, bars_here = records[index :: len(directions)]
     found["performance"] = aggregation.performance_factor(net, moved, bars)
     found["regime"] = aggregation.regime_factor(net_here, moved_here, bars_here, net, moved)
     if directions[index] != 0 and weights[index] > 0.0:
@@ -210,9 +210,9 @@ def _decide_columns(panel: Panel, rows: int, result: Analysis) -> None:
             panel.weights,
             np.ascontiguousarray(panel.returns[column]),
             np.ascontiguousarray(panel.regime[column]),
-            np.zeros((count, count), dtype=np.int64),
+            np.zeros(count * count, dtype=np.int64),
             np.zeros((len(REGIMES), 3, count), dtype=np.int64),
-            np.zeros((RECORD_ROWS, count), dtype=np.int64),
+            np.zeros(RECORD_ROWS * count, dtype=np.int64),
             decided,
         )
         _fill(panel, row, np.full(rows, column), decided, result)

@@ -27,8 +27,8 @@ StateArray = NDArray[np.int8]
 class Evidence:
     """Of N cells (an instrument at a bar): as `aggregation.decide` takes it, cells first."""
 
-    shared: IntArray  # (N, S, S)
-    records: IntArray  # (N, RECORD_ROWS, S)
+    shared: IntArray  # (N, S x S)
+    records: IntArray  # (N, RECORD_ROWS x S)
 
 
 def evidence_of(
@@ -56,4 +56,5 @@ def evidence_of(
         for index, part in enumerate(parts):
             records[cell, index] = part.sum(axis=1)
             records[cell, index + 3] = part[:, here].sum(axis=1)
-    return Evidence(shared=shared, records=records)
+    size = len(cells)
+    return Evidence(shared=shared.reshape(size, -1), records=records.reshape(size, -1))

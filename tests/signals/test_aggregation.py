@@ -138,15 +138,13 @@ TABLE = {
 def test_the_table(name):
     case = TABLE[name]
     count = len(case.voters)
-    shared = [[0] * count for _ in range(count)]
-    for index in range(count):
-        shared[index][index] = 100
+    shared = np.diag([100] * count)
     for (index, other), bars in case.agreements.items():
-        shared[index][other] = shared[other][index] = bars
-    records = list(zip(*(case.records.get(index, NOTHING) for index in range(count)), strict=True))
+        shared[index, other] = shared[other, index] = bars
+    records = np.array([case.records.get(index, NOTHING) for index in range(count)]).T
     directions, confidences, weights = zip(*case.voters, strict=True)
     rule, direction, confidence, leader, long_votes, short_votes = decide(
-        directions, confidences, weights, shared, records
+        directions, confidences, weights, shared.ravel().tolist(), records.ravel().tolist()
     )
     assert (RULES[rule], direction, leader) == (case.rule, case.direction, case.leader)
     assert confidence == pytest.approx(case.confidence)
@@ -211,8 +209,8 @@ def tables(seed):
         "directions": rng.integers(-1, 2, count).astype(np.int8),
         "confidences": rng.choice([0.0, 0.5, 1.0, rng.random()], count),
         "weights": weights,
-        "shared": shared,
-        "records": rng.integers(-(10**12), 10**12, (aggregation.RECORD_ROWS, count)),
+        "shared": shared.ravel(),
+        "records": rng.integers(-(10**12), 10**12, aggregation.RECORD_ROWS * count),
         "index": index,
         "states": rng.integers(-1, 2, (count, BARS)).astype(np.int8),
         "returns": rng.integers(-(10**8), 10**8, BARS),
@@ -232,7 +230,7 @@ def arguments(names, cell, scalars):
         elif name in scalars:
             found[name] = scalars[name]
     if "active" in names:  # of one pair
-        found["shared"] = int(cell["shared"][0, -1])
+        found["shared"] = int(cell["shared"][-1])
     if "decided" in names:  # of one column, from the empty sums on
         for name in ("shared", "records"):
             found[name][:] = 0

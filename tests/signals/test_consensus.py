@@ -255,10 +255,10 @@ def test_evidence_is_what_a_slow_count_finds():
         for index in range(3):
             own = states[index][column]
             shared = [sum(own[t] * other[column][t] for t in bars) for other in states]
-            assert found.shared[cell, index].tolist() == shared
+            assert found.shared[cell].reshape(3, 3)[index].tolist() == shared
             gains = {t: own[t - 1] * returns[column][t] for t in bars if own[t - 1] != 0}
             here = [t for t in gains if regime[column][t - 1] == regime[column][now]]
-            assert found.records[cell, :, index].tolist() == [
+            assert found.records[cell].reshape(6, 3)[:, index].tolist() == [
                 sum(gains.values()), sum(abs(gain) for gain in gains.values()), len(gains),
                 sum(gains[t] for t in here), sum(abs(gains[t]) for t in here), len(here),
             ]  # fmt: skip
