@@ -6,18 +6,21 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from django.conf import settings
 from django.db import connection
 
 from collectors import clock
 from collectors.models import MacroSeries, Ohlcv
-from signals import services
+from signals import selectors, services
+from signals.consensus import reasons_at
 from signals.events import bar_run_finished
 from signals.models import BarRun, RunState, Signal, StrategyConfig
 from signals.registry import STRATEGIES
 from signals.selectors import analyse_history, due_bars, latest_signals
 from signals.services import leases
+from signals.strategy import Analysis, Market, Strategy
 
 HOUR = timedelta(hours=1)
 START = datetime(2021, 5, 3, tzinfo=UTC)
@@ -143,6 +146,65 @@ def test_live_signals_are_the_changes_of_the_history(seeded, clock_at):
             (START + (index - 2) * HOUR, state[index], run.market.close[index, 1])
             for index in changes
         ] == list(stored)
+
+
+class Alternating(Strategy):
+    """Changes its mind every few hours, by the price's last digits: something to vote about."""
+
+    timeframe = "1h"
+    lookback = 10
+
+    def __init__(self, name: str, seed: int) -> None:
+        self.name, self.seed = name, seed
+
+    def analyze(self, market: Market) -> Analysis:
+        hours = market.open_time[:, np.newaxis] // 3_600_000 // (3 + self.seed)
+        column = np.arange(len(market.instruments))
+        noise = np.sin((hours + 11 * column) * (1.7 + self.seed)) * 1e4
+        share = noise - np.floor(noise)
+        active = share > 0.3
+        return Analysis(
+            direction=np.where(active, np.where(share > 0.65, 1, -1), 0).astype(np.int8),
+            confidence=np.where(active, share, 0.0),
+            stop_loss=np.where(active, market.close * (1.0 - 0.1 * share), np.nan),
+            take_profit=np.where(active, market.close * 1.2, np.nan),
+            position_size=np.where(active, share / 20.0, 0.0),
+        )
+
+
+@pytest.mark.django_db
+def test_a_live_consensus_is_the_row_of_a_backtest_bit_for_bit(stored_crash, clock_at, monkeypatch):
+    """Bar by bar, a batch of all bars, and a history of one instrument over months: with voters
+    that meet all the time, so that records and regimes decide."""
+    members = {
+        name: selectors.Member(strategy=Alternating(name, seed), weight=1.0 + seed / 10.0)
+        for seed, name in enumerate("abcd")
+    }
+    monkeypatch.setattr(selectors, "runnable_members", lambda timeframe: (dict(members), {}))
+    history = analyse_history(
+        strategy_name="consensus",
+        coin_ids=["bitcoin"],
+        timeframe="1h",
+        start=START - 200 * HOUR,
+        end=START + 21 * HOUR,
+    )
+    for hours in (0, 3, 3.5, 20):
+        clock_at(START + hours * HOUR)
+        services.run_due_bars(timeframe="1h")
+    signals = Signal.objects.filter(strategy="consensus", instrument__coin_id="bitcoin")
+    assert len({signal.reasons["rule"] for signal in signals}) > 2
+    for signal in signals:
+        row = 200 + (signal.bar_open_time - START) // HOUR
+        stored = (signal.direction, signal.confidence)
+        said = history.analysis
+        assert stored == (said.direction[row, 0], said.confidence[row, 0])
+        if signal.direction:
+            assert signal.stop_loss == said.stop_loss[row, 0]
+            assert signal.position_size == said.position_size[row, 0]
+        back = row - len(history.market.open_time)
+        assert signal.reasons == reasons_at(history.panel, back, 0)
+        factors = [vote["performance"] for vote in signal.reasons["votes"].values()]
+        assert all(factor != 1.0 for factor in factors)
 
 
 @pytest.mark.django_db
