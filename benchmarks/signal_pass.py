@@ -76,6 +76,7 @@ def random_market(count: int, start: datetime, end: datetime) -> Market:
         valid=valid,
         macro=dict.fromkeys(series, vix),
         macro_known=dict.fromkeys(series, np.ones(bars, dtype=np.bool_)),
+        macro_day=dict.fromkeys(series, to_ms(since) // 86_400_000 - 1 + days),
     )
 
 
