@@ -23,7 +23,7 @@ from signals.worlds import poisoned, poisons_for, read_only
 
 OUTPUTS = ("direction", "confidence", "stop_loss", "take_profit", "position_size")
 FINITE = ("confidence", "position_size")
-MOMENTS = 40  # at so many changes of the state the future is poisoned, at most
+MOMENTS = 25  # at so many changes of the state the future is poisoned, at most
 EVEN = 20  # and at so many bars evenly spread
 POISONS_PER_CUT = 3
 
@@ -78,7 +78,8 @@ class Trial:
             self._prefix(first, market, whole, cut)
         misled = made(self.make)  # to a state that sees false futures before the true one
         for number, cut in enumerate(cuts):
-            self._other_futures(misled, market, whole, cut, number)
+            for turn in range(POISONS_PER_CUT):
+                self._other_future(misled, market, whole, cut, number * POISONS_PER_CUT + turn)
         self._same(misled, market, market, whole, "depends on later values")
         self._driver_rows(market, whole)
 
@@ -86,7 +87,7 @@ class Trial:
         """Prefixes and other futures at these rows of stored history, each within the bars that
         the driver would give for its month. Raises Fault."""
         first, live, misled = (made(self.make) for _ in range(3))
-        self.steps += len(rows) * (1 + POISONS_PER_CUT)
+        self.steps += 2 * len(rows)
         span: tuple[int, int] | None = None
         for number, row in enumerate(sorted(rows)):
             if span != (span := month_rows(first, market, row)):
@@ -94,7 +95,7 @@ class Trial:
                 whole = analysed(first, window)
             cut = row + 1 - span[0]
             self._prefix(live, window, whole, cut)
-            self._other_futures(misled, window, whole, cut, number)
+            self._other_future(misled, window, whole, cut, number)
             self.counts.stored_cuts += 1
 
     def _prefix(self, strategy: Strategy, market: Market, whole: Analysis, cut: int) -> None:
@@ -103,17 +104,16 @@ class Trial:
         self.counts.prefixes += 1
         self._step()
 
-    def _other_futures(
+    def _other_future(
         self, strategy: Strategy, market: Market, whole: Analysis, cut: int, number: int
     ) -> None:
         kinds = poisons_for(market)
-        for turn in range(POISONS_PER_CUT):
-            poison = kinds[(number * POISONS_PER_CUT + turn) % len(kinds)]
-            other = poisoned(market, cut, poison)
-            check = f"depends on later values ({poison})"
-            self._same(strategy, other, market.rows(0, cut), whole, check, is_tried=True)
-            self.counts.poisons += 1
-            self._step()
+        poison = kinds[number % len(kinds)]
+        other = poisoned(market, cut, poison)
+        check = f"depends on later values ({poison})"
+        self._same(strategy, other, market.rows(0, cut), whole, check, is_tried=True)
+        self.counts.poisons += 1
+        self._step()
 
     def _same(
         self,

@@ -154,6 +154,16 @@ class MonthEndCheat(Rule):
         return np.where(last, next_close(market) - market.close, momentum(market))
 
 
+class DriverCheat(Rule):
+    """Looks ahead only where the driver asks: on data that begins its lookback before a month."""
+
+    def score(self, market):
+        first = from_ms(int(market.open_time[0]) + self.lookback * 3_600_000)
+        if (first.day, first.hour) != (1, 0):
+            return momentum(market)
+        return next_close(market) - market.close
+
+
 class _Elsewhere(Rule):
     """An honest direction; something else knows the next close."""
 

@@ -17,7 +17,7 @@ from signals.presets import Preset
 from signals.registry import PRESETS, STRATEGIES, build_strategy
 from signals.standing import CertificateState, certificate_state, stored_market
 from tests.signals import cheats
-from tests.signals.conftest import END
+from tests.signals.conftest import END, HISTORY, HOUR
 
 pytestmark = pytest.mark.django_db
 
@@ -116,7 +116,7 @@ def test_stored_history_of_a_strategy_is_what_is_stored_of_its_coins(stored_cras
     assert market.instruments == ("ethereum", "bitcoin")
     assert market.valid.all()
     assert set(market.macro) == {"VIXCLS"}
-    assert len(market.open_time) == 24 * 39 - 1
+    assert len(market.open_time) == (END - HISTORY) // HOUR - 1
 
 
 def test_what_fails_at_night_is_disabled(rule, stored_crash, clock_at):
