@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Callable
 
 from benchmarks.measures import Measure, own_servers, show
+from benchmarks.signal_live import measure_live
 from benchmarks.signal_pass import measure_growth, measure_pass
 
 PARTS = ("pass", "growth", "bar", "live")
@@ -30,6 +31,7 @@ def main() -> int:
         "pass": measure_pass,
         "growth": measure_growth,
         "bar": _measure_bar,
+        "live": measure_live,
     }
     measures: list[Measure] = []
     for name in options.only or PARTS:
