@@ -25,7 +25,7 @@ from signals.codehash import code_hash
 from signals.models import BarRun, StrategyConfig
 from signals.services import bar_runs, run_due_bars
 
-SIZES, BARS, WARMUP = (10, 100), 30, 3
+SIZES, BARS, WARMUP = (10, 100), 20, 2
 NOW = datetime.fromisoformat("2024-05-20T12:00:00+00:00")
 HISTORY_BARS = 150 * 24
 # Claimed of a bar run over 100 instruments, the strategies' share included.
