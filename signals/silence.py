@@ -71,6 +71,12 @@ def shortened(
     return kept
 
 
+def reason_of(kept: Mapping[str, str], coin_id: str) -> str | None:
+    """Of what `shortened` kept: why an instrument is silent; None when it is not, or when its
+    reason was not among the many that are kept."""
+    return kept.get(coin_id, kept[ALL] if set(kept) == {ALL} else None)
+
+
 def _macro_reason(series: str, market: Market, row: int, released_ms: IntArray | None) -> str:
     if released_ms is None or released_ms[row] <= 0:
         return f"{series} is not known"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -30,6 +30,7 @@ from signals.services.leases import held, lease_kept, take_lease
 from signals.services.outcomes import open_outcomes
 from signals.services.passes import run_members
 from signals.services.withdrawals import withdrawals
+from signals.silence import reason_of
 from signals.strategy import Analysis, Forecast, Market
 
 log = structlog.get_logger(__name__)
@@ -192,12 +193,16 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
     )
     by_coin |= {signal.instrument.coin_id: signal.instrument for signal in said}
     context = selectors.market_context(batch.market, batch.analyses, row)
-    signals = [_signal(forecast, by_coin[forecast.coin_id], run) for forecast in forecasts]
+    silences = batch.silences[row] if batch.silences else {}
+    signals = [
+        _signal(_explained(forecast, silences), by_coin[forecast.coin_id], run)
+        for forecast in forecasts
+    ]
     run.state = RunState.DONE
     run.revisions = dict(batch.revisions)
     run.failures = dict(batch.failures)
     run.durations = dict(batch.durations)
-    run.withheld = dict(batch.silences[row]) if batch.silences else {}
+    run.withheld = dict(silences)
     run.signal_count = len(signals)
     run.finished_at = clock.wall_now()
     with transaction.atomic():
@@ -272,6 +277,14 @@ def _first_states(
                 )
             )
     return found
+
+
+def _explained(forecast: Forecast, silences: Mapping[str, Mapping[str, str]]) -> Forecast:
+    """The forecast, with the reason if it is flat because its row could not be computed."""
+    reason = reason_of(silences.get(forecast.strategy, {}), forecast.coin_id)
+    if forecast.direction or reason is None or "withdrawn" in forecast.reasons:
+        return forecast
+    return replace(forecast, reasons={**forecast.reasons, "withheld": reason})
 
 
 def _signal(forecast: Forecast, instrument: Instrument, run: BarRun) -> Signal:

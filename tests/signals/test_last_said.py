@@ -95,6 +95,10 @@ def test_a_candle_that_comes_late_does_not_swallow_the_entry(long_since, run_thr
     [run] = run_through(long_since + 2)
     assert not run.is_complete
     assert said()[1:] == [(gap, "FLAT")]
+    missing = "the bar itself is missing"
+    assert run.withheld["mean_reversion"]["bitcoin"] == missing
+    flat = Signal.objects.get(strategy="mean_reversion", bar_open_time=gap)
+    assert flat.reasons["withheld"] == missing
     late.pk = None
     late.save()
     run_through(long_since + 3)

@@ -9,7 +9,7 @@ import pytest
 
 from collectors.marketdata import from_ms
 from signals.driver import run_pinned
-from signals.silence import ALL, MOST_NAMED, shortened, withheld
+from signals.silence import ALL, MOST_NAMED, reason_of, shortened, withheld
 from signals.strategy import Analysis, Market, Strategy
 
 FIRST_ROW = 50  # the lookback reaches the first bar
@@ -106,3 +106,7 @@ def test_what_is_kept_of_the_reasons_is_small() -> None:
     assert len(kept) == MOST_NAMED + 1
     assert kept[ALL] == f"and {200 - MOST_NAMED} more"
     assert shortened({}, instruments=coins, assets=[]) == {}
+    assert reason_of(kept, "coin-007") == "7 bars"
+    assert reason_of(kept, "coin-199") is None
+    assert reason_of({ALL: "VIXCLS is not known"}, "coin-199") == "VIXCLS is not known"
+    assert reason_of({}, "coin-007") is None
