@@ -269,6 +269,7 @@ def test_at_a_thousand_random_moments_nothing_is_known_before_its_release(
         if newest is not None and found is not None:
             assert column.value[position] == newest.value == found.value == many.value[position]
             assert found.released_at == newest.released_at <= moment
+            assert column.day[position] == (newest.date - date(1970, 1, 1)).days
 
 
 def test_an_unknown_series_is_no_series_without_values(bitcoin: Instrument) -> None:

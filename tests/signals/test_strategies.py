@@ -71,6 +71,22 @@ def test_the_size_of_a_price_says_nothing(random_market, name, power):
     assert other.confidence[active] == pytest.approx(usual.confidence[active], abs=1e-9)
 
 
+@pytest.mark.parametrize("name", SCALE_FREE)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_state_does_not_depend_on_where_its_history_began(random_market, name, seed):
+    """No state is older than the lookback: the drivers' pins may fall where they like."""
+    market = random_market(seed=seed, bars=1700, columns=4)
+    strategy = build_strategy(name)
+    early, late = strategy.analyze(market), strategy.analyze(market.rows(250, 1700))
+    settled = 250 + strategy.lookback
+    expected, found = early.direction[settled:], late.direction[settled - 250 :]
+    assert np.array_equal(expected, found)
+    active = found != 0
+    assert late.stop_loss[settled - 250 :][active] == pytest.approx(
+        early.stop_loss[settled:][active], rel=1e-6
+    )
+
+
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - COMPARING))
 def test_an_instrument_does_not_depend_on_its_company(random_market, name):
     market = random_market(seed=3, bars=1700, columns=5)
