@@ -44,10 +44,7 @@ class ConfigurationError(Exception):
 
 
 # Part of the outside already, without effect so far; whoever sets one is told at the start.
-NOT_USED_YET = (
-    *("DISCORD_WEBHOOK_URL", "ALERT_WEBHOOK_URL", "ALERT_EMAIL_TO", "EMAIL_URL"),
-    "MTS_STRATEGY_DIR",
-)
+NOT_USED_YET = ("DISCORD_WEBHOOK_URL", "ALERT_WEBHOOK_URL", "ALERT_EMAIL_TO", "EMAIL_URL")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +72,7 @@ class Environment:
     enable_signals: bool
     enable_alerts: bool
     enabled_strategies: tuple[str, ...]
+    strategy_dir: Path | None
     clock_start: datetime | None
     clock_anchor: datetime | None
     clock_speed: float
@@ -131,6 +129,9 @@ def load_environment(*, base_dir: Path, environ: Mapping[str, str] | None = None
         enable_signals=reader.flag("ENABLE_SIGNALS"),
         enable_alerts=reader.flag("ENABLE_ALERTS"),
         enabled_strategies=reader.words("ENABLED_STRATEGIES", "mean_reversion,vix_correlation"),
+        strategy_dir=(
+            reader.folder("MTS_STRATEGY_DIR", base_dir) if reader.text("MTS_STRATEGY_DIR") else None
+        ),
         clock_start=reader.moment("MTS_CLOCK_START"),
         clock_anchor=reader.moment("MTS_CLOCK_ANCHOR"),
         clock_speed=reader.number("MTS_CLOCK_SPEED", 1.0, 0.001, 100_000.0),

@@ -34,6 +34,7 @@ from mts_project.processes import (
     port_complaint,
     redis_answers,
 )
+from signals.hosting.files import FileRefused, strategy_file_names
 from signals.registry import STRATEGIES
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -165,10 +166,17 @@ def plan(arguments: Sequence[str]) -> Launch:
 
 
 def check_strategies(environment: Environment) -> None:
-    """Raise ConfigurationError when ENABLED_STRATEGIES names one that does not exist."""
+    """Raise ConfigurationError when ENABLED_STRATEGIES names one that does not exist, and when the
+    folder of strategy files is one that nobody may run files of."""
+    known_names = list(STRATEGIES)
+    if environment.strategy_dir is not None:
+        try:
+            known_names += strategy_file_names(environment.strategy_dir)
+        except FileRefused as error:
+            raise ConfigurationError(str(error)) from None
     for name in environment.enabled_strategies:
-        if name not in STRATEGIES:
-            known = ", ".join(STRATEGIES)
+        if name not in known_names:
+            known = ", ".join(known_names)
             raise ConfigurationError(f"ENABLED_STRATEGIES: {name!r} is not one of {known}")
 
 

@@ -123,6 +123,7 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
             every_s=60,
             clock="wall",
         ),
+        _sweep("load strategy files", "signals.tasks.load_strategy_files"),
         _sweep("sweep accounts", "trading.tasks.advance_accounts"),
         _sweep("sweep backfills", "collectors.tasks.sweep_backfills"),
         _sweep("sweep backtests", "trading.tasks.sweep_backtests"),

@@ -13,8 +13,9 @@ from django.db import DatabaseError
 from collectors import clock
 from collectors.marketdata import duration, floor_time, last_closed
 from collectors.selectors import strategy_instruments
+from signals.catalog import facts_of
 from signals.models import Signal
-from signals.registry import CONSENSUS, STRATEGIES, UnknownStrategy, strategy_type
+from signals.registry import CONSENSUS, STRATEGIES, UnknownStrategy
 from signals.selectors import HistoryRun, NothingEnabled, analyse_history
 from signals.strategy import BoolArray, DirectionArray, FloatArray, IntArray
 
@@ -70,7 +71,7 @@ class Inspection:
 def strategy_timeframe(name: str) -> str:
     """A strategy's timeframe; for the consensus that of the first strategy. Raises
     UnknownStrategy."""
-    return strategy_type(next(iter(STRATEGIES)) if name == CONSENSUS else name).timeframe
+    return facts_of(next(iter(STRATEGIES)) if name == CONSENSUS else name).timeframe
 
 
 def offered_coins() -> list[str]:

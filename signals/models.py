@@ -17,8 +17,18 @@ class Direction(models.IntegerChoices):
     LONG = 1, "LONG"
 
 
+class StrategyOrigin(models.TextChoices):
+    """Whose a strategy is."""
+
+    OURS = "ours", "part of the product"
+    FILE = "file", "a file in MTS_STRATEGY_DIR"
+
+
 class StrategyConfig(models.Model):
-    """One registered strategy as the operator runs it. Enabled only with a valid certificate."""
+    """One strategy as the operator runs it. Enabled only with a valid certificate.
+
+    Of a file's strategy the row says what was found in the file when it was last loaded.
+    """
 
     name = models.SlugField(max_length=64, unique=True)
     is_enabled = models.BooleanField(default=False)
@@ -42,6 +52,17 @@ class StrategyConfig(models.Model):
     certificate_detail = models.JSONField(default=dict, blank=True)
     certifying_by = models.CharField(max_length=64, blank=True)
     certifying_until = models.DateTimeField(null=True, blank=True)
+    origin = models.CharField(
+        max_length=4, choices=StrategyOrigin.choices, default=StrategyOrigin.OURS
+    )
+    load_error = models.TextField(
+        blank=True, help_text="why the file cannot be run; of ours: why a file is passed over"
+    )
+    file_hash = models.CharField(max_length=64, blank=True, help_text="SHA-256 of the file loaded")
+    loaded_at = models.DateTimeField(null=True, blank=True, help_text="wall time")
+    declaration = models.JSONField(
+        default=dict, blank=True, help_text="what the file declares; its lookback in bars"
+    )
 
     class Meta:
         ordering = ["name"]

@@ -22,13 +22,21 @@ from collectors.selectors import (
     missing_at,
     revisions,
 )
+from signals.catalog import RELOADING, StrategyReloading, build_strategy, strategy_of
 from signals.codehash import code_hash
 from signals.consensus import LEAD_BARS, MARKET_LEAD_BARS, Panel, consensus_of, panel_of
 from signals.driver import history_start, restricted, run_pinned
 from signals.forecasts import forecasts_of_row
-from signals.models import BarRun, InitialState, RunState, Signal, StrategyConfig
+from signals.models import (
+    BarRun,
+    InitialState,
+    RunState,
+    Signal,
+    StrategyConfig,
+    StrategyOrigin,
+)
 from signals.parameters import ParameterError
-from signals.registry import CONSENSUS, UnknownStrategy, build_strategy
+from signals.registry import CONSENSUS, UnknownStrategy
 from signals.strategy import (
     Analysis,
     BoolArray,
@@ -87,19 +95,29 @@ class HistoryRun:
 
 
 def runnable_members(*, timeframe: str) -> tuple[dict[str, Member], dict[str, str]]:
-    """The enabled strategies of a timeframe by name, and for those that cannot run: why."""
+    """The enabled strategies of a timeframe by name, and for those that cannot run: why.
+
+    Of a file that has changed since it was certified the reason is RELOADING: it passes.
+    """
     members: dict[str, Member] = {}
     refused: dict[str, str] = {}
     for config in StrategyConfig.objects.filter(is_enabled=True).order_by("name"):
+        is_file = config.origin == StrategyOrigin.FILE
+        if is_file and config.declaration.get("timeframe", timeframe) != timeframe:
+            continue
         try:
-            strategy = build_strategy(config.name, config.parameters)
+            strategy = strategy_of(config)
+        except StrategyReloading:
+            refused[config.name] = RELOADING
+            continue
         except (UnknownStrategy, ParameterError) as error:
             refused[config.name] = str(error)
             continue
         if strategy.timeframe != timeframe:
             continue
         if config.certificate_hash != code_hash(strategy):
-            refused[config.name] = "no certificate for this code and these parameters"
+            reason = "no certificate for this code and these parameters"
+            refused[config.name] = RELOADING if is_file else reason
             continue
         members[config.name] = _member(strategy, config)
     return members, refused

@@ -10,10 +10,11 @@ from enum import StrEnum
 from collectors import clock
 from collectors.marketdata import duration, floor_time, last_closed
 from collectors.models import Instrument, Ohlcv
+from signals.catalog import strategy_of
 from signals.codehash import code_hash
 from signals.models import StrategyConfig
 from signals.parameters import ParameterError
-from signals.registry import UnknownStrategy, build_strategy
+from signals.registry import UnknownStrategy
 from signals.selectors import Member, load_history
 from signals.strategy import Market, Strategy, StrategyError
 from signals.worlds import INSTRUMENTS
@@ -36,7 +37,7 @@ def certificate_state(config: StrategyConfig) -> CertificateState:
     """Whether the stored certificate is for the present code and the stored parameters; when it is
     not, whether one is being made, or was made and failed."""
     try:
-        present = code_hash(build_strategy(config.name, config.parameters))
+        present = code_hash(strategy_of(config))
     except (UnknownStrategy, ParameterError, StrategyError):
         return CertificateState.IMPOSSIBLE
     if config.certificate_hash == present:

@@ -3,7 +3,8 @@
 from celery import shared_task
 from django.conf import settings
 
-from signals import services
+from signals import catalog, services
+from signals.registry import TIMEFRAMES
 
 
 @shared_task  # type: ignore[untyped-decorator]
@@ -29,3 +30,12 @@ def certify_due_strategies() -> None:
 def recertify_strategies() -> None:
     """Try the enabled strategies again, at other cuts of what is stored by now."""
     services.recertify_strategies()
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def load_strategy_files() -> None:
+    """Load what has changed in MTS_STRATEGY_DIR, and look for due bars of the timeframes that only
+    files have: no sweep names them."""
+    services.load_strategy_files()
+    for timeframe in sorted(catalog.timeframes() - TIMEFRAMES):
+        run_due_bars.delay(timeframe)

@@ -13,7 +13,8 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 
-from signals.registry import CONSENSUS, STRATEGIES
+from signals.catalog import strategy_names
+from signals.registry import CONSENSUS
 from trading.fields import MoneyField
 
 
@@ -26,7 +27,7 @@ def validate_subscriptions(names: Any) -> None:
     """Refuse what is not a list of strategies that exist, or the consensus of them."""
     if not isinstance(names, list):
         raise ValidationError("not a list of strategies")
-    known = [CONSENSUS, *STRATEGIES]
+    known = [CONSENSUS, *strategy_names()]
     unknown = [str(name) for name in names if name not in known]
     if unknown:
         raise ValidationError(f"unknown strategy {', '.join(unknown)}; known: {', '.join(known)}")

@@ -15,9 +15,10 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString, mark_safe
 
+from signals.catalog import strategy_names
 from signals.inspection import Inspection, InspectionError, inspect_strategy, offered_coins
 from signals.models import Signal, StrategyConfig
-from signals.registry import CONSENSUS, STRATEGIES
+from signals.registry import CONSENSUS
 
 BEFORE, AFTER = timedelta(days=7), timedelta(days=3)  # what is shown around one signal
 FORMAT = "%Y-%m-%dT%H:%M"
@@ -46,7 +47,7 @@ def show_chart(request: HttpRequest, *, model_admin: ModelAdmin[Signal]) -> Http
     """The page: `strategy` (or consensus), `instrument` (a coin id), `start`, `end` in UTC."""
     if not model_admin.has_view_permission(request):
         raise PermissionDenied
-    strategies = [CONSENSUS, *STRATEGIES]
+    strategies = [CONSENSUS, *strategy_names()]
     coin_ids = offered_coins()
     form = ChartForm(request.GET)
     problems = [

@@ -21,9 +21,10 @@ from signals.admin.strategy_form import (
     parameters_in_force,
 )
 from signals.admin.words import outcome_table, told_health, told_pending
+from signals.catalog import build_strategy, facts_of
 from signals.models import StrategyConfig
 from signals.parameters import ParameterError
-from signals.registry import UnknownStrategy, build_strategy, strategy_type
+from signals.registry import UnknownStrategy
 from signals.standing import CertificateState, certificate_state
 from signals.track_record import outcome_summary, strategy_health
 
@@ -36,13 +37,15 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
 
     form = StrategyForm
     list_display = [
-        "name", "is_enabled", "certificate", "weight", "spoken_of", "certified_at", "chart",
+        "name", "is_enabled", "certificate", "weight", "spoken_of", "certified_at", "load_error",
+        "chart",
     ]  # fmt: skip
-    list_filter = ["is_enabled"]
+    list_filter = ["is_enabled", "origin"]
     search_fields = ["name"]
     readonly_fields = [
         "name", "is_enabled", "certificate", "waiting", "certified_at", "certificate_hash",
         "certificate_detail", "chart", "changed", "health", "outcomes", "parameters_told",
+        "origin", "load_error", "file_hash", "loaded_at", "declaration",
     ]  # fmt: skip
     actions = ["enable", "disable", "certify"]
 
@@ -73,6 +76,10 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
             (
                 "Certificate",
                 {"fields": ["certified_at", "certificate_hash", "certificate_detail"]},
+            ),
+            (
+                "File",
+                {"fields": ["origin", "load_error", "file_hash", "loaded_at", "declaration"]},
             ),
         ]
 
@@ -121,7 +128,7 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
     def health(self, config: StrategyConfig) -> str:
         """How its newest runs went."""
         try:
-            timeframe = strategy_type(config.name).timeframe
+            timeframe = facts_of(config.name).timeframe
         except UnknownStrategy as error:
             return str(error)
         found = strategy_health(timeframe=timeframe)

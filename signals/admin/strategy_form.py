@@ -14,9 +14,10 @@ from unfold.widgets import (
 
 from collectors.models import Instrument
 from signals import services
+from signals.catalog import build_strategy, facts_of
 from signals.models import StrategyConfig
-from signals.parameters import ParameterError, ParameterRule, parameter_rules
-from signals.registry import PRESETS, UnknownStrategy, build_strategy, strategy_type
+from signals.parameters import ParameterError, ParameterRule
+from signals.registry import PRESETS, UnknownStrategy
 
 PREFIX = "parameter_"
 
@@ -53,7 +54,6 @@ class StrategyForm(forms.ModelForm):  # type: ignore[type-arg]
         """Every parameter against its declared range, each fault at its field."""
         name = self.instance.name
         try:
-            strategy_type(name)
             build_strategy(name, self.typed_parameters())
         except UnknownStrategy as error:
             raise forms.ValidationError(str(error)) from None
@@ -108,7 +108,7 @@ def parameter_fields(config: StrategyConfig) -> list[str]:
 def declared(name: str) -> list[ParameterRule]:
     """The parameters of a strategy; none of one that there is not any more."""
     try:
-        return parameter_rules(strategy_type(name))
+        return list(facts_of(name).rules)
     except UnknownStrategy:
         return []
 

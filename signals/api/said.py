@@ -16,11 +16,11 @@ from rest_framework.views import APIView
 from collectors import clock
 from collectors.marketdata import TIMEFRAMES
 from collectors.models import Instrument
-from signals import selectors
+from signals import catalog, selectors
 from signals.forecasts import risk_level
 from signals.models import Direction, Signal, SignalOutcome
-from signals.registry import CONSENSUS, STRATEGIES, strategy_type
-from signals.strategy import Forecast
+from signals.registry import CONSENSUS, STRATEGIES, UnknownStrategy
+from signals.strategy import Forecast, StrategyError
 
 SIGNAL_TYPES = [(direction.label, direction.label) for direction in Direction]
 
@@ -103,11 +103,17 @@ class GenerateView(APIView):
     """What a strategy (or `consensus`) says now; nothing is stored."""
 
     class InputSerializer(serializers.Serializer[dict[str, Any]]):
-        strategy_name = serializers.ChoiceField(choices=[CONSENSUS, *STRATEGIES])
+        strategy_name = serializers.CharField()
         symbols = serializers.ListField(
             child=serializers.CharField(), allow_empty=False, max_length=1000
         )
         timeframe = serializers.ChoiceField(choices=list(TIMEFRAMES), required=False)
+
+        def validate_strategy_name(self, value: str) -> str:
+            """The consensus, or a strategy that there is."""
+            if value != CONSENSUS and value not in catalog.strategy_names():
+                raise serializers.ValidationError(f"unknown strategy {value!r}")
+            return value
 
         def validate_symbols(self, values: list[str]) -> list[str]:
             """Coin ids or ticker symbols -> coin ids, each once, in the order given."""
@@ -125,13 +131,13 @@ class GenerateView(APIView):
         form = self.InputSerializer(data=request.data)
         form.is_valid(raise_exception=True)
         name, symbols = form.validated_data["strategy_name"], form.validated_data["symbols"]
-        timeframe = form.validated_data.get("timeframe") or _own_timeframe(name)
         began = time.perf_counter()
         try:
+            timeframe = form.validated_data.get("timeframe") or _own_timeframe(name)
             forecasts = selectors.current_forecasts(
                 strategy_name=name, coin_ids=symbols, timeframe=timeframe
             )
-        except selectors.NothingEnabled as error:
+        except (selectors.NothingEnabled, UnknownStrategy, StrategyError) as error:
             raise serializers.ValidationError({"strategy_name": [str(error)]}) from None
         except selectors.WrongTimeframe as error:
             raise serializers.ValidationError({"timeframe": [str(error)]}) from None
@@ -152,7 +158,7 @@ class GenerateView(APIView):
 def _own_timeframe(name: str) -> str:
     """A strategy's timeframe; for the consensus that of the first strategy."""
     names = list(STRATEGIES) if name == CONSENSUS else [name]
-    return strategy_type(names[0]).timeframe
+    return catalog.facts_of(names[0]).timeframe
 
 
 def _forecast_json(forecast: Forecast) -> dict[str, Any]:

@@ -17,12 +17,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from signals import services
+from signals import catalog, services
 from signals.models import BarRun, RunState, StrategyChange, StrategyConfig
-from signals.parameters import ParameterError, parameter_rules
-from signals.registry import PRESETS, STRATEGIES, UnknownStrategy, strategy_type
+from signals.parameters import ParameterError
+from signals.presets import Preset
+from signals.registry import PRESETS, STRATEGIES, UnknownStrategy
 from signals.standing import CertificateState, certificate_state
 from signals.track_record import StrategyHealth, strategy_health
+
+NO_PRESET = Preset(assets=(), weight=1.0, parameters={})  # what a file's strategy starts with
 
 
 class RuleSerializer(serializers.Serializer[Any]):
@@ -93,16 +96,16 @@ class StrategySerializer(serializers.ModelSerializer[StrategyConfig]):
             "name", "is_enabled", "weight", "assets", "timeframe", "macro_series", "parameters",
             "parameters_in_force", "parameter_rules", "preset", "is_wanted", "pending",
             "is_certified", "certificate", "certificate_state", "certified_at", "certificate_hash",
-            "certificate_detail", "health", "last_run",
+            "certificate_detail", "health", "last_run", "origin", "load_error", "loaded_at",
         ]  # fmt: skip
 
     def get_timeframe(self, config: StrategyConfig) -> str:
         """The bars that it runs on."""
-        return strategy_type(config.name).timeframe
+        return _facts(config.name).timeframe
 
     def get_macro_series(self, config: StrategyConfig) -> list[str]:
         """The macro series that it reads."""
-        return list(strategy_type(config.name).macro_series)
+        return list(_facts(config.name).macro_series)
 
     @extend_schema_field(OpenApiTypes.OBJECT)
     def get_parameters_in_force(self, config: StrategyConfig) -> dict[str, Any]:
@@ -112,7 +115,8 @@ class StrategySerializer(serializers.ModelSerializer[StrategyConfig]):
     @extend_schema_field(serializers.DictField(child=RuleSerializer()))
     def get_parameter_rules(self, config: StrategyConfig) -> dict[str, Any]:
         """By name: what the parameter may be."""
-        values = _preset_values(config.name)
+        facts = _facts(config.name)
+        values = facts.defaults
         return {
             rule.name: {
                 "default": values[rule.name],
@@ -121,13 +125,13 @@ class StrategySerializer(serializers.ModelSerializer[StrategyConfig]):
                 "unit": rule.unit,
                 "text": rule.text,
             }
-            for rule in parameter_rules(strategy_type(config.name))
+            for rule in facts.rules
         }
 
     @extend_schema_field(PresetSerializer)
     def get_preset(self, config: StrategyConfig) -> dict[str, Any]:
         """What it starts with."""
-        preset = PRESETS[config.name]
+        preset = PRESETS.get(config.name, NO_PRESET)
         values = _preset_values(config.name)
         return {"assets": list(preset.assets), "weight": preset.weight, "parameters": values}
 
@@ -165,7 +169,7 @@ class StrategySerializer(serializers.ModelSerializer[StrategyConfig]):
 
     def _of_timeframe(self, config: StrategyConfig, what: str, read: Callable[[str], Any]) -> Any:
         """What is the same for all strategies of a timeframe, read once for each answer."""
-        timeframe = strategy_type(config.name).timeframe
+        timeframe = _facts(config.name).timeframe
         context = cast(dict[str, Any], self.context)
         known: dict[str, Any] = context.setdefault(f"{what}_of_timeframe", {})
         if timeframe not in known:
@@ -175,9 +179,15 @@ class StrategySerializer(serializers.ModelSerializer[StrategyConfig]):
 
 def _preset_values(name: str) -> dict[str, Any]:
     """Every parameter of a strategy as it is without stored ones."""
-    values = PRESETS[name].parameters
-    rules = parameter_rules(strategy_type(name))
-    return {rule.name: values.get(rule.name, rule.default) for rule in rules}
+    return dict(_facts(name).defaults)
+
+
+def _facts(name: str) -> catalog.Facts:
+    """What is declared; nothing of a file that could not be loaded."""
+    try:
+        return catalog.facts_of(name)
+    except catalog.StrategyNotLoaded:
+        return catalog.Facts(timeframe="", macro_series=(), rules=(), defaults={})
 
 
 def _health_by_name(timeframe: str) -> dict[str, StrategyHealth]:
@@ -198,7 +208,7 @@ class StrategyList(generics.ListAPIView[StrategyConfig]):
 
     def get_queryset(self) -> Any:
         """The rows of the strategies that there are."""
-        return StrategyConfig.objects.filter(name__in=STRATEGIES)
+        return StrategyConfig.objects.filter(name__in=catalog.strategy_names())
 
 
 class StrategyView(APIView):
@@ -273,7 +283,8 @@ class ChangeList(generics.ListAPIView[StrategyChange]):
 def _stored(name: str) -> StrategyConfig:
     """The row of a registered strategy. Raises NotFound."""
     with _refusals():
-        strategy_type(name)
+        if name not in STRATEGIES:
+            return catalog.config_of(name)
     return get_object_or_404(StrategyConfig, name=name)
 
 

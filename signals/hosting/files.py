@@ -31,6 +31,7 @@ class StrategyFile:
     name: str
     source: bytes = field(repr=False)
     sha256: str
+    modified_at: float = field(default=0.0, compare=False)  # epoch seconds, wall time
 
 
 def read_strategy_file(folder: Path, name: str) -> StrategyFile:
@@ -62,7 +63,7 @@ def read_strategy_file(folder: Path, name: str) -> StrategyFile:
             os.close(descriptor)
     if len(source) > SIZE_LIMIT:
         raise FileRefused(f"{file_name} is larger than {SIZE_LIMIT // 1024} KiB")
-    return StrategyFile(name, source, hashlib.sha256(source).hexdigest())
+    return StrategyFile(name, source, hashlib.sha256(source).hexdigest(), facts.st_mtime)
 
 
 def strategy_file_names(folder: Path) -> list[str]:

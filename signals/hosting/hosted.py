@@ -25,7 +25,7 @@ import numpy as np
 from collectors.macro_registry import MACRO_SERIES
 from collectors.marketdata import TIMEFRAMES
 from signals.hosting.files import StrategyFile
-from signals.hosting.limits import HostLimits
+from signals.hosting.limits import TRIAL_S, Allowance, HostLimits
 from signals.hosting.process import HostProcess, StrategyCrashed, StrategyTimeout
 from signals.hosting.wire import Array, named_arrays, result_dtype
 from signals.parameters import ParameterError, ParameterRule, checked_values
@@ -86,10 +86,15 @@ class Host:
     with the host, and with us. Any thread may call.
     """
 
-    def __init__(self, file: StrategyFile, limits: HostLimits | None = None) -> None:
+    def __init__(
+        self,
+        file: StrategyFile,
+        limits: HostLimits | None = None,
+        allowance: Allowance | None = None,
+    ) -> None:
         self.file = file
         self.limits = limits or HostLimits()
-        self._left = math.inf if self.limits.total_s is None else self.limits.total_s
+        self._allowance = allowance or Allowance(math.inf)
         self._idle: list[HostProcess] = []
         self._lock = threading.Lock()
         self._end = weakref.finalize(self, _kill_all, self._idle)
@@ -116,17 +121,15 @@ class Host:
     ) -> T:
         """One question to one of the processes; `read` makes of its answer what it says, and
         raises StrategyError where that cannot be. Raises StrategyError."""
-        if self._left <= 0:
-            raise StrategyTimeout(
-                f"{self.file.name}: its calls together took over {self.limits.total_s:g} s"
-            )
+        if self._allowance.left <= 0:
+            raise StrategyTimeout(f"{self.file.name}: all its calls together took too long")
         process = self._taken()
-        seconds = min(self.limits.call_s, self._left)
+        seconds = min(self.limits.call_s, self._allowance.left)
         began = time.monotonic()
         try:
             answer, results = process.ask(header, arrays, seconds=seconds, largest=largest)
         finally:
-            self._left -= time.monotonic() - began
+            self._allowance.left -= time.monotonic() - began
         try:
             if "error" in answer:
                 _raise(self.file.name, header["ask"], answer)
@@ -201,6 +204,7 @@ class HostedStrategy(Strategy):
         self._declaration = declaration
         self._parameters = checked_values(declaration.rules, parameters or {})
         self._lookback = lookback
+        self._trial = Allowance(TRIAL_S)
 
     @property
     def code_identity(self) -> str:
@@ -221,9 +225,10 @@ class HostedStrategy(Strategy):
         """The parameters in force, by name."""
         return dict(self._parameters)
 
-    def fresh(self, limits: HostLimits | None = None) -> HostedStrategy:
-        """The same strategy in processes of its own, that remember nothing."""
-        host = Host(self._host.file, limits or self._host.limits)
+    def fresh(self) -> HostedStrategy:
+        """The same strategy in processes of its own, that remember nothing. All that come of this
+        one share a time: whoever tries it thousands of times has an end."""
+        host = Host(self._host.file, self._host.limits, self._trial)
         return HostedStrategy(host, self._declaration, self._parameters, lookback=self._lookback)
 
     def analyze(self, market: Market) -> Analysis:

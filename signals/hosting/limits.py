@@ -10,16 +10,22 @@ class HostLimits:
     """Seconds are of wall time, counted also where the strategy is deep in C code.
 
     `call_s` is for one analysis (the driver asks for one per month of history), `load_s` for
-    executing the file, `total_s` for all calls of one host together (none by default).
+    executing the file.
     """
 
     call_s: float = 10.0
     load_s: float = 10.0
-    total_s: float | None = None
     memory_bytes: int = 2 << 30  # address space
     open_files: int = 64
     file_bytes: int = 16 << 20  # of any file that it writes
 
 
-# A certificate asks for thousands of analyses: a strategy that is slow at each never ends.
-CERTIFICATE_LIMITS = HostLimits(total_s=300.0)
+# A certificate asks for thousands of analyses: a strategy that is slow at each would never end.
+TRIAL_S = 300.0
+
+
+@dataclass
+class Allowance:
+    """Seconds that may still be spent, shared by several hosts."""
+
+    left: float

@@ -16,6 +16,7 @@ from signals.services.strategies import (
     has_certificate,
     seed_strategies,
 )
+from signals.services.strategy_files import load_strategy_files
 
 __all__ = [
     "StrategyNotCertified",
@@ -27,6 +28,7 @@ __all__ = [
     "check_weight",
     "configure_strategy",
     "has_certificate",
+    "load_strategy_files",
     "open_outcomes",
     "recertify_strategies",
     "run_due_bars",

@@ -19,12 +19,13 @@ from django.db.models.functions import Now
 from collectors import clock
 from collectors.renewal import renewing
 from signals import standing
+from signals.catalog import build_strategy, config_of
 from signals.certificate import Certificate, certify
 from signals.codehash import code_hash
 from signals.fresh import maker_of
 from signals.models import StrategyConfig
 from signals.parameters import ParameterError
-from signals.registry import PRESETS, UnknownStrategy, build_strategy, strategy_type
+from signals.registry import PRESETS, UnknownStrategy
 from signals.services.changes import SYSTEM, changing
 from signals.shipping import shipped_certificate
 from signals.standing import CertificateState
@@ -68,7 +69,7 @@ def certify_due_strategies() -> list[str]:
     """Certify whatever has no certificate for its code and parameters, and parameters that wait
     for one; gives the names. Idempotent, and safe to call by many: each strategy is leased."""
     names = StrategyConfig.objects.values_list("name", flat=True)
-    return [name for name in names if _while_leased(name, _certify_if_due)]
+    return [name for name in names if while_leased(name, _certify_if_due)]
 
 
 def recertify_strategies() -> list[str]:
@@ -93,13 +94,14 @@ def recertify_strategies() -> list[str]:
             return True
         return not certificate.is_passed
 
-    return [name for name in list(names) if _while_leased(name, once_more)]
+    return [name for name in list(names) if while_leased(name, once_more)]
 
 
 def row_of(name: str) -> StrategyConfig:
-    """The row of a registered strategy, made with its preset where there is none. Raises
+    """The row of a strategy, of one of ours made with its preset where there is none. Raises
     UnknownStrategy."""
-    strategy_type(name)
+    if name not in PRESETS:
+        return config_of(name)
     preset = PRESETS[name]
     defaults = {"weight": preset.weight, "assets": list(preset.assets)}
     return StrategyConfig.objects.get_or_create(name=name, defaults=defaults)[0]
@@ -182,7 +184,7 @@ def _settle_parameters(config: StrategyConfig) -> None:
             log.error("strategy_parameters_failed", strategy=config.name, detail=certificate)
 
 
-def _while_leased(name: str, work: Callable[[StrategyConfig], bool]) -> bool:
+def while_leased(name: str, work: Callable[[StrategyConfig], bool]) -> bool:
     """Do it with a strategy's row unless somebody else is certifying that strategy."""
     owner = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"[-64:]
     row = StrategyConfig.objects.filter(name=name)

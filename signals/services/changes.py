@@ -44,4 +44,5 @@ def _settings(config: StrategyConfig) -> dict[str, Any]:
         "certificate": " ".join(
             part for part in (config.certificate_verdict, config.certificate_hash[:12]) if part
         ),
+        "file": " ".join(part for part in (config.file_hash[:12], config.load_error) if part),
     }

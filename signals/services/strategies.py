@@ -10,10 +10,11 @@ import structlog
 from django.conf import settings
 
 from collectors.models import Instrument
+from signals.catalog import build_strategy, file_names
 from signals.codehash import code_hash
 from signals.models import StrategyConfig
 from signals.parameters import ParameterError
-from signals.registry import STRATEGIES, UnknownStrategy, build_strategy
+from signals.registry import STRATEGIES, UnknownStrategy
 from signals.services.certification import row_of, settle, take_shipped
 from signals.services.changes import SYSTEM, changing
 from signals.shipping import shipped_certificate
@@ -35,12 +36,13 @@ def seed_strategies() -> list[StrategyConfig]:
     A new row is wanted when ENABLED_STRATEGIES names it, and enabled as soon as it has a
     certificate: the one that came with its code, or the one that is made in the background, where
     a strategy whose code has changed is certified again too. Raises UnknownStrategy when
-    ENABLED_STRATEGIES names one that is not registered.
+    ENABLED_STRATEGIES names one that is neither registered nor a file's.
     """
     wanted = settings.ENV.enabled_strategies
+    names = [*STRATEGIES, *file_names()]
     for name in wanted:
-        if name not in STRATEGIES:
-            known = ", ".join(STRATEGIES)
+        if name not in names:
+            known = ", ".join(names)
             raise UnknownStrategy(f"ENABLED_STRATEGIES: unknown strategy {name!r}; known: {known}")
     return [_seed(name, is_wanted=name in wanted) for name in STRATEGIES]
 
@@ -120,7 +122,7 @@ def _want(config: StrategyConfig, is_enabled: bool) -> None:
     if certificate_state(config) != CertificateState.DUE:
         raise StrategyNotCertified(
             f"{config.name}: no certificate for this code and these parameters: "
-            f"{config.certificate_verdict}"
+            f"{config.load_error or config.certificate_verdict}"
         )
 
 

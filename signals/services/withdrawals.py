@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from collectors.marketdata import duration
 from collectors.selectors import candle_history
+from signals.catalog import RELOADING
 from signals.forecasts import withdrawal
 from signals.models import BarRun, Signal
 from signals.registry import CONSENSUS
@@ -61,8 +62,10 @@ def _why(
 ) -> str:
     """Why nobody computes the signal's state any more; empty when somebody does."""
     if signal.strategy == CONSENSUS:
-        if not members:
+        if not members and RELOADING not in refused.values():
             return NONE_ENABLED
     elif signal.strategy not in members:
-        return refused.get(signal.strategy, NOT_ENABLED)
+        reason = refused.get(signal.strategy, NOT_ENABLED)
+        if reason != RELOADING:  # who is being loaded may speak again, like one that raised
+            return reason
     return "" if signal.instrument.coin_id in offered else NOT_OFFERED

@@ -1,6 +1,7 @@
 """Strategy files in processes of their own: what they get, and what they cannot do to us."""
 
 import dataclasses
+import hashlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from examples import oversold_calm
+from signals import certificate
+from signals.hosting.files import StrategyFile
 from signals.hosting.hosted import (
     Declaration,
     Host,
@@ -20,6 +24,7 @@ from signals.hosting.hosted import (
     StrategyTimeout,
 )
 from signals.hosting.limits import HostLimits
+from signals.hosting.wire import named_arrays
 from signals.parameters import ParameterError
 from signals.strategy import AnalysisError, MarketError, StrategyError
 from tests.signals.hostfiles import file_of
@@ -89,6 +94,24 @@ def test_a_file_declares_itself_and_is_computed_as_if_it_were_ours(hosted, marke
     assert np.array_equal(found.direction, above.astype(np.int8))
     assert np.array_equal(found.stop_loss, market.close * 0.9)
     assert np.array_equal(found.diagnostics["above"], market.close - 100.0)
+
+
+def test_the_example_is_computed_to_the_last_bit_as_in_our_process(random_market, monkeypatch):
+    source = Path(oversold_calm.__file__).read_bytes()
+    host = Host(StrategyFile("oversold_calm", source, hashlib.sha256(source).hexdigest()))
+    hosted = HostedStrategy(host, host.declaration())
+    ours = oversold_calm.OversoldCalm()
+    market = random_market(seed=3, bars=600)
+    found, expected = hosted.analyze(market), ours.analyze(market)
+    assert expected.direction.any()
+    for (name, values), (_, wanted) in zip(
+        named_arrays(found), named_arrays(expected), strict=True
+    ):
+        assert np.array_equal(values, wanted, equal_nan=True), name
+    assert hosted.get_parameters() == ours.get_parameters()
+    monkeypatch.setattr(certificate, "LEAST_BARS", 60)
+    assert certificate.certify(lambda: ours).is_passed
+    host.close()
 
 
 def test_the_declaration_survives_the_database(hosted):
@@ -170,10 +193,11 @@ def test_what_never_returns_is_stopped(hosted, market, what):
 
 
 def test_all_calls_together_have_a_limit_too(hosted, market):
-    strategy = hosted(limits=HostLimits(total_s=0.3), analyze="time.sleep(0.2)")
+    strategy = hosted(analyze="time.sleep(0.2)")
+    strategy._trial.left = 0.5
     with pytest.raises(StrategyTimeout):
         for _ in range(3):
-            strategy.analyze(market)
+            strategy.fresh().analyze(market)
 
 
 def test_a_file_that_hangs_at_import_is_stopped(hosted):
