@@ -250,10 +250,11 @@ def slide(
     """Add (`sign` 1) a bar to the running sums, or take it out of them (-1).
 
     `states` (S, B), `returns` and `regimes` (B,); `shared` (S x S,) as `decide` takes it; `sums`
-    (regimes, 3, S) NET, MOVED and BARS of the moves that were met in each regime.
+    (regimes + 1, 3 x S) NET, MOVED and BARS of the moves met in each regime, and in the last row
+    of all.
     """
     count = len(states)
-    met_in = regimes[bar - 1]
+    met_in, of_all = regimes[bar - 1], len(sums) - 1
     for index in range(count):
         state = int(states[index, bar])
         if state != 0:
@@ -264,10 +265,14 @@ def slide(
                 shared[other * count + index] += product
         held = int(states[index, bar - 1])
         if held != 0:
-            gained = held * int(returns[bar])
-            sums[met_in, NET, index] += sign * gained
-            sums[met_in, MOVED, index] += sign * abs(gained)
-            sums[met_in, BARS, index] += sign
+            gained = sign * held * int(returns[bar])
+            moved = sign * abs(gained)
+            sums[met_in, NET * count + index] += gained
+            sums[met_in, MOVED * count + index] += moved
+            sums[met_in, BARS * count + index] += sign
+            sums[of_all, NET * count + index] += gained
+            sums[of_all, MOVED * count + index] += moved
+            sums[of_all, BARS * count + index] += sign
 
 
 def decide_column(
@@ -285,7 +290,7 @@ def decide_column(
 
     `states` (S, B), `returns` and `regimes` (B,) with B at least R + WINDOW, `confidences` (S, R),
     `weights` (S,). `decided` (6, R) is filled with the answers as float64; `shared` (S x S,),
-    `sums` (regimes, 3, S) and `records` (RECORD_ROWS x S,), all zero, are its scratch paper.
+    `sums` (regimes + 1, 3 x S) and `records` (RECORD_ROWS x S,), all zero, are its scratch paper.
     """
     count, rows = len(states), decided.shape[1]
     lead = states.shape[1] - rows
@@ -294,13 +299,9 @@ def decide_column(
     for row in range(rows):
         bar = lead + row
         slide(bar, 1, states, returns, regimes, shared, sums)
-        for part in range(3):
-            for index in range(count):
-                total = 0
-                for met_in in range(len(sums)):
-                    total += sums[met_in, part, index]
-                records[part * count + index] = total
-                records[(part + 3) * count + index] = sums[regimes[bar], part, index]
+        for place in range(3 * count):
+            records[place] = sums[-1, place]
+            records[3 * count + place] = sums[regimes[bar], place]
         rule, direction, confidence, leader, long_votes, short_votes = decide(
             states[:, bar], confidences[:, row], weights, shared, records
         )

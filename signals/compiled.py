@@ -41,7 +41,9 @@ def compiled_functions() -> dict[str, Callable[..., Any]]:
 
 
 def _compile(numba: Any, function: types.FunctionType) -> Callable[..., Any]:
+    # Divisors are above 0 wherever the rules divide; not looking at them again halves the time.
+    options = {"error_model": "numpy"}
     try:
-        return numba.njit(cache=True)(function)  # type: ignore[no-any-return]
+        return numba.njit(cache=True, **options)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # no folder to keep the code in: it is compiled in each process
-        return numba.njit(function)  # type: ignore[no-any-return]
+        return numba.njit(**options)(function)  # type: ignore[no-any-return]

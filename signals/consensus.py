@@ -211,7 +211,7 @@ def _decide_columns(panel: Panel, rows: int, result: Analysis) -> None:
             np.ascontiguousarray(panel.returns[column]),
             np.ascontiguousarray(panel.regime[column]),
             np.zeros(count * count, dtype=np.int64),
-            np.zeros((len(REGIMES), 3, count), dtype=np.int64),
+            np.zeros((len(REGIMES) + 1, 3 * count), dtype=np.int64),
             np.zeros(RECORD_ROWS * count, dtype=np.int64),
             decided,
         )

@@ -215,7 +215,7 @@ def tables(seed):
         "states": rng.integers(-1, 2, (count, BARS)).astype(np.int8),
         "returns": rng.integers(-(10**8), 10**8, BARS),
         "regimes": rng.integers(0, 4, BARS).astype(np.int8),
-        "sums": np.zeros((4, 3, count), dtype=np.int64),
+        "sums": np.zeros((5, 3 * count), dtype=np.int64),
         "decided": np.zeros((6, ROWS)),
     }
 
