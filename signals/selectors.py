@@ -24,6 +24,7 @@ from collectors.selectors import (
 )
 from signals.catalog import RELOADING, StrategyReloading, build_strategy, strategy_of
 from signals.codehash import code_hash
+from signals.company import company_of, of_first
 from signals.consensus import LEAD_BARS, MARKET_LEAD_BARS, Panel, consensus_of, panel_of
 from signals.driver import history_start, restricted, run_pinned
 from signals.forecasts import forecasts_of_row
@@ -216,8 +217,9 @@ def analyse_history(
     """
     members = members_of(strategy_name=strategy_name, timeframe=timeframe, parameters=parameters)
     is_consensus = strategy_name == CONSENSUS
+    company = company_of(coin_ids, (each.strategy for each in members.values()), at=end)
     history = load_history(
-        coin_ids=coin_ids, members=members, start=start, end=end, with_consensus=is_consensus
+        coin_ids=company, members=members, start=start, end=end, with_consensus=is_consensus
     )
     lead = LEAD_BARS if is_consensus else 0
     begin = start - lead * duration(timeframe)
@@ -229,16 +231,17 @@ def analyse_history(
         )
         for name, member in members.items()
     }
-    stop = len(history.market.open_time)
+    market, sampled, analyses = of_first(history.market, history.sampled, analyses, len(coin_ids))
+    stop = len(market.open_time)
     rows = len(next(iter(analyses.values())).direction) - lead
     panel = None
     if is_consensus:
         weights = {name: member.weight for name, member in members.items()}
-        panel = panel_of(market=history.market, analyses=analyses, weights=weights)
+        panel = panel_of(market=market, analyses=analyses, weights=weights)
         analyses = {name: each.rows(lead, lead + rows) for name, each in analyses.items()}
     return HistoryRun(
-        market=history.market.rows(stop - rows, stop),
-        sampled=history.sampled[stop - rows : stop],
+        market=market.rows(stop - rows, stop),
+        sampled=sampled[stop - rows : stop],
         analysis=consensus_of(panel, rows) if panel else analyses[strategy_name],
         analyses=analyses,
         panel=panel,

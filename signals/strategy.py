@@ -167,13 +167,14 @@ class Strategy(ABC):
 
     A strategy is a frozen dataclass (`kw_only`) whose fields are its parameters, each declared with
     `signals.parameters.parameter`; name, timeframe and the macro series it reads belong to the
-    class. It may count on closed bars only, on finite prices above 0, and on nothing after the row
-    that it computes.
+    class, and whether it `compares`: what it says of an instrument depends on others. It may count
+    on closed bars only, on finite prices above 0, and on nothing after the row that it computes.
     """
 
     name: ClassVar[str]
     timeframe: ClassVar[str]
     macro_series: ClassVar[tuple[str, ...]] = ()
+    compares: ClassVar[bool] = False
 
     @property
     @abstractmethod

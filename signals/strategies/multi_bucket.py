@@ -86,6 +86,7 @@ class MultiBucket(Strategy):
 
     name: ClassVar[str] = "multi_bucket"
     timeframe: ClassVar[str] = "1h"
+    compares: ClassVar[bool] = True
 
     window_days: int = parameter(
         low=20, high=60, unit="days", text="of daily returns for fits, deviations and covariances"

@@ -60,6 +60,7 @@ class Ripple(Strategy):
 
     name: ClassVar[str] = "ripple"
     timeframe: ClassVar[str] = "1h"
+    compares: ClassVar[bool] = True
 
     momentum_bars: int = parameter(
         low=1, high=LONGEST, unit="bars", text="over which the coin's own momentum is measured"

@@ -18,7 +18,7 @@ HOUR = timedelta(hours=1)
 APRIL = 744
 MAY = 744 + 720
 NAMES = pytest.mark.parametrize("name", STRATEGIES)
-COMPARING = {"multi_bucket", "ripple", "ether"}  # rules that look at several instruments at once
+COMPARING = {name for name, kind in STRATEGIES.items() if kind.compares}
 SCALE_FREE = ("mean_reversion", "momentum", "vix_correlation", "volatility_breakout")
 OUTPUTS = ("direction", "confidence", "stop_loss", "take_profit", "position_size")
 

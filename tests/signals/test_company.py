@@ -1,0 +1,44 @@
+"""Rules that compare instruments say the same of one that is asked about alone."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from signals.selectors import analyse_history
+
+pytestmark = pytest.mark.django_db
+
+START = datetime(2021, 5, 3, tzinfo=UTC)
+FOLLOWS = {"momentum_threshold": 0.001, "leader_threshold": 0.001, "confirm_bars": 24}
+RANKS = {
+    "window_days": 20,
+    "min_instruments": 2,
+    "min_volatility": 0.0001,
+    "momentum_share": 1.0,
+    "residual_share": 0.0,
+    "reversion_share": 0.0,
+}
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("ether", FOLLOWS), ("multi_bucket", RANKS)])
+def test_one_instrument_is_analysed_among_all_that_are_offered(stored_crash, name, parameters):
+    def analysed(*coin_ids):
+        return analyse_history(
+            strategy_name=name,
+            coin_ids=coin_ids,
+            timeframe="1h",
+            start=START,
+            end=START + timedelta(hours=24),
+            parameters=parameters,
+        )
+
+    together, alone = analysed("bitcoin", "ethereum"), analysed("ethereum")
+    assert alone.market.instruments == ("ethereum",)
+    assert alone.sampled.shape == alone.analysis.direction.shape == (24, 1)
+    assert together.analysis.direction[:, 1].any()
+    for field in ("direction", "confidence", "stop_loss", "position_size"):
+        expected = getattr(together.analysis, field)[:, 1:]
+        assert np.array_equal(getattr(alone.analysis, field), expected, equal_nan=True)
+    assert np.array_equal(alone.market.close, together.market.close[:, 1:])
+    assert alone.analysis.diagnostics.keys() == together.analysis.diagnostics.keys()
