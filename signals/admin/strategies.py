@@ -20,7 +20,7 @@ from signals.admin.strategy_form import (
     parameter_fields,
     parameters_in_force,
 )
-from signals.admin.words import outcome_table, told_health, told_pending
+from signals.admin.words import outcome_table, told_facts, told_health, told_pending
 from signals.catalog import build_strategy, facts_of
 from signals.models import StrategyConfig
 from signals.parameters import ParameterError
@@ -43,9 +43,9 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
     list_filter = ["is_enabled", "origin"]
     search_fields = ["name"]
     readonly_fields = [
-        "name", "is_enabled", "certificate", "waiting", "certified_at", "certificate_hash",
-        "certificate_detail", "chart", "changed", "health", "outcomes", "parameters_told",
-        "origin", "load_error", "file_hash", "loaded_at", "declaration",
+        "name", "is_enabled", "certificate", "waiting", "certified_at", "certificate_facts",
+        "chart", "changed", "health", "outcomes", "parameters_told", "origin", "load_error",
+        "loaded_at", "file_facts",
     ]  # fmt: skip
     actions = ["enable", "disable", "certify"]
 
@@ -75,11 +75,11 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
             ("How it does", {"fields": ["health", "outcomes"]}),
             (
                 "Certificate",
-                {"fields": ["certified_at", "certificate_hash", "certificate_detail"]},
+                {"fields": ["certified_at", "certificate_facts"]},
             ),
             (
                 "File",
-                {"fields": ["origin", "load_error", "file_hash", "loaded_at", "declaration"]},
+                {"fields": ["origin", "load_error", "loaded_at", "file_facts"]},
             ),
         ]
 
@@ -96,6 +96,16 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
         except (ParameterError, UnknownStrategy) as error:
             return f"{state.value}: {error}"
         return state.value
+
+    @admin.display(description="found")
+    def certificate_facts(self, config: StrategyConfig) -> SafeString:
+        """What the newest certificate says."""
+        return told_facts(config.certificate_detail)
+
+    @admin.display(description="found")
+    def file_facts(self, config: StrategyConfig) -> SafeString:
+        """What the file declares."""
+        return told_facts({"sha256": config.file_hash, **config.declaration})
 
     @admin.display(description="waiting")
     def waiting(self, config: StrategyConfig) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -54,6 +55,12 @@ def told_pending(config: StrategyConfig) -> str:
         str(certificate[each]) for each in ("failed_check", "failing_bar") if certificate.get(each)
     )
     return f"{told} failed their certificate: {where} ({certificate.get('failing_output')})"
+
+
+def told_facts(facts: Mapping[str, Any]) -> SafeString:
+    """A line for each that is there; long words may be broken on a narrow page."""
+    known = ((name, value) for name, value in facts.items() if value not in ("", None))
+    return format_html_join("", '<div class="break-all">{}: {}</div>', known)
 
 
 def told_health(health: StrategyHealth | None) -> str:
