@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -37,6 +38,11 @@ log = structlog.get_logger(__name__)
 LEASE = timedelta(seconds=30)
 RENEW_SECONDS = 10.0
 RECENT = timedelta(hours=1)  # of wall time
+LONGEST_S = 900.0  # a hundred times what ours take
+
+
+class _TookTooLong(Exception):
+    """The trial is not worth waiting for; the text says how far it came."""
 
 
 def certify_strategy(
@@ -67,7 +73,12 @@ def ask_for_certificate(*, name: str, by: str) -> StrategyConfig:
 
 def certify_due_strategies() -> list[str]:
     """Certify whatever has no certificate for its code and parameters, and parameters that wait
-    for one; gives the names. Idempotent, and safe to call by many: each strategy is leased."""
+    for one; gives the names. Idempotent, and safe to call by many: each strategy is leased.
+
+    Nothing is begun while somebody certifies any: the threads that compute are there for bars too.
+    """
+    if StrategyConfig.objects.filter(certifying_until__gt=Now()).exists():
+        return []
     names = StrategyConfig.objects.values_list("name", flat=True)
     return [name for name in names if while_leased(name, _certify_if_due)]
 
@@ -137,15 +148,32 @@ def tried(
     tell: Tell | None = None,
 ) -> Certificate:
     """The certificate of a strategy with these parameters, on the built world and on whatever is
-    stored of its assets. Raises UnknownStrategy, ParameterError."""
+    stored of its assets. One that takes longer than LONGEST_S has failed. Raises
+    UnknownStrategy, ParameterError."""
     strategy = build_strategy(name, parameters)
-    return certify(
-        maker_of(strategy),
-        instruments=assets,
-        stored=standing.stored_market(strategy=strategy, coin_ids=assets),
-        seed=seed,
-        tell=tell or _nobody,
-    )
+    end = time.monotonic() + LONGEST_S
+
+    def told(done: int, steps: int) -> None:
+        if time.monotonic() > end:
+            raise _TookTooLong(f"{done} of {steps} steps in {LONGEST_S:g} s")
+        if tell is not None:
+            tell(done, steps)
+
+    try:
+        return certify(
+            maker_of(strategy),
+            instruments=assets,
+            stored=standing.stored_market(strategy=strategy, coin_ids=assets),
+            seed=seed,
+            tell=told,
+        )
+    except _TookTooLong as error:
+        return Certificate(
+            strategy=name,
+            code_hash=code_hash(strategy),
+            failed_check="took too long",
+            failing_output=str(error),
+        )
 
 
 def _certify_if_due(config: StrategyConfig) -> bool:
@@ -201,7 +229,3 @@ def while_leased(name: str, work: Callable[[StrategyConfig], bool]) -> bool:
             return work(row.get())
     finally:
         held.update(certifying_by="", certifying_until=None)
-
-
-def _nobody(done: int, steps: int) -> None:
-    """Nobody follows the progress."""

@@ -15,6 +15,7 @@ from signals.fresh import maker_of
 from signals.models import StrategyConfig
 from signals.presets import Preset
 from signals.registry import PRESETS, STRATEGIES, build_strategy
+from signals.services import certification
 from signals.standing import CertificateState, certificate_state, stored_market
 from tests.signals import cheats
 from tests.signals.conftest import END, HISTORY, HOUR
@@ -74,6 +75,25 @@ def test_nobody_certifies_what_somebody_else_is_certifying(rule):
     StrategyConfig.objects.update(certifying_until=Now() - timedelta(seconds=1))
     assert services.certify_due_strategies() == ["rule"]
     assert (config().certifying_by, config().certifying_until) == ("", None)
+
+
+def test_what_takes_too_long_has_failed(rule, monkeypatch):
+    monkeypatch.setattr(certification, "LONGEST_S", 0.0)
+    wanted()
+    services.certify_due_strategies()
+    assert not config().is_enabled
+    assert config().certificate_detail["failed_check"] == "took too long"
+    assert certificate_state(config()) == CertificateState.FAILED
+
+
+def test_what_our_developers_ship_is_written_once(rule, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(shipping, "files", lambda package: tmp_path)
+    call_command("certify", "--ship")
+    assert "rule: passed" in capsys.readouterr().out
+    assert json.loads((tmp_path / "certificates/rule.json").read_text())["is_passed"]
+    assert not StrategyConfig.objects.exists()
+    call_command("certify", "--ship")
+    assert capsys.readouterr().out == ""
 
 
 def test_old_parameters_run_until_the_new_ones_have_passed(rule):

@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from signals.certificate import COVERS, Certificate, certify
+from signals.codehash import code_hash
 from signals.fresh import maker_of
 from signals.parameters import ParameterError
 from signals.registry import PRESETS, STRATEGIES, UnknownStrategy, build_strategy
 from signals.services import certify_strategy
-from signals.shipping import ship_certificate
+from signals.shipping import ship_certificate, shipped_certificate
 from signals.trials import Tell
 
 
@@ -37,7 +38,7 @@ class Command(BaseCommand):
             "--ship",
             action="store_true",
             help="for developers: write the certificates of the presets beside the code, made on "
-            "the built world alone",
+            "the built world alone; without a name, those that are not current",
         )
 
     def handle(self, *, name: str | None, **options: Any) -> None:
@@ -60,7 +61,7 @@ class Command(BaseCommand):
         with Progress(
             *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
         ) as progress:
-            for each in [name] if name else list(STRATEGIES):
+            for each in [name] if name else _names(is_shipped=is_shipped):
                 bar = progress.add_task(each, total=None)
 
                 def show(done: int, steps: int, bar: Any = bar) -> None:
@@ -73,6 +74,14 @@ class Command(BaseCommand):
                     raise CommandError(str(error), returncode=2) from None
                 progress.remove_task(bar)
                 yield certificate, time.perf_counter() - began
+
+
+def _names(*, is_shipped: bool) -> list[str]:
+    """All strategies, or those whose certificates beside the code are for other code."""
+    if not is_shipped:
+        return list(STRATEGIES)
+    hashes = {name: code_hash(build_strategy(name)) for name in STRATEGIES}
+    return [name for name in STRATEGIES if shipped_certificate(name, hashes[name]) is None]
 
 
 def _stored(name: str, tell: Tell) -> Certificate:
