@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from signals import aggregation
 from signals.aggregation import RECORD_ROWS, RULES, WINDOW, decide, effective_weight
@@ -29,6 +30,7 @@ from signals.strategy import Analysis, BoolArray, FloatArray, IntArray, Market
 LEAD_BARS = WINDOW
 MARKET_LEAD_BARS = WINDOW + REGIME_BARS
 PLAIN_CELLS = 5_000  # up to here plain Python is done before Numba would be imported
+LeaderArray = NDArray[np.int16]  # which strategy, -1 for none
 DIAGNOSTICS = ("long_votes", "short_votes", "rule", "regime")
 
 
@@ -93,10 +95,12 @@ def consensus_of(panel: Panel, rows: int) -> Analysis:
     )
     result.diagnostics["regime"][:] = panel.regime[:, panel.regime.shape[1] - rows :].T
     wanted = np.any(panel.states[:, :, panel.states.shape[2] - rows :] != 0, axis=0)
+    leader = np.full(shape, -1, dtype=np.int16)
     if wanted.sum() > PLAIN_CELLS:
-        _decide_columns(panel, rows, result)
+        _decide_columns(panel, rows, result, leader)
     elif wanted.any():
-        _decide_cells(panel, wanted, result)
+        _decide_cells(panel, wanted, result, leader)
+    _follow(panel, leader, result)
     return result
 
 
@@ -171,7 +175,7 @@ def _check_lead(panel: Panel, rows: int) -> None:
         raise ValueError(f"{rows} rows need {LEAD_BARS} before them, given {bars} in all")
 
 
-def _decide_cells(panel: Panel, wanted: BoolArray, result: Analysis) -> None:
+def _decide_cells(panel: Panel, wanted: BoolArray, result: Analysis, leader: LeaderArray) -> None:
     """Fill the result at the cells of `wanted` (K, R), in plain Python."""
     column, row = np.nonzero(wanted)
     bar = row + panel.returns.shape[1] - wanted.shape[1]
@@ -190,14 +194,13 @@ def _decide_cells(panel: Panel, wanted: BoolArray, result: Analysis) -> None:
         decide(directions, values, weights, shared, records)
         for directions, values, shared, records in cells
     ]
-    _fill(panel, row, column, np.array(decided, dtype=np.float64).T, result)
+    _fill(row, column, np.array(decided, dtype=np.float64).T, result, leader)
 
 
-def _decide_columns(panel: Panel, rows: int, result: Analysis) -> None:
+def _decide_columns(panel: Panel, rows: int, result: Analysis, leader: LeaderArray) -> None:
     """Fill the result column by column, compiled."""
     decide_column = compiled_decisions()
     count = len(panel.states)
-    row = np.arange(rows)
     for column in range(len(panel.returns)):
         states = np.ascontiguousarray(panel.states[:, column])
         if not states[:, -rows:].any():
@@ -215,23 +218,30 @@ def _decide_columns(panel: Panel, rows: int, result: Analysis) -> None:
             np.zeros(RECORD_ROWS * count, dtype=np.int64),
             decided,
         )
-        _fill(panel, row, np.full(rows, column), decided, result)
+        _fill(slice(None), column, decided, result, leader)
 
 
 def _fill(
-    panel: Panel, row: IntArray, column: IntArray, decided: FloatArray, result: Analysis
+    row: IntArray | slice,
+    column: IntArray | int,
+    decided: FloatArray,
+    result: Analysis,
+    leader: LeaderArray,
 ) -> None:
     """Put the answers of `decide` (6, N) into the cells of a result."""
-    rule, direction, confidence, leader, long_votes, short_votes = decided
-    result.direction[row, column] = direction
-    result.confidence[row, column] = confidence
-    result.diagnostics["rule"][row, column] = rule
-    result.diagnostics["long_votes"][row, column] = long_votes
-    result.diagnostics["short_votes"][row, column] = short_votes
-    lead = panel.returns.shape[1] - len(result.direction)
+    result.diagnostics["rule"][row, column] = decided[0]
+    result.direction[row, column] = decided[1]
+    result.confidence[row, column] = decided[2]
+    leader[row, column] = decided[3]
+    result.diagnostics["long_votes"][row, column] = decided[4]
+    result.diagnostics["short_votes"][row, column] = decided[5]
+
+
+def _follow(panel: Panel, leader: LeaderArray, result: Analysis) -> None:
+    """Take stop, target and size from each cell's leader."""
+    lead = panel.returns.shape[1] - len(leader)
     for index, analysis in enumerate(panel.analyses.values()):
         led = leader == index
-        here, there = (row[led], column[led]), (row[led] + lead, column[led])
-        result.stop_loss[here] = analysis.stop_loss[there]
-        result.take_profit[here] = analysis.take_profit[there]
-        result.position_size[here] = analysis.position_size[there]
+        np.copyto(result.stop_loss, analysis.stop_loss[lead:], where=led)
+        np.copyto(result.take_profit, analysis.take_profit[lead:], where=led)
+        np.copyto(result.position_size, analysis.position_size[lead:], where=led)
