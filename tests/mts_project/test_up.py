@@ -126,6 +126,7 @@ def test_an_address_of_another_machine_is_not_called_taken(tmp_path: Path) -> No
         ("DATABASE_URL", "postgresql://127.0.0.1:9/mts", "refused"),
         ("ENABLED_STRATEGIES", "mean_reversion,astrology", "'astrology'"),
         ("MTS_CLOCK_SPEED", "abc", "'abc'"),
+        ("MTS_STRATEGY_DIR", "/dev/null/strategies", "cannot be read"),
     ],
 )
 def test_a_setting_that_cannot_work_is_named_before_anything_starts(
