@@ -60,7 +60,7 @@ def told_pending(config: StrategyConfig) -> str:
 def told_facts(facts: Mapping[str, Any]) -> SafeString:
     """A line for each that is there; long words may be broken on a narrow page."""
     known = ((name, value) for name, value in facts.items() if value not in ("", None))
-    return format_html_join("", '<div class="break-all">{}: {}</div>', known)
+    return format_html_join("", '<div style="overflow-wrap: anywhere">{}: {}</div>', known)
 
 
 def told_health(health: StrategyHealth | None) -> str:
