@@ -45,7 +45,6 @@ from signals.strategy import (
     IntArray,
     Market,
     Strategy,
-    finite_or_none,
 )
 
 READ_ATTEMPTS = 3
@@ -396,22 +395,3 @@ def signals_of_run(*, timeframe: str, bar_open_time: datetime) -> QuerySet[Signa
         .select_related("instrument")
         .order_by("strategy", "instrument__coin_id")
     )
-
-
-def market_context(
-    market: Market | None, analyses: Mapping[str, Analysis], row: int
-) -> dict[str, Any]:
-    """The VIX known at a row, and bitcoin's correlation with it; None where not known, too old to
-    be believed, or not computed."""
-    context: dict[str, Any] = {"vix_level": None, "correlation_btc_vix": None}
-    if market is None or "VIXCLS" not in market.macro or not market.macro_known["VIXCLS"][row]:
-        return context
-    context["vix_level"] = finite_or_none(market.macro["VIXCLS"][row])
-    if "bitcoin" in market.instruments:
-        column = market.instruments.index("bitcoin")
-        for analysis in analyses.values():
-            if market.valid[row, column] and "correlation_30d" in analysis.diagnostics:
-                found = analysis.diagnostics["correlation_30d"][row, column]
-                context["correlation_btc_vix"] = finite_or_none(found)
-                break
-    return context

@@ -20,6 +20,7 @@ from signals.forecasts import (
     LastSaid,
     Stance,
     forecasts_of_row,
+    market_context,
     settled_instruments,
     stance_at,
 )
@@ -192,7 +193,7 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
         run=run, said=said, members=batch.members, refused=batch.failures, offered=by_coin.keys()
     )
     by_coin |= {signal.instrument.coin_id: signal.instrument for signal in said}
-    context = selectors.market_context(batch.market, batch.analyses, row)
+    context = market_context(batch.market, batch.analyses, row)
     silences = batch.silences[row] if batch.silences else {}
     signals = [
         _signal(_explained(forecast, silences), by_coin[forecast.coin_id], run)
