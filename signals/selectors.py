@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Max, Min, OuterRef, QuerySet, Subquery
 
 from collectors import clock
 from collectors.derived import history_keys
-from collectors.macro_registry import believed_for
 from collectors.marketdata import duration, floor_time, last_closed, macro_key
 from collectors.models import Instrument
 from collectors.selectors import (
-    MacroColumn,
-    candle_history,
     macro_is_current,
-    macro_known_at,
     missing_at,
     revisions,
 )
@@ -28,6 +24,7 @@ from signals.company import company_of, of_first
 from signals.consensus import LEAD_BARS, MARKET_LEAD_BARS, Panel, consensus_of, panel_of
 from signals.driver import history_start, restricted, run_pinned
 from signals.forecasts import forecasts_of_row
+from signals.histories import History, read_history
 from signals.models import (
     BarRun,
     InitialState,
@@ -42,7 +39,6 @@ from signals.strategy import (
     Analysis,
     BoolArray,
     Forecast,
-    IntArray,
     Market,
     Strategy,
 )
@@ -65,17 +61,6 @@ class Member:
     strategy: Strategy
     weight: float = 1.0
     assets: frozenset[str] = frozenset()  # the coins it speaks of; all when empty
-
-
-@dataclass(frozen=True, kw_only=True)
-class History:
-    """A market as read from the tables, and the revisions of the series it was read at."""
-
-    market: Market
-    sampled: BoolArray  # (B, K): built from price samples, no true high and low
-    revisions: Mapping[str, int]
-    macro_released: Mapping[str, IntArray] = field(default_factory=dict)  # (B,) ms, 0 if nothing
-    lead: int = 0  # the first bars that no strategy's own rows need, but the consensus' do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,51 +137,10 @@ def load_history(
     keys += [macro_key(name) for name in series]
     for _ in range(READ_ATTEMPTS):
         seen = revisions(keys=keys)
-        history = _read(coin_ids, timeframe, since, end, series, seen)
+        history = read_history(coin_ids, timeframe, since, end, series, seen)
         if revisions(keys=keys) == seen:
             break
     return replace(history, lead=(needed - since) // step)
-
-
-def _read(
-    coin_ids: Sequence[str],
-    timeframe: str,
-    start: datetime,
-    end: datetime,
-    series: Sequence[str],
-    seen: Mapping[str, int],
-) -> History:
-    candles = candle_history(instruments=list(coin_ids), timeframe=timeframe, start=start, end=end)
-    closes = candles.open_time + int(duration(timeframe).total_seconds() * 1000)
-    macro = macro_known_at(series_ids=list(series), moments_ms=closes)
-    market = Market(
-        timeframe=timeframe,
-        instruments=tuple(coin_ids),
-        open_time=candles.open_time,
-        open=candles.open,
-        high=candles.high,
-        low=candles.low,
-        close=candles.close,
-        volume=candles.volume,
-        volume_source=candles.volume_source,
-        valid=candles.valid,
-        macro={name: column.value for name, column in macro.items()},
-        macro_known={name: _is_believed(name, column, closes) for name, column in macro.items()},
-        macro_day={name: column.day for name, column in macro.items()},
-    )
-    return History(
-        market=market,
-        sampled=candles.sampled,
-        revisions=dict(seen),
-        macro_released={name: column.released_ms for name, column in macro.items()},
-    )
-
-
-def _is_believed(series_id: str, column: MacroColumn, moments_ms: IntArray) -> BoolArray:
-    """Where a value was known that had not been overdue for long: silence of its source is not
-    the last value for ever."""
-    age = moments_ms - column.released_ms
-    return column.known & (age <= believed_for(series_id) // timedelta(milliseconds=1))
 
 
 def analyse_history(

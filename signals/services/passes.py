@@ -10,7 +10,8 @@ from datetime import datetime
 import structlog
 
 from signals.driver import restricted, run_pinned
-from signals.selectors import History, Member
+from signals.histories import History
+from signals.selectors import Member
 from signals.silence import shortened, withheld
 from signals.strategy import Analysis
 
