@@ -33,6 +33,17 @@ PROVIDER_URLS = {
 }
 CANDLE_SOURCES = ("binance", "bybit", "coingecko")
 ALLOWED_SOURCES = (*CANDLE_SOURCES, "binance_spot", "bybit_spot")
+# By name, because their modules take long to import and this one is needed first of all.
+OUR_STRATEGIES = (
+    "mean_reversion",
+    "momentum",
+    "multi_bucket",
+    "ripple",
+    "ether",
+    "vix_correlation",
+    "volatility_breakout",
+    "volume_spike",
+)
 STREAM_KINDS = ("book", "top", "candle", "mark", "ticker", "trade")
 HTTP = ("https", "http")
 WS = ("wss", "ws")
@@ -128,7 +139,7 @@ def load_environment(*, base_dir: Path, environ: Mapping[str, str] | None = None
         stream_shards=reader.count("STREAM_SHARDS", 8, 1, 1024),
         enable_signals=reader.flag("ENABLE_SIGNALS"),
         enable_alerts=reader.flag("ENABLE_ALERTS"),
-        enabled_strategies=reader.words("ENABLED_STRATEGIES", "mean_reversion,vix_correlation"),
+        enabled_strategies=reader.words("ENABLED_STRATEGIES", ",".join(OUR_STRATEGIES)),
         strategy_dir=(
             reader.folder("MTS_STRATEGY_DIR", base_dir) if reader.text("MTS_STRATEGY_DIR") else None
         ),

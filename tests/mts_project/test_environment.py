@@ -11,6 +11,7 @@ from mts_project.environment import (
     load_environment,
     secret_key_at,
 )
+from signals.registry import STRATEGIES
 
 SANDBOX_URLS = {
     "COINGECKO_BASE_URL": "http://127.0.0.1:1/coingecko/api/v3",
@@ -171,3 +172,8 @@ def test_a_stand_in_for_binance_stands_in_for_spot_too(tmp_path: Path) -> None:
     assert spot(BINANCE_REST_URL=stand_in) == stand_in
     own = "http://127.0.0.1:2/spot"
     assert spot(BINANCE_REST_URL=stand_in, BINANCE_SPOT_REST_URL=own) == own
+
+
+def test_all_of_our_strategies_are_wanted_unless_said_otherwise(tmp_path: Path) -> None:
+    environment = load_environment(base_dir=tmp_path, environ={})
+    assert environment.enabled_strategies == tuple(STRATEGIES)
