@@ -120,7 +120,7 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
         PeriodicSeed(
             name="sweep outcomes",
             task="signals.tasks.advance_outcomes",
-            every_s=60,
+            every_s=20,
             clock="wall",
         ),
         _sweep("load strategy files", "signals.tasks.load_strategy_files"),

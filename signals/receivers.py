@@ -4,8 +4,7 @@ from django.dispatch import receiver
 
 from collectors.events import candles_stored, macro_stored
 from signals.catalog import timeframes
-from signals.events import bar_run_finished
-from signals.tasks import advance_outcomes, run_due_bars
+from signals.tasks import run_due_bars
 
 
 @receiver(candles_stored)
@@ -20,9 +19,3 @@ def run_bars_of_new_macro(**_: object) -> None:
     """A macro release may be what a bar waits for."""
     for timeframe in sorted(timeframes()):
         run_due_bars.delay(timeframe)
-
-
-@receiver(bar_run_finished)
-def follow_signals_of_finished_runs(**_: object) -> None:
-    """The bar's candles are there, and its signals end the stands of earlier ones."""
-    advance_outcomes.delay()

@@ -1,17 +1,25 @@
 """The Celery tasks of signals. Each looks in the tables for what is due."""
 
+from collections import defaultdict
+
 from celery import shared_task
 from django.conf import settings
 
+from collectors.turns import Turns
 from signals import catalog, services
 from signals.registry import TIMEFRAMES
+
+_turns: defaultdict[str, Turns] = defaultdict(Turns)
 
 
 @shared_task  # type: ignore[untyped-decorator]
 def run_due_bars(timeframe: str) -> None:
     """Run every due bar of a timeframe, unless ENABLE_SIGNALS is off."""
-    if settings.ENV.enable_signals:
-        services.run_due_bars(timeframe=timeframe)
+    if not settings.ENV.enable_signals:
+        return
+    with _turns[timeframe].turn() as is_ours:
+        if is_ours:
+            services.run_due_bars(timeframe=timeframe)
 
 
 @shared_task  # type: ignore[untyped-decorator]

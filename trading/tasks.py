@@ -6,15 +6,23 @@ from __future__ import annotations
 import structlog
 from celery import shared_task
 
+from collectors.turns import Turns
 from trading import services
 from trading.models import Account
 
 log = structlog.get_logger(__name__)
+_turns = Turns()
 
 
 @shared_task  # type: ignore[untyped-decorator]
 def advance_accounts() -> None:
     """Work off the due bar runs of every active account; one that fails holds up no other."""
+    with _turns.turn() as is_ours:
+        if is_ours:
+            _advance_accounts()
+
+
+def _advance_accounts() -> None:
     for account_id in Account.objects.filter(is_active=True).values_list("pk", flat=True):
         try:
             services.advance_account(account_id=account_id)
