@@ -41,6 +41,7 @@ from signals.strategy import (
     Forecast,
     Market,
     Strategy,
+    StrategyError,
 )
 
 READ_ATTEMPTS = 3
@@ -103,6 +104,11 @@ def runnable_members(*, timeframe: str) -> tuple[dict[str, Member], dict[str, st
         if config.certificate_hash != code_hash(strategy):
             reason = "no certificate for this code and these parameters"
             refused[config.name] = RELOADING if is_file else reason
+            continue
+        try:
+            _ = strategy.lookback  # a file's may have to be asked for, and everybody needs it
+        except StrategyError as error:
+            refused[config.name] = str(error)
             continue
         members[config.name] = _member(strategy, config)
     return members, refused

@@ -153,6 +153,7 @@ class Desk:
         return {
             "timeframe": kind.timeframe,
             "macro_series": list(kind.macro_series),
+            "compares": bool(kind.compares),
             "rules": rules,
             "about": about[:TEXT_LIMIT],
         }, {}

@@ -60,6 +60,7 @@ class Declaration:
     name: str
     timeframe: str
     macro_series: tuple[str, ...]
+    compares: bool
     rules: tuple[ParameterRule, ...]
     about: str
 
@@ -74,6 +75,7 @@ class Declaration:
             name=content["name"],
             timeframe=content["timeframe"],
             macro_series=tuple(content["macro_series"]),
+            compares=bool(content.get("compares")),
             rules=tuple(ParameterRule(**rule) for rule in content["rules"]),
             about=content["about"],
         )
@@ -200,6 +202,7 @@ class HostedStrategy(Strategy):
         self.name = declaration.name  # type: ignore[misc]
         self.timeframe = declaration.timeframe  # type: ignore[misc]
         self.macro_series = declaration.macro_series  # type: ignore[misc]
+        self.compares = declaration.compares  # type: ignore[misc]
         self._host = host
         self._declaration = declaration
         self._parameters = checked_values(declaration.rules, parameters or {})
@@ -299,6 +302,7 @@ def _declaration(name: str, answer: Mapping[str, Any]) -> Declaration:
         name=name,
         timeframe=str(timeframe),
         macro_series=tuple(series),
+        compares=answer.get("compares") is True,
         rules=tuple(_rule(name, rule) for rule in rules),
         about=_plain(answer.get("about", ""), limit=2 * TEXT_LIMIT),
     )

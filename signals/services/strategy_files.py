@@ -114,7 +114,8 @@ def _is_current(config: StrategyConfig, file: StrategyFile) -> bool:
         return False
     if config.load_error:  # not tried for ever; saving the file anew has it tried again
         return file.modified_at <= config.loaded_at.timestamp()
-    return bool(config.declaration["lookback_of"] == config.parameters)
+    declared = config.declaration  # one of an older version of ours lacks what is declared now
+    return "compares" in declared and bool(declared["lookback_of"] == config.parameters)
 
 
 def _declared_in(file: StrategyFile, parameters: dict[str, Any]) -> tuple[dict[str, Any], str]:

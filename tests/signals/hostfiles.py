@@ -24,6 +24,7 @@ class Drop(Strategy):
     name = "{name}"
     timeframe = "{timeframe}"
     macro_series = {series}
+    compares = {compares}
 
     level: float = parameter(default={level}, low=0.0, high=1e9, unit="price", text="bought above")
 
@@ -55,6 +56,7 @@ def source_of(
     lookback: str = "5",
     timeframe: str = "1h",
     series: str = "()",
+    compares: str = "False",
 ) -> str:
     """A strategy file; `before` runs at import, `analyze` at the head of every analysis."""
     return SOUND.format(
@@ -66,6 +68,7 @@ def source_of(
         lookback=lookback,
         timeframe=timeframe,
         series=series,
+        compares=compares,
     )
 
 

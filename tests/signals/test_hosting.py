@@ -266,7 +266,7 @@ def test_a_lookback_that_cannot_be_is_refused(hosted, lookback):
 
 
 WRONG_ANALYSES = {
-    "raises": ("{}['x']", StrategyFailed, r"KeyError: 'x' \(line 27\)"),
+    "raises": ("{}['x']", StrategyFailed, r"KeyError: 'x' \(line 28\)"),
     "mutates its input": ("market.close[0] = 1.0", StrategyFailed, "read-only"),
     "lacks an instrument": ("market.column('doge')", MarketError, "doge is not among"),
     "returns objects": ("return Analysis(**dict.fromkeys(['direction', 'confidence', 'stop_loss',"

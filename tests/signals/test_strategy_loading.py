@@ -9,6 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.db import connection
 
 from signals import catalog, certificate, services
+from signals.codehash import code_hash
 from signals.models import BarRun, Signal, StrategyChange, StrategyConfig
 from signals.parameters import ParameterError
 from signals.selectors import analyse_history, runnable_members
@@ -195,6 +196,47 @@ def test_stored_parameters_that_a_changed_file_does_not_know(folder):
     load()
     assert row().load_error == "the stored parameters do not fit: level: unknown; known: height"
     assert not row().is_enabled
+
+
+def test_parameters_wait_while_a_changed_file_is_loaded(folder):
+    drop_file(folder)
+    load()
+    services.configure_strategy(name="drop", parameters={"level": 7}, by="ada")
+    drop_file(folder, lookback="6")
+    services.certify_due_strategies()
+    assert row().pending == {"parameters": {"level": 7}, "by": "ada"}
+    load()
+    assert (row().parameters, row().pending) == ({"level": 7}, {})
+    assert row().is_enabled
+
+
+def test_a_lookback_that_fails_ends_no_run_of_the_others(folder):
+    """The file has to be asked for it when the parameters are not those it was loaded with."""
+    drop_file(folder, lookback="5 if self.level < 50 else 1 / 0")
+    load()
+    config = row()
+    config.parameters = {"level": 60}
+    config.certificate_hash = code_hash(catalog.strategy_of(config))
+    config.save()
+    members, refused = runnable_members(timeframe="1h")
+    assert (members, list(refused)) == ({}, ["drop"])
+    assert "ZeroDivisionError" in refused["drop"]
+
+
+def test_a_file_that_compares_is_shown_all_instruments(seeded, folder, clock_at):
+    clock_at(START + HOUR)
+    drop_file(folder, compares="True", analyze="market.column('bitcoin')")
+    load()
+    assert row().is_enabled
+    run = analyse_history(
+        strategy_name="drop",
+        coin_ids=["ethereum"],
+        timeframe="1h",
+        start=START,
+        end=START + HOUR,
+    )
+    assert run.market.instruments == ("ethereum",)
+    assert run.analysis.direction.shape == (1, 1)
 
 
 @pytest.mark.django_db(transaction=True)
