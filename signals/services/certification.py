@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,7 +21,7 @@ from django.db.models.functions import Now
 from collectors import clock
 from collectors.renewal import renewing
 from signals import standing
-from signals.catalog import build_strategy, config_of
+from signals.catalog import StrategyReloading, build_strategy, config_of
 from signals.certificate import Certificate, certify
 from signals.codehash import code_hash
 from signals.fresh import maker_of
@@ -80,8 +81,9 @@ def certify_due_strategies() -> list[str]:
     if StrategyConfig.objects.filter(certifying_until__gt=Now()).exists():
         return []
     # Most looks find nothing, and a lease costs the database's only writer a turn.
-    due = [config.name for config in StrategyConfig.objects.order_by("name") if _is_due(config)]
-    return [name for name in due if while_leased(name, _certify_if_due)]
+    rows = StrategyConfig.objects.order_by("name")
+    due = [row.name for row in rows if _apart(row.name, partial(_is_due, row))]
+    return [name for name in due if _apart(name, partial(while_leased, name, _certify_if_due))]
 
 
 def recertify_strategies() -> list[str]:
@@ -106,7 +108,7 @@ def recertify_strategies() -> list[str]:
             return True
         return not certificate.is_passed
 
-    return [name for name in list(names) if while_leased(name, once_more)]
+    return [name for name in list(names) if _apart(name, partial(while_leased, name, once_more))]
 
 
 def row_of(name: str) -> StrategyConfig:
@@ -149,8 +151,8 @@ def tried(
     tell: Tell | None = None,
 ) -> Certificate:
     """The certificate of a strategy with these parameters, on the built world and on whatever is
-    stored of its assets. One that takes longer than LONGEST_S has failed. Raises
-    UnknownStrategy, ParameterError."""
+    stored of its assets. One that takes longer than LONGEST_S has failed, as has one that raises
+    before it is tried. Raises UnknownStrategy, ParameterError."""
     strategy = build_strategy(name, parameters)
     end = time.monotonic() + LONGEST_S
 
@@ -168,11 +170,11 @@ def tried(
             seed=seed,
             tell=told,
         )
-    except _TookTooLong as error:
+    except (_TookTooLong, StrategyError) as error:
         return Certificate(
             strategy=name,
             code_hash=code_hash(strategy),
-            failed_check="took too long",
+            failed_check="took too long" if isinstance(error, _TookTooLong) else "raised",
             failing_output=str(error),
         )
 
@@ -203,11 +205,9 @@ def _settle_parameters(config: StrategyConfig) -> None:
     waiting = config.pending
     try:
         certificate = tried(config.name, waiting["parameters"], config.assets).as_json()
-    except (
-        UnknownStrategy,
-        ParameterError,
-        StrategyError,
-    ) as error:  # the declared ranges have changed
+    except StrategyReloading:  # that passes: they go on waiting
+        return
+    except (UnknownStrategy, ParameterError) as error:  # the declared ranges have changed
         certificate = {"is_passed": False, "failed_check": "refused", "failing_output": str(error)}
     with changing(name=config.name, by=waiting["by"]) as fresh:
         if fresh.pending != waiting:
@@ -218,6 +218,15 @@ def _settle_parameters(config: StrategyConfig) -> None:
         else:
             fresh.pending = {**waiting, "certificate": certificate}
             log.error("strategy_parameters_failed", strategy=config.name, detail=certificate)
+
+
+def _apart(name: str, look: Callable[[], bool]) -> bool:
+    """What the look at one strategy finds; what it raises does not end the pass of the others."""
+    try:
+        return look()
+    except Exception:
+        log.exception("strategy_not_certified", strategy=name)
+        return False
 
 
 def while_leased(name: str, work: Callable[[StrategyConfig], bool]) -> bool:

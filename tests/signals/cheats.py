@@ -305,6 +305,13 @@ class RaisingLate(Rule):
         return market.close - market.close[1]
 
 
+class Unmakeable(Honest):
+    """Cannot even be made."""
+
+    def __init__(self):
+        raise ZeroDivisionError("no parameters")
+
+
 class Impossible(Honest):
     def analyze(self, market):
         analysis = super().analyze(market)

@@ -69,6 +69,19 @@ def test_changed_code_revokes_and_one_that_fails_is_disabled(rule):
     assert services.certify_due_strategies() == []
 
 
+def test_one_that_raises_does_not_end_the_pass_of_the_others(rule, monkeypatch):
+    monkeypatch.setitem(STRATEGIES, "broken", cheats.Unmakeable)
+    monkeypatch.setitem(PRESETS, "broken", Preset(assets=(), weight=1.0, parameters={}))
+    stale = {"certified_at": clock.wall_now() - timedelta(hours=2), "is_enabled": True}
+    StrategyConfig.objects.create(name="broken", is_wanted=True, **stale)
+    wanted(**stale)
+    assert services.certify_due_strategies() == ["rule"]
+    assert config().is_enabled
+    StrategyConfig.objects.update(certified_at=stale["certified_at"])
+    assert services.recertify_strategies() == []
+    assert config().certified_at > stale["certified_at"]
+
+
 def test_nobody_certifies_what_somebody_else_is_certifying(rule):
     wanted(certifying_by="another", certifying_until=Now() + timedelta(seconds=30))
     assert services.certify_due_strategies() == []
