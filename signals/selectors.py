@@ -20,7 +20,7 @@ from collectors.selectors import (
 )
 from signals.catalog import RELOADING, StrategyReloading, build_strategy, strategy_of
 from signals.codehash import code_hash
-from signals.company import company_of, of_first
+from signals.company import company_of, of_asked
 from signals.consensus import LEAD_BARS, MARKET_LEAD_BARS, Panel, consensus_of, panel_of
 from signals.driver import history_start, restricted, run_pinned
 from signals.forecasts import forecasts_of_row
@@ -180,7 +180,7 @@ def analyse_history(
         )
         for name, member in members.items()
     }
-    market, sampled, analyses = of_first(history.market, history.sampled, analyses, len(coin_ids))
+    market, sampled, analyses = of_asked(history.market, history.sampled, analyses, coin_ids)
     stop = len(market.open_time)
     rows = len(next(iter(analyses.values())).direction) - lead
     panel = None

@@ -5,6 +5,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from collectors.selectors import strategy_instruments
+from signals.company import company_of
+from signals.registry import build_strategy
 from signals.selectors import analyse_history
 
 pytestmark = pytest.mark.django_db
@@ -34,6 +37,9 @@ def test_one_instrument_is_analysed_among_all_that_are_offered(stored_crash, nam
         )
 
     together, alone = analysed("bitcoin", "ethereum"), analysed("ethereum")
+    turned = analysed("ethereum", "bitcoin")
+    assert turned.market.instruments == ("ethereum", "bitcoin")
+    assert np.array_equal(turned.analysis.direction, together.analysis.direction[:, ::-1])
     assert alone.market.instruments == ("ethereum",)
     assert alone.sampled.shape == alone.analysis.direction.shape == (24, 1)
     assert together.analysis.direction[:, 1].any()
@@ -42,3 +48,12 @@ def test_one_instrument_is_analysed_among_all_that_are_offered(stored_crash, nam
         assert np.array_equal(getattr(alone.analysis, field), expected, equal_nan=True)
     assert np.array_equal(alone.market.close, together.market.close[:, 1:])
     assert alone.analysis.diagnostics.keys() == together.analysis.diagnostics.keys()
+
+
+def test_company_stands_in_the_order_of_live_runs(stored_crash):
+    live = [instrument.coin_id for instrument in strategy_instruments(at=START)]
+    assert live[0] != live[-1]
+    comparing = [build_strategy("multi_bucket")]
+    assert company_of([live[-1]], comparing, at=START) == live
+    assert company_of([live[-1], "unlisted"], comparing, at=START) == [*live, "unlisted"]
+    assert company_of([live[-1]], [build_strategy("momentum")], at=START) == [live[-1]]
