@@ -6,8 +6,10 @@ itself (a file, the network, the time) shows here only if its results differ bet
 On a built world: its rows do not change when later bars are cut off (after every single bar) or
 replaced with extreme values, the driver gives a row the same bits on data cut at both ends as on
 the whole, equal input gives equal output, in a state of its code that has seen nothing, everything,
-or false futures, and what it says is possible and finite. On stored history: rows at seeded cuts do
-not change when later bars are cut off or replaced.
+or false futures, an instrument is spoken of alike alone and in a crowd (unless the strategy says
+that it compares), and what it says is possible and finite. On a world as long as the driver's
+windows, where the first is shorter, and on stored history: rows at some cuts do not change when
+later bars are cut off or replaced.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
-from collectors.marketdata import from_ms, to_ms
+from collectors.marketdata import duration, from_ms, to_ms
 from signals.codehash import code_hash
 from signals.driver import month_rows
 from signals.fresh import MakeStrategy
@@ -30,6 +32,8 @@ from signals.worlds import INSTRUMENTS, build_world
 
 LEAST_BARS = 400
 STORED_CUTS = 100
+MONTH_CUTS = 12
+LONGEST_MONTH = timedelta(days=31)
 COVERS = "what is given as arrays: candles and macro values"
 
 
@@ -102,15 +106,15 @@ def certify(
     result = Certificate(strategy=strategy.name, code_hash=code_hash(strategy), seed=seed)
     trial = Trial(make=make, tell=tell)
     try:
-        bars = max(3 * lookback_of(strategy), LEAST_BARS)
+        lookback = lookback_of(strategy)
+        bars = max(3 * lookback, LEAST_BARS)
         result = dataclasses.replace(result, bars=bars)
-        world = build_world(
-            timeframe=strategy.timeframe,
-            bars=bars,
-            macro_series=strategy.macro_series,
-            instruments=instruments,
-        )
-        trial.on_world(world)
+        trial.on_world(_world(strategy, bars, instruments))
+        month = LONGEST_MONTH // duration(strategy.timeframe)
+        if bars < lookback + month:  # the driver gives more at once than was tried by now
+            longer = _world(strategy, 3 * month, instruments)
+            august = np.linspace(month, 2 * month - 1, MONTH_CUTS).astype(int)
+            trial.on_months(longer, august.tolist())
         if stored is not None:
             rows = seeded_rows(strategy, stored, seed=f"{result.code_hash}{seed}")
             trial.on_history(stored, rows)
@@ -122,6 +126,15 @@ def certify(
             failing_output=fault.output,
         )
     return dataclasses.replace(result, **dataclasses.asdict(trial.counts))
+
+
+def _world(strategy: Strategy, bars: int, instruments: Sequence[str]) -> Market:
+    return build_world(
+        timeframe=strategy.timeframe,
+        bars=bars,
+        macro_series=strategy.macro_series,
+        instruments=instruments,
+    )
 
 
 def seeded_rows(strategy: Strategy, market: Market, *, seed: str) -> list[int]:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from collectors import clock
 from collectors.marketdata import duration, floor_time, last_closed
 from collectors.models import Instrument, Ohlcv
+from collectors.selectors import strategy_instruments
 from signals.catalog import strategy_of
 from signals.codehash import code_hash
 from signals.models import StrategyConfig
@@ -53,9 +54,11 @@ def waits_for_parameters(config: StrategyConfig) -> bool:
 
 
 def stored_market(*, strategy: Strategy, coin_ids: Sequence[str]) -> Market | None:
-    """The stored history of these coins (of the best known ones when there are none), up to three
-    years of it; None when nothing is stored. Raises StrategyError."""
+    """The stored history of these coins (of some that are offered when there are none, the best
+    known first), up to three years of it; None when nothing is stored. Raises StrategyError."""
     wanted = [*coin_ids, *INSTRUMENTS]
+    if not coin_ids:
+        wanted += [instrument.coin_id for instrument in strategy_instruments(at=clock.now())]
     known = set(Instrument.objects.filter(coin_id__in=wanted).values_list("coin_id", flat=True))
     coins = [coin_id for coin_id in dict.fromkeys(wanted) if coin_id in known][:MOST_COINS]
     first = _first_bar(coins, strategy.timeframe)

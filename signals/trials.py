@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collectors.marketdata import from_ms, to_ms
+from signals.columns import analysis_columns, market_columns
 from signals.driver import check_analysis, month_rows, run_pinned
 from signals.fresh import MakeStrategy
 from signals.strategy import Analysis, AnalysisError, Market, Strategy
-from signals.worlds import poisoned, poisons_for, read_only
+from signals.worlds import crowd_of, detached, poisoned, poisons_for, read_only
 
 OUTPUTS = ("direction", "confidence", "stop_loss", "take_profit", "position_size")
 FINITE = ("confidence", "position_size")
@@ -28,6 +29,7 @@ EVEN = 20  # and at so many bars evenly spread
 POISONS_PER_CUT = 3
 
 MEMORY = "remembers earlier calls"
+COMPANY = "depends on other instruments, and does not say so (compares)"
 Tell = Callable[[int, int], None]
 
 
@@ -65,7 +67,7 @@ class Trial:
     def on_world(self, market: Market) -> None:
         """All checks on a built world, which begins long before its last month. Raises Fault."""
         first = made(self.make)
-        whole = analysed(first, market)
+        whole = kept(analysed(first, market))
         self.counts.active_rows += int((whole.direction != 0).any(axis=1).sum())
         cuts = turning_points(whole)
         bars = len(market.open_time)
@@ -82,24 +84,34 @@ class Trial:
                 self._other_future(misled, market, whole, cut, number * POISONS_PER_CUT + turn)
         self._same(misled, market, market, whole, "depends on later values")
         self._driver_rows(market, whole)
+        self._company(first, market, whole)
 
     def on_history(self, market: Market, rows: Sequence[int]) -> None:
-        """Prefixes and other futures at these rows of stored history, each within the bars that
-        the driver would give for its month. Raises Fault."""
+        """As `on_months`, of stored history."""
+        for _ in self._at_rows(market, rows):
+            self.counts.stored_cuts += 1
+
+    def on_months(self, market: Market, rows: Sequence[int]) -> None:
+        """Prefixes and other futures at these rows, each within the bars that the driver would give
+        for its month. Raises Fault."""
+        for _ in self._at_rows(market, rows):
+            pass
+
+    def _at_rows(self, market: Market, rows: Sequence[int]) -> Iterator[int]:
         first, live, misled = (made(self.make) for _ in range(3))
         self.steps += 2 * len(rows)
         span: tuple[int, int] | None = None
         for number, row in enumerate(sorted(rows)):
             if span != (span := month_rows(first, market, row)):
                 window = read_only(market.rows(*span))
-                whole = analysed(first, window)
+                whole = kept(analysed(first, window))
             cut = row + 1 - span[0]
             self._prefix(live, window, whole, cut)
             self._other_future(misled, window, whole, cut, number)
-            self.counts.stored_cuts += 1
+            yield row
 
     def _prefix(self, strategy: Strategy, market: Market, whole: Analysis, cut: int) -> None:
-        part = market.rows(0, cut)
+        part = detached(market.rows(0, cut))
         self._same(strategy, part, part, whole, "depends on later bars")
         self.counts.prefixes += 1
         self._step()
@@ -145,11 +157,26 @@ class Trial:
         for row in driver_rows(market, whole, offset):
             begin, _ = month_rows(live, market, row)
             moment = from_ms(int(market.open_time[row]))
-            alone = driven(live, market.rows(begin, row + 1), start=moment)
+            alone = driven(live, detached(market.rows(begin, row + 1)), start=moment)
             expected = pinned.rows(row - offset, row - offset + 1)
             shown = market.rows(row, row + 1)
             require_same("depends on where the data is cut", shown, expected, alone)
             self.counts.driver_rows += 1
+
+    def _company(self, strategy: Strategy, market: Market, whole: Analysis) -> None:
+        """What is said of an instrument alone, and among many more, is what is said of it here;
+        but of strategies that say that they compare."""
+        if strategy.compares:
+            return
+        every = range(len(market.instruments))
+        shown = [(market_columns(market, [column]), [column]) for column in every]
+        for given, columns in [*shown, (crowd_of(market), [*every])]:
+            try:
+                found = analysed(strategy, read_only(given))
+            except Fault as fault:
+                raise Fault(COMPANY, fault.bar, fault.output) from None
+            part = analysis_columns(found, range(len(columns)))
+            require_same(COMPANY, market, analysis_columns(whole, columns), part)
 
     def _step(self) -> None:
         self.done += 1
@@ -178,6 +205,11 @@ def analysed(strategy: Strategy, market: Market, *, is_tried: bool = True) -> An
             check_analysis(strategy, market, analysis)
             require_finite(market, analysis)
         return analysis
+
+
+def kept(analysis: Analysis) -> Analysis:
+    """A copy of an analysis: a strategy may write its next one into the same arrays."""
+    return analysis_columns(analysis, range(analysis.direction.shape[1]))
 
 
 def driven(strategy: Strategy, market: Market, *, start: datetime) -> Analysis:

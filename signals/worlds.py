@@ -7,7 +7,7 @@ see, and is found out here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from collectors.marketdata import duration, to_ms
+from signals.columns import market_columns
 from signals.strategy import BoolArray, FloatArray, IntArray, Market
 
 SEED = 20_210_519
@@ -23,6 +24,7 @@ WORLD_MONTH = datetime(2021, 9, 1, tzinfo=UTC)  # its first bar opens the last t
 INSTRUMENTS = ("bitcoin", "ethereum", "ripple", "binancecoin")
 FIRST_PRICES = (6e4, 3e-8, 1.2, 9e6)
 MOST_INSTRUMENTS = 8
+CROWD = 4  # times the instruments of a world
 DAY_MS = 86_400_000
 HOLES = 0.002  # of all bars; more than that would leave a strategy with a long lookback no row
 SECOND_SOURCE_DAYS = 13  # every so many days another source measures the volume
@@ -97,6 +99,25 @@ def _grid(bars: int, step: timedelta) -> IntArray:
     step_ms = step // timedelta(milliseconds=1)
     month_row = bars - bars // 3
     return to_ms(WORLD_MONTH) + step_ms * np.arange(-month_row, bars - month_row, dtype=np.int64)
+
+
+def detached(market: Market) -> Market:
+    """The same market in memory of its own: a view would lead to the bars that it leaves out."""
+
+    def copied(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {name: array.copy() for name, array in value.items()}
+        return value.copy() if isinstance(value, np.ndarray) else value
+
+    return read_only(Market(**{name: copied(value) for name, value in vars(market).items()}))
+
+
+def crowd_of(market: Market) -> Market:
+    """The market, and behind its instruments as many more as make a crowd."""
+    count = len(market.instruments)
+    crowd = market_columns(market, [*range(count)] * CROWD)
+    strangers = [f"{name}-{number}" for number, name in enumerate(crowd.instruments[count:])]
+    return dataclasses.replace(crowd, instruments=(*market.instruments, *strangers))
 
 
 def read_only(market: Market) -> Market:

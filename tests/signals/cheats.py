@@ -164,6 +164,55 @@ class DriverCheat(Rule):
         return next_close(market) - market.close
 
 
+class BehindTheView(Rule):
+    """Reads on in the memory that its arrays are a view of, at one bar."""
+
+    def score(self, market):
+        score, close, times = momentum(market), market.close, market.open_time
+        if close.base is not None and times.base is not None:
+            close, times = close.base, times.base
+        at = np.searchsorted(times, 1_630_666_800_000)  # 3 September 2021, 11:00
+        row = np.searchsorted(market.open_time, 1_630_666_800_000)
+        if row < len(score) and at + 1 < len(close):
+            score[row] = -1.0 if close[at + 1, 0] > close[at, 0] else 1.0
+        return score
+
+
+class LongCheat(Rule):
+    """Looks ahead only where it is given more bars than the built world has."""
+
+    def score(self, market):
+        ahead = next_close(market) - market.close
+        return ahead if len(market.close) > 400 else momentum(market)
+
+
+class Ranked(Rule):
+    """Compares each instrument with the mean of all."""
+
+    def score(self, market):
+        moved = momentum(market) / market.close
+        return moved - moved.mean(axis=1, keepdims=True)
+
+
+class RankedOpenly(Ranked):
+    compares = True
+
+
+class Needy(Rule):
+    """Cannot do without bitcoin."""
+
+    def score(self, market):
+        return momentum(market) * market.valid[:, [market.column("bitcoin")]]
+
+
+class CrowdCheat(Rule):
+    """Looks ahead only where there are more instruments than it is mostly tried on."""
+
+    def score(self, market):
+        ahead = next_close(market) - market.close
+        return ahead if market.close.shape[1] > 8 else momentum(market)
+
+
 class _Elsewhere(Rule):
     """An honest direction; something else knows the next close."""
 
@@ -335,12 +384,12 @@ class Writing(Rule):
 
 
 class SeesStoredOnly(Rule):
-    """Looks ahead only in months that the built world of 400 bars does not reach."""
+    """Looks ahead only on days that the built worlds do not reach, or are not tried at."""
 
     def score(self, market):
         ahead = next_close(market) - market.close
-        early = (market.open_time < 1_628_000_000_000)[:, np.newaxis]  # 3 August 2021
-        return np.where(early, ahead, momentum(market))
+        late = (market.open_time >= 1_631_232_000_000)[:, np.newaxis]  # 10 September 2021
+        return np.where(late, ahead, momentum(market))
 
 
 class SeesSpringOnly(Rule):

@@ -22,6 +22,8 @@ LOOK_AHEAD = [
     cheats.CutDependent,
     cheats.LateCheat,
     cheats.MonthEndCheat,
+    cheats.BehindTheView,
+    cheats.LongCheat,
 ]
 ELSEWHERE = {
     cheats.CheatInConfidence: "confidence",
@@ -45,7 +47,7 @@ def tried(kind):
     return certify(maker_of(kind()))
 
 
-@pytest.mark.parametrize("kind", [cheats.Honest, cheats.HonestRecursive])
+@pytest.mark.parametrize("kind", [cheats.Honest, cheats.HonestRecursive, cheats.RankedOpenly])
 def test_an_honest_rule_passes(kind):
     certificate = tried(kind)
     assert certificate.is_passed, str(certificate)
@@ -81,6 +83,12 @@ def test_a_look_ahead_on_what_the_driver_gives_alone_is_caught():
     certificate = tried(cheats.DriverCheat)
     assert certificate.failed_check == "depends on where the data is cut"
     assert certificate.failing_bar is not None
+
+
+@pytest.mark.parametrize("kind", [cheats.Ranked, cheats.Needy, cheats.CrowdCheat])
+def test_who_depends_on_other_instruments_has_to_say_so(kind):
+    certificate = tried(kind)
+    assert certificate.failed_check.startswith("depends on other instruments")
 
 
 @pytest.mark.parametrize("kind", REMEMBERING)

@@ -40,6 +40,7 @@ def folder(tried_folder, monkeypatch):
     as every other one costs the start of a process."""
     monkeypatch.setattr(certificate, "LEAST_BARS", 90)
     monkeypatch.setattr(certificate, "STORED_CUTS", 3)
+    monkeypatch.setattr(certificate, "MONTH_CUTS", 2)
     monkeypatch.setattr(certification, "maker_of", lambda strategy: lambda: strategy)
     return tried_folder
 
