@@ -36,6 +36,7 @@ from typing import Any
 
 WINDOW = 720  # bars that a decision looks back on: 30 days of hourly ones
 CONSENSUS_SHARE = 0.6
+ROUNDING = 1e-12  # of all votes: less than that is what adding them up loses
 RESOLUTION_FLOOR = 0.5
 OVERLAP_FROM = 0.5  # agreement up to here is what unlike rules have in common in a trend
 PRIOR_BARS = 72  # of chance, added to every record: three days of hourly bars
@@ -188,7 +189,7 @@ def tally(
 
 def consensus_direction(long_votes: float, short_votes: float) -> int:
     """The side that holds at least 60% of all votes: -1 or 1, or 0 when none does."""
-    share = CONSENSUS_SHARE * (long_votes + short_votes)
+    share = (CONSENSUS_SHARE - ROUNDING) * (long_votes + short_votes)
     if long_votes > 0.0 and long_votes >= share:
         return 1
     if short_votes > 0.0 and short_votes >= share:

@@ -151,6 +151,21 @@ def test_the_table(name):
     assert min(long_votes, short_votes) >= 0.0
 
 
+@pytest.mark.parametrize("copies", range(1, 13))
+def test_60_percent_are_enough_however_they_add_up(copies):
+    """Copies of one voter weigh as one, also where their shares of it are no binary fractions."""
+    count = copies + 1
+    shared = np.full((count, count), 100)
+    shared[-1, :-1] = shared[:-1, -1] = 0
+    for unit in range(1, 34):
+        confidences = [3 * unit / 100] * copies + [2 * unit / 100]
+        rule, direction, *_ = decide(
+            [1] * copies + [-1], confidences, [1.0] * count, shared.ravel().tolist(),
+            [0] * (aggregation.RECORD_ROWS * count),
+        )  # fmt: skip
+        assert (RULES[rule], direction) == ("consensus", 1)
+
+
 def test_factors_stay_in_their_range_and_start_neutral():
     for moved, bars in ((1, 1), (10**9, 720), (10**12, 720)):
         for net in (-moved, 0, moved):
