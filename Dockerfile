@@ -6,9 +6,9 @@ ENV PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     MTS_DATA_DIR=/data
 
-# The data folder belongs to the user from the start, so a volume mounted there does too.
+# These folders belong to the user from the start, so volumes mounted there do too.
 RUN useradd --create-home --uid 10001 mts \
-    && install --directory --owner=mts --group=mts --mode=0700 /data
+    && install --directory --owner=mts --group=mts --mode=0700 /data /strategies
 
 WORKDIR /app
 

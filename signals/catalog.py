@@ -115,6 +115,8 @@ def config_of(name: str) -> StrategyConfig:
 
 def _hosted(config: StrategyConfig, parameters: Mapping[str, Any] | None) -> HostedStrategy:
     declaration = _declaration(config)
+    if not config.file_hash and config.load_error:  # refused, or gone
+        raise StrategyNotLoaded(f"{config.name}: {config.load_error}")
     file = _file(config.name)
     if file.sha256 != config.file_hash:
         raise StrategyReloading(f"{config.name}: {RELOADING}")

@@ -86,6 +86,18 @@ def test_named_volumes_are_used() -> None:
     assert used == set(COMPOSE["volumes"])
 
 
+@each_of_ours
+def test_folders_are_mounted_where_the_image_has_made_them_for_its_user(
+    name: str, service: dict[str, Any]
+) -> None:
+    [line] = re.findall(r"install --directory --owner=mts (.+)$", DOCKERFILE, re.MULTILINE)
+    mounted = {volume.split(":")[1] for volume in service["volumes"]}
+    assert mounted == set(line.split()[2:])
+    assert {
+        service["environment"][each] for each in ("MTS_DATA_DIR", "MTS_STRATEGY_DIR")
+    } <= mounted
+
+
 def test_every_process_runs_in_exactly_one_service() -> None:
     commands = {name: service["command"] for name, service in OURS}
     assert commands.pop("migrate") == ["python", "manage.py", "migrate", "--no-input"]

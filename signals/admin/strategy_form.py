@@ -82,8 +82,9 @@ class StrategyForm(forms.ModelForm):  # type: ignore[type-arg]
             for name in ("weight", "assets")
             if name in self.cleaned_data and self.cleaned_data[name] != getattr(before, name)
         }
-        typed = self.typed_parameters()
-        if {**preset_values(before.name), **typed} != parameters_in_force(before):
+        typed, preset = self.typed_parameters(), preset_values(before.name)
+        is_strange = bool(before.parameters.keys() - preset.keys())  # a changed file declares less
+        if is_strange or {**preset, **typed} != parameters_in_force(before):
             changes["parameters"] = typed
         return changes
 

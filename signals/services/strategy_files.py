@@ -113,7 +113,8 @@ def _is_current(config: StrategyConfig, file: StrategyFile) -> bool:
     if config.file_hash != file.sha256 or config.loaded_at is None:
         return False
     if config.load_error:  # not tried for ever; saving the file anew has it tried again
-        return file.modified_at <= config.loaded_at.timestamp()
+        is_older = file.modified_at <= config.loaded_at.timestamp()
+        return is_older and not config.certificate_hash  # parameters that fit have passed since
     declared = config.declaration  # one of an older version of ours lacks what is declared now
     return "compares" in declared and bool(declared["lookback_of"] == config.parameters)
 

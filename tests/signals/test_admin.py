@@ -88,6 +88,18 @@ def test_stored_values_out_of_range_can_be_seen_and_mended(admin_client, config)
     assert config.parameters == {}
 
 
+def test_a_stored_parameter_that_is_not_declared_any_more_goes_with_the_next_save(
+    admin_client, config
+):
+    StrategyConfig.objects.update(parameters={"gone": 1})
+    page = page_of(config)
+    opened = admin_client.get(page)
+    assert "cannot be built: gone: unknown" in opened.content.decode()
+    assert admin_client.post(page, settings_in(opened)).status_code == 302
+    config.refresh_from_db()
+    assert config.parameters == {}
+
+
 def test_who_may_only_look_reads_the_parameters(client, config):
     clerk = make_user("clerk", is_staff=True)
     clerk.user_permissions.add(Permission.objects.get(codename="view_strategyconfig"))

@@ -197,6 +197,11 @@ def test_stored_parameters_that_a_changed_file_does_not_know(folder):
     load()
     assert row().load_error == "the stored parameters do not fit: level: unknown; known: height"
     assert not row().is_enabled
+    services.configure_strategy(name="drop", parameters={})
+    load()
+    load()
+    assert (row().load_error, row().is_enabled) == ("", True)
+    assert row().declaration["lookback_of"] == {}
 
 
 def test_parameters_wait_while_a_changed_file_is_loaded(folder):
