@@ -202,7 +202,7 @@ REST_FRAMEWORK = {
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["mts_project.parsers.PlainJSONParser"],
     "EXCEPTION_HANDLER": "mts_project.exceptions.one_shape_handler",
     "COERCE_DECIMAL_TO_STRING": True,
     # Who asks is who is connected: anybody may write any X-Forwarded-For.

@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 from rest_framework import generics, serializers
 
 from collectors.access import NewestFirstPagination
+from signals.api.filters import MomentFilter, TruthFilter
 from signals.models import BarRun, RunState
 
 
@@ -38,12 +39,10 @@ class BarRunFilter(django_filters.FilterSet):  # type: ignore[misc]
 
     timeframe = django_filters.CharFilter()
     state = django_filters.ChoiceFilter(choices=RunState.choices)
-    is_complete = django_filters.BooleanFilter()
-    is_failed = django_filters.BooleanFilter(
-        method="with_failures", label="a strategy failed or was refused"
-    )
-    since = django_filters.IsoDateTimeFilter(field_name="bar_open_time", lookup_expr="gte")
-    until = django_filters.IsoDateTimeFilter(field_name="bar_open_time", lookup_expr="lt")
+    is_complete = TruthFilter()
+    is_failed = TruthFilter(method="with_failures", label="a strategy failed or was refused")
+    since = MomentFilter(field_name="bar_open_time", lookup_expr="gte")
+    until = MomentFilter(field_name="bar_open_time", lookup_expr="lt")
 
     class Meta:
         model = BarRun

@@ -17,6 +17,7 @@ from collectors import clock
 from collectors.marketdata import TIMEFRAMES
 from collectors.models import Instrument
 from signals import catalog, selectors
+from signals.api.filters import MomentFilter
 from signals.forecasts import risk_level
 from signals.models import Direction, Signal, SignalOutcome
 from signals.registry import CONSENSUS, STRATEGIES, UnknownStrategy
@@ -69,8 +70,8 @@ class SignalFilter(django_filters.FilterSet):  # type: ignore[misc]
     asset = django_filters.CharFilter(field_name="instrument__coin_id")
     timeframe = django_filters.CharFilter()
     signal_type = django_filters.ChoiceFilter(choices=SIGNAL_TYPES, method="with_signal_type")
-    since = django_filters.IsoDateTimeFilter(field_name="at", lookup_expr="gte")
-    until = django_filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt")
+    since = MomentFilter(field_name="at", lookup_expr="gte")
+    until = MomentFilter(field_name="at", lookup_expr="lt")
 
     class Meta:
         model = Signal

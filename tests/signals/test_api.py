@@ -171,6 +171,12 @@ def test_a_wrong_change_changes_nothing(operator, body, field):
     assert (stored.parameters, stored.weight, stored.is_enabled) == ({}, 1.0, False)
 
 
+@pytest.mark.parametrize("body", ['{"parameters": {"\\ud800": 1}}', "[" * 100_000])
+def test_a_body_that_no_answer_could_say_again_is_refused(operator, body):
+    answer = operator.patch("/api/v1/strategies/x/", body, content_type="application/json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "parse_error")
+
+
 def test_an_unknown_strategy_is_not_found(operator):
     answer = operator.patch("/api/v1/strategies/spam/", {"weight": 1}, format="json")
     assert answer.status_code == 404

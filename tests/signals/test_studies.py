@@ -100,6 +100,10 @@ def test_bar_runs_are_listed_and_narrowed(viewer):
     }
     assert list(counts.values()) == [1, 2, 1, 0]
     assert set(refused(viewer.get("/api/v1/bar-runs/?since=soon"))) == {"since"}
+    assert set(refused(viewer.get("/api/v1/bar-runs/?is_failed=maybe"))) == {"is_failed"}
+    for address in ("bar-runs", "signals", "signals/current"):  # no such moment in UTC
+        answer = viewer.get(f"/api/v1/{address}/?since=9999-12-31T23:59:59-12:00")
+        assert set(refused(answer)) == {"since"}
 
 
 def test_a_strategy_tells_how_it_is_set_and_does(viewer):
