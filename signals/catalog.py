@@ -116,7 +116,7 @@ def config_of(name: str) -> StrategyConfig:
 def _hosted(config: StrategyConfig, parameters: Mapping[str, Any] | None) -> HostedStrategy:
     declaration = _declaration(config)
     if not config.file_hash and config.load_error:  # refused, or gone
-        raise StrategyNotLoaded(f"{config.name}: {config.load_error}")
+        raise _not_loaded(config)
     file = _file(config.name)
     if file.sha256 != config.file_hash:
         raise StrategyReloading(f"{config.name}: {RELOADING}")
@@ -127,8 +127,13 @@ def _hosted(config: StrategyConfig, parameters: Mapping[str, Any] | None) -> Hos
 
 def _declaration(config: StrategyConfig) -> Declaration:
     if not config.declaration:
-        raise StrategyNotLoaded(f"{config.name}: {config.load_error or RELOADING}")
+        raise _not_loaded(config)
     return Declaration.from_json(config.declaration)
+
+
+def _not_loaded(config: StrategyConfig) -> StrategyNotLoaded:
+    text = config.load_error or RELOADING
+    return StrategyNotLoaded(text if text.startswith(config.name) else f"{config.name}: {text}")
 
 
 def _file(name: str) -> StrategyFile:

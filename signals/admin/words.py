@@ -85,7 +85,9 @@ def outcome_table(
         return format_html("{}", "it has said nothing yet")
     heads = ("", "signals", "ended", "hits", "stops", "targets", "mean result", "1d", "7d")
     return format_html(
-        '<div class="overflow-x-auto"><table class="text-sm"><thead><tr>{}</tr></thead>'
+        # The cell that it stands in grows with it: without a width it would widen the page.
+        '<div class="overflow-x-auto" style="max-width: calc(100vw - 4rem)">'
+        '<table class="text-sm"><thead><tr>{}</tr></thead>'
         "<tbody>{}</tbody></table></div>",
         format_html_join(
             "", '<th class="font-normal pr-4 text-left">{}</th>', ((h,) for h in heads)

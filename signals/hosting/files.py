@@ -5,6 +5,7 @@ FileRefused      the folder or the file is not as it must be; the text says what
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -51,7 +52,8 @@ def read_strategy_file(folder: Path, name: str) -> StrategyFile:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise FileRefused(f"{file_name} cannot be read: {error.strerror}") from None
+            reason = "it is a link" if error.errno == errno.ELOOP else error.strerror
+            raise FileRefused(f"{file_name} cannot be read: {reason}") from None
         try:
             facts = os.fstat(descriptor)
             _check_owner(file_name, facts)

@@ -85,6 +85,8 @@ def test_links_pipes_and_folders_are_refused(folder, tmp_path):
     for name in ("linked", "pipe", "folder"):
         with pytest.raises(FileRefused, match=f"{name}.py (cannot be read|is not a regular file)"):
             read_strategy_file(folder, name)
+    with pytest.raises(FileRefused, match="it is a link"):
+        read_strategy_file(folder, "linked")
     (tmp_path / "link").symlink_to(folder)
     with pytest.raises(FileRefused, match="cannot be read"):
         strategy_file_names(tmp_path / "link")

@@ -365,6 +365,8 @@ def test_the_api_shows_files_and_what_is_wrong_with_them(seeded, folder, clock_a
 
     assert generate("drop").json()["signals"][0]["signal_type"] == "LONG"
     assert generate("broken").status_code == generate("nobody").status_code == 400
+    gone = api_client.get("/api/v1/strategies/broken/analysis/?instrument=bitcoin").json()
+    assert gone["error"]["message"] == shown["broken"]["load_error"]
     assert "ZeroDivisionError" in generate("broken").content.decode()
     answer = api_client.patch("/api/v1/strategies/drop/", {"is_enabled": False}, format="json")
     assert (answer.status_code, row().is_enabled) == (200, False)
