@@ -37,7 +37,7 @@ class _AsWritten(BooleanWidget):  # type: ignore[misc]
 class _TruthField(forms.NullBooleanField):
     widget = _AsWritten
 
-    def to_python(self, value: Any) -> bool | None:
+    def to_python(self, value: Any) -> Any:
         """None when nothing was given."""
         if value in (None, "") or isinstance(value, bool):
             return value if isinstance(value, bool) else None
