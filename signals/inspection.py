@@ -83,7 +83,7 @@ def inspect_strategy(
     *, strategy_name: str, coin_id: str, start: datetime | None = None, end: datetime | None = None
 ) -> Inspection:
     """What a strategy (or the consensus) says at the bars opening in [start, end), with its
-    stored parameters, among all instruments as in a bar run.
+    stored parameters, as a bar run says it.
 
     By default the last 30 days of hourly bars, or as many bars of another timeframe. Raises
     InspectionRefused and InspectionFailed.
@@ -93,10 +93,9 @@ def inspect_strategy(
     except UnknownStrategy as error:
         raise InspectionRefused("strategy", str(error)) from None
     since, until = _bounds(timeframe, start, end)
-    coin_ids = offered_coins()
-    if coin_id not in coin_ids:
+    if coin_id not in offered_coins():
         raise InspectionRefused("instrument", f"{coin_id!r} is not offered to strategies")
-    run = _run(strategy_name, coin_ids, timeframe, since, until)
+    run = _run(strategy_name, coin_id, timeframe, since, until)
     column = run.market.column(coin_id)
     if not run.market.valid[:, column].any():
         text = f"no {timeframe} candle from {since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M}"
@@ -136,12 +135,10 @@ def _ceiled(moment: datetime, timeframe: str) -> datetime:
     return floored if floored == moment else floored + duration(timeframe)
 
 
-def _run(
-    name: str, coin_ids: Sequence[str], timeframe: str, start: datetime, end: datetime
-) -> HistoryRun:
+def _run(name: str, coin_id: str, timeframe: str, start: datetime, end: datetime) -> HistoryRun:
     try:
         return analyse_history(
-            strategy_name=name, coin_ids=coin_ids, timeframe=timeframe, start=start, end=end
+            strategy_name=name, coin_ids=[coin_id], timeframe=timeframe, start=start, end=end
         )
     except NothingEnabled as error:
         raise InspectionRefused("strategy", str(error)) from None

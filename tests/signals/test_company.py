@@ -7,6 +7,7 @@ import pytest
 
 from collectors.selectors import strategy_instruments
 from signals.company import company_of
+from signals.inspection import inspect_strategy
 from signals.registry import build_strategy
 from signals.selectors import analyse_history
 
@@ -57,3 +58,21 @@ def test_company_stands_in_the_order_of_live_runs(stored_crash):
     assert company_of([live[-1]], comparing, at=START) == live
     assert company_of([live[-1], "unlisted"], comparing, at=START) == [*live, "unlisted"]
     assert company_of([live[-1]], [build_strategy("momentum")], at=START) == [live[-1]]
+
+
+@pytest.mark.parametrize("name", ["ether", "momentum"])
+def test_a_chart_of_one_instrument_shows_what_is_said_among_all(stored_crash, clock_at, name):
+    clock_at(START + timedelta(hours=24))
+    end = START + timedelta(hours=24)
+    shown = inspect_strategy(strategy_name=name, coin_id="ethereum", start=START, end=end)
+    run = analyse_history(
+        strategy_name=name,
+        coin_ids=[instrument.coin_id for instrument in strategy_instruments(at=end)],
+        timeframe="1h",
+        start=START,
+        end=end,
+    )
+    column = run.market.column("ethereum")
+    assert np.array_equal(shown.direction, run.analysis.direction[:, column])
+    for key, values in run.analysis.diagnostics.items():
+        assert np.array_equal(shown.diagnostics[key], values[:, column], equal_nan=True)
