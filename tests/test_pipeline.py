@@ -28,7 +28,7 @@ from tests.plugins.valkey import running_valkey
 
 PROJECT = Path(__file__).resolve().parents[1]
 START = datetime(2025, 3, 3, tzinfo=UTC)
-SPEED = 3600
+SPEED = 1800  # two seconds a bar: a signal later than that, and five, opens nothing
 WARM_UP = timedelta(seconds=25)
 PASSWORD = "only-for-this-test"
 FIRST_MACHINE = "web,worker:signals,worker:trading"

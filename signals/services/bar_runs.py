@@ -61,6 +61,26 @@ class _Batch:
     silences: Sequence[Mapping[str, Mapping[str, str]]] = ()  # of each row: who withheld what, why
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """What was last said and what was found at the first bar, by strategy and coin id.
+
+    Read once and carried from bar to bar: while a call holds one lease after the other, nobody
+    else says anything in between.
+    """
+
+    said: dict[tuple[str, str], Signal]
+    found: dict[tuple[str, str], InitialState]
+
+    def stances(self) -> LastSaid:
+        """The newest state of each, as it was said or else found."""
+        newest: dict[tuple[str, str], InitialState | Signal] = {**self.found, **self.said}
+        return {
+            key: Stance(direction=row.direction, stop_loss=row.stop_loss)
+            for key, row in newest.items()
+        }
+
+
 def run_due_bars(*, timeframe: str) -> list[BarRun]:
     """Run every due bar of a timeframe in order and return the finished runs.
 
@@ -76,6 +96,7 @@ def run_due_bars(*, timeframe: str) -> list[BarRun]:
     if not ready:
         return []
     batch: _Batch | None = None
+    known: _Known | None = None
     finished: list[BarRun] = []
     for index, (bar, is_complete) in enumerate(ready):
         run = take_lease(timeframe=timeframe, bar=bar)
@@ -85,13 +106,24 @@ def run_due_bars(*, timeframe: str) -> list[BarRun]:
             with lease_kept(run):
                 batch = _compute(instruments, members, refused, timeframe, bar, ready[-1][0])
         run.is_complete = is_complete
+        if known is None:
+            known = _read_known(run)
         try:
-            _finish(run, batch, row=index + 1, instruments=instruments)
+            _finish(run, batch, row=index + 1, instruments=instruments, known=known)
         except LeaseLost:
             log.warning("bar_run_lease_lost", timeframe=timeframe, bar=bar.isoformat())
             break
         finished.append(run)
     return finished
+
+
+def _read_known(run: BarRun) -> _Known:
+    said = selectors.last_said(timeframe=run.timeframe, before=run.bar_open_time)
+    found = selectors.initial_states(timeframe=run.timeframe, until=run.bar_open_time)
+    return _Known(
+        said={(each.strategy, each.instrument.coin_id): each for each in said},
+        found={(each.strategy, each.instrument.coin_id): each for each in found},
+    )
 
 
 def _ready_bars(
@@ -172,12 +204,18 @@ def _compute(
     )
 
 
-def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instrument]) -> None:
-    """Write the run's signals and its end in one transaction. Raises LeaseLost."""
-    said = selectors.last_said(timeframe=run.timeframe, before=run.bar_open_time)
-    stances = _stances(
-        selectors.initial_states(timeframe=run.timeframe, until=run.bar_open_time), said
-    )
+def _finish(
+    run: BarRun,
+    batch: _Batch,
+    *,
+    row: int,
+    instruments: Sequence[Instrument],
+    known: _Known,
+) -> None:
+    """Write the run's signals and its end in one transaction, and keep in `known` what they say.
+    Raises LeaseLost."""
+    said = list(known.said.values())
+    stances = known.stances()
     forecasts: list[Forecast] = []
     if batch.market is not None:
         forecasts = forecasts_of_row(
@@ -235,17 +273,8 @@ def _finish(run: BarRun, batch: _Batch, *, row: int, instruments: Sequence[Instr
         )
         transaction.on_commit(finished, robust=True)
         transaction.on_commit(partial(publication.publish, stored, context), robust=True)
-
-
-def _stances(found: Sequence[InitialState], said: Sequence[Signal]) -> LastSaid:
-    """What was last said, and where nothing was, what was found at the first bar."""
-    known: list[InitialState | Signal] = [*found, *said]
-    return {
-        (row.strategy, row.instrument.coin_id): Stance(
-            direction=row.direction, stop_loss=row.stop_loss
-        )
-        for row in known
-    }
+    known.found.update({(each.strategy, each.instrument.coin_id): each for each in first_states})
+    known.said.update({(each.strategy, each.instrument.coin_id): each for each in stored})
 
 
 def _first_states(

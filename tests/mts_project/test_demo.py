@@ -14,6 +14,7 @@ import pytest
 from mts_project.processes import free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
+SPEED = 1800  # two seconds a bar: a signal later than that, and five, opens nothing
 SECONDS = 5  # and as much longer as this machine takes to the first row of every stage
 
 
@@ -24,7 +25,7 @@ def test_a_demo_fills_every_stage_and_ends_by_itself(tmp_path: Path) -> None:
     result = subprocess.run(
         [
             *(sys.executable, "manage.py", "up", "--demo", "--for", str(SECONDS)),
-            *("--speed", "3600", "--port", str(free_port())),
+            *("--speed", str(SPEED), "--port", str(free_port())),
         ],
         cwd=PROJECT,
         env=environ,
