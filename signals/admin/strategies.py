@@ -187,18 +187,18 @@ class StrategyConfigAdmin(ModelAdmin):  # type: ignore[misc]
         self.message_user(request, refusal, messages.ERROR)
         return HttpResponseRedirect(request.path)
 
-    @admin.action(description="Enable")
+    @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[StrategyConfig]) -> None:
         """Enable each that has a certificate, or as soon as it has one; say why another is
         refused."""
         self._configure(request, queryset, is_enabled=True)
 
-    @admin.action(description="Disable")
+    @admin.action(description="Disable", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[StrategyConfig]) -> None:
         """Disable each."""
         self._configure(request, queryset, is_enabled=False)
 
-    @admin.action(description="Certify")
+    @admin.action(description="Certify", permissions=["change"])
     def certify(self, request: HttpRequest, queryset: QuerySet[StrategyConfig]) -> None:
         """Have each certified in the background, with its stored parameters."""
         for config in queryset:

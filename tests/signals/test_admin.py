@@ -108,6 +108,12 @@ def test_who_may_only_look_reads_the_parameters(client, config):
     assert answer.status_code == 200
     assert "hold_bars 24" in answer.content.decode()
     assert client.post(page_of(config), {"weight": "3"}).status_code == 403
+    StrategyConfig.objects.update(is_enabled=True)
+    listed = reverse("admin:signals_strategyconfig_changelist")
+    for action in ("disable", "certify"):
+        client.post(listed, {"action": action, "_selected_action": config.pk})
+    config.refresh_from_db()
+    assert (config.is_enabled, config.pending) == (True, {})
 
 
 def test_the_page_tells_how_a_strategy_does(admin_client, config):
