@@ -13,7 +13,7 @@ from signals.codehash import code_hash
 from signals.models import BarRun, Signal, StrategyChange, StrategyConfig
 from signals.parameters import ParameterError
 from signals.selectors import analyse_history, runnable_members
-from signals.services import certification
+from signals.services import certification, strategy_files
 from tests.signals.hostfiles import drop_file
 
 HOUR = timedelta(hours=1)
@@ -121,6 +121,13 @@ def test_a_repaired_file_is_certified(folder):
         "",
         True,
     )
+
+
+def test_no_lease_is_taken_of_a_file_that_is_loaded_already(folder, monkeypatch):
+    drop_file(folder)
+    assert services.load_strategy_files(settle_s=0.0) == ["drop"]
+    monkeypatch.setattr(strategy_files, "while_leased", None)
+    assert services.load_strategy_files(settle_s=0.0) == []
 
 
 def test_a_file_that_was_switched_off_stays_so_when_it_changes(folder):
