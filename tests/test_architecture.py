@@ -95,7 +95,7 @@ def test_ruff_would_format_nothing() -> None:
 
 
 @pytest.mark.long(40)
-@pytest.mark.timeout(300)  # without its cache, on a machine that never ran it
+@pytest.mark.timeout(900)  # without its cache, on a machine that never ran it
 def test_types_hold() -> None:
     assert_succeeds(sys.executable, "-m", "mypy")
 
