@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any
 
@@ -28,7 +29,7 @@ class LoginEnded(Exception):
         self.code = code
 
 
-class GuardedStream(AsyncWebsocketConsumer):  # type: ignore[misc]
+class GuardedStream(AsyncWebsocketConsumer, ABC):  # type: ignore[misc]
     """A stream to one client with a viewer's login; a kind of stream says what it sends in
     `stream`, and calls `check_login` at least every few seconds."""
 
@@ -38,9 +39,9 @@ class GuardedStream(AsyncWebsocketConsumer):  # type: ignore[misc]
         self._login: Login | None = None
         self._checked_at = 0.0
 
+    @abstractmethod
     async def stream(self) -> None:
         """Send until cancelled. May raise StreamRefused for what the client asked."""
-        raise NotImplementedError
 
     async def join(self) -> None:
         """Called before the stream begins."""

@@ -2,6 +2,7 @@
 
 import json
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -73,29 +74,32 @@ def raw(message: Any) -> bytes:
 
 
 @dataclass
-class Venue:
+class Venue(ABC):
     """What a venue says of a market: `message(i)` is that of its i-th change."""
 
     market: Market
     exchange: ClassVar[str]
     first_id: ClassVar[int] = 1_000
 
+    @abstractmethod
     def book(self) -> KeptBook:
-        raise NotImplementedError
+        """A book of the venue that has seen nothing."""
 
+    @abstractmethod
     def message(self, number: int) -> bytes:
-        raise NotImplementedError
+        """What the venue sends of the i-th change."""
 
+    @abstractmethod
     def take(self, book: KeptBook, message: bytes) -> bool:
-        raise NotImplementedError
+        """Give a message to a book; whether it took it."""
 
+    @abstractmethod
     def last_id(self, number: int) -> int:
         """The update id after the i-th change; of the start for -1."""
-        raise NotImplementedError
 
+    @abstractmethod
     def remedy(self, number: int) -> Callable[[KeptBook], object]:
         """What makes a book whole again, as the venue gives it after the i-th change."""
-        raise NotImplementedError
 
     def states(self) -> dict[int, Sides]:
         """The true book by update id."""
