@@ -32,6 +32,8 @@ from trading.orders import (
     transition,
 )
 from trading.performance import DAY_MS, RoundTrip
+from trading.slippage import BPS
+from trading.ticks import nearest_ticks
 
 HALF_SPREAD_BPS = 1.0
 NO_QUOTE = "no_quote"
@@ -234,7 +236,7 @@ def _next_quote(tape: Tape, terms: Terms, bar: int, column: int) -> tuple[float,
     if not tape.valid[bar + 1, column]:
         return None
     price = float(tape.open[bar + 1, column])
-    half = price * terms.half_spread_bps / simulator.BPS
+    half = price * terms.half_spread_bps / BPS
     return price - half, price + half
 
 
@@ -361,7 +363,7 @@ def _marks(tape: Tape, books: _Books, bar: int) -> dict[str, int]:
     for column, coin_id in enumerate(tape.instruments):
         holding = books.holdings.get(coin_id)
         if holding is not None:
-            marks[coin_id] = simulator.nearest_ticks(
+            marks[coin_id] = nearest_ticks(
                 float(tape.close[bar, column]), holding.grid.tick_num, holding.grid.tick_den
             )
     return marks

@@ -9,16 +9,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from trading import accounting
 from trading.accounting import MAX_COUNT, MAX_STEPS
 
 MONEY_UNITS = 100_000_000  # money units per quote unit
 
-# What a taker pays, in parts per million of the notional, at the entry level of each venue:
-# Binance USD-M futures "Regular user" 0.0500% (binance.com/en/fee/futureFee), Bybit linear
-# perpetuals "VIP 0" 0.055% (bybit.com/en/help-center/article/Trading-Fee-Structure).
+# What a fill pays, in parts per million of its notional, at the entry level of each venue:
+# Binance USD-M futures "Regular user" maker 0.0200%, taker 0.0500% (binance.com/en/fee/futureFee);
+# Bybit linear perpetuals "VIP 0" maker 0.0200%, taker 0.0550%
+# (bybit.com/en/help-center/article/Trading-Fee-Structure).
+MAKER_FEE_PPM: dict[str, int] = {"binance": 200, "bybit": 200}
 TAKER_FEE_PPM: dict[str, int] = {"binance": 500, "bybit": 550}
+
+# The equity that a position must keep, in parts per million of its notional, in the lowest tier
+# of the largest contract: Binance USD-M BTCUSDT 0.40% up to 50,000 USDT
+# (binance.com/en/futures/trading-rules/perpetual/leverage-margin), Bybit BTCUSDT 0.5% up to
+# 2,000,000 USDT (bybit.com/en/announcement-info/margin-parameters).
+MAINTENANCE_PPM: dict[str, int] = {"binance": 4_000, "bybit": 5_000}
 
 # What a market order of an account this small pays beyond the best price.
 SLIPPAGE_BPS = 1.0
@@ -36,9 +45,11 @@ class AmountError(OrderError):
     """A notional, cost or result is larger than the books can count."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """A listing's tick and step as exact ratios, and the money value of one tick x one step."""
+class Grid(NamedTuple):
+    """A listing's tick and step as exact ratios, and the money value of one tick x one step.
+
+    Integers only, so it goes whole into the scalar functions that compile.
+    """
 
     tick_num: int
     tick_den: int

@@ -22,7 +22,7 @@ from trading.holdings import Holding, marked_equity, marked_portfolio
 from trading.models import Account, EquityPoint, Fill, LedgerEntry, Position, Side, Trade
 from trading.orders import Grid
 from trading.performance import RoundTrip, measure_performance
-from trading.simulator import nearest_ticks
+from trading.ticks import nearest_ticks
 
 
 def due_runs(*, account: Account) -> list[BarRun]:

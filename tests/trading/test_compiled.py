@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from risk import assessment, limits, sizing
 from risk.portfolio import Standing, loss_fraction
-from trading import accounting, simulator
+from trading import accounting, depth, simulator, slippage, ticks
 
-SCALAR_MODULES = (sizing, limits, assessment, accounting, simulator)
+SCALAR_MODULES = (sizing, limits, assessment, accounting, ticks, depth, slippage, simulator)
 # For people or for text: what never runs inside a loop over bars.
 NOT_SCALAR = {"limit_table", "limit_warnings", "risk_level"}
 
@@ -79,7 +79,7 @@ def test_simulator(
     target: float,
 ) -> None:
     low, open_price, close, high = sorted(prices)
-    same("nearest_ticks", simulator.nearest_ticks, close, *tick)
+    same("nearest_ticks", ticks.nearest_ticks, close, *tick)
     same("market_fill_ticks", simulator.market_fill_ticks, side, low, high, 1.0, *tick)
     same("protective_exit", simulator.protective_exit, side, stop, target, open_price, high, low)
     for leg in (simulator.STOP_HIT, simulator.TARGET_HIT):

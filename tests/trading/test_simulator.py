@@ -10,12 +10,11 @@ from trading.simulator import (
     NO_EXIT,
     STOP_HIT,
     TARGET_HIT,
-    adverse_ticks,
     exit_ticks,
     market_fill_ticks,
-    nearest_ticks,
     protective_exit,
 )
+from trading.ticks import adverse_ticks, nearest_ticks
 
 NAN = math.nan
 
