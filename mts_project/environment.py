@@ -90,6 +90,7 @@ class Environment:
     initial_capital: float
     max_position_size: float
     max_portfolio_risk: float
+    risk_free_rate: float
     not_used_yet: tuple[str, ...]
 
 
@@ -149,6 +150,7 @@ def load_environment(*, base_dir: Path, environ: Mapping[str, str] | None = None
         initial_capital=reader.number("INITIAL_CAPITAL", 10_000.0, 1.0, 1e9),
         max_position_size=reader.number("MAX_POSITION_SIZE", 0.10, 0.0001, 1.0),
         max_portfolio_risk=reader.number("MAX_PORTFOLIO_RISK", 0.25, 0.0001, 1.0),
+        risk_free_rate=reader.number("RISK_FREE_RATE", 0.02, -0.5, 1.0),
         not_used_yet=tuple(name for name in NOT_USED_YET if values.get(name)),
     )
     if environment.database_url:

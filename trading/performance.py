@@ -1,39 +1,56 @@
 """How well a series of trades went: one function of trades and equity. Pure.
 
 Crypto trades every day, so a year has 365. Whatever is undefined is None, never NaN and never 0.
+`returns` knows the figures of equity, `roundtrips` those of trades.
+
+Against the package empyrical-reloaded, called with 365 days a year, on marks at midnights:
+sharpe_ratio, sortino_ratio (required return: the daily risk-free rate), volatility,
+annualised_return, calmar_ratio, value_at_risk, expected_shortfall, alpha and beta are the same
+numbers, but for what follows.
+- Losses are positive here: max_drawdown, value_at_risk, expected_shortfall.
+- Its drawdown knows daily returns only; ours every mark, so that with marks within days ours is as
+  deep or deeper, and the Calmar ratio as small or smaller.
+- Where it gives NaN or an infinity (the Sharpe ratio of a flat series, no losing day), we give
+  None; so do we for an annual return of one day, for a tail of fewer than 20 days, and for the
+  Sortino ratio of a flat series, which it computes.
+- Its annual figures end with the last return; ours, too, count days and not hours: a first or last
+  day that was cut short is a day.
+- It has no figures of trades, exposure, turnover and costs.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-DAYS_PER_YEAR = 365.0
-DAY_MS = 86_400_000
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trading.returns import (
+    DAY_MS,
+    alpha_beta,
+    annualised_return,
+    daily_returns,
+    deepest_drawdown,
+    expected_shortfall,
+    sharpe_ratio,
+    sortino_ratio,
+    value_at_risk,
+    volatility,
+)
+from trading.roundtrips import (
+    RoundTrip,
+    TradeColumns,
+    by_group,
+    total,
+    trade_columns,
+    trade_figures,
+)
+
+__all__ = ["DAY_MS", "RISK_FREE_RATE", "RoundTrip", "by_group", "measure_performance"]
+
 RISK_FREE_RATE = 0.02  # a year
 
-
-@dataclass(frozen=True, kw_only=True)
-class RoundTrip:
-    """A closed trade. `pnl` (before fees) and `fees` (both sides) in quote units; times in ms."""
-
-    instrument: str
-    strategy: str
-    direction: int
-    quantity: float
-    entry_price: float
-    exit_price: float
-    pnl: float
-    fees: float
-    entered_at: int
-    exited_at: int
-    exit_reason: str
-
-    @property
-    def net(self) -> float:
-        """What the trade brought after the fees of both sides."""
-        return self.pnl - self.fees
+Metrics = dict[str, float | int | None]
 
 
 def measure_performance(
@@ -43,119 +60,126 @@ def measure_performance(
     equity: Sequence[float],
     initial_capital: float,
     fees_paid: float,
+    slippage_paid: float | None = None,
+    funding_paid: float | None = None,
+    traded_notional: float | None = None,
+    exposure: Sequence[float] | None = None,
+    benchmark: Sequence[float] | None = None,
     risk_free_rate: float = RISK_FREE_RATE,
-) -> dict[str, float | int | None]:
+    columns: TradeColumns | None = None,
+) -> Metrics:
     """Every metric of trades and of equity (quote units) marked at `times` (ms, ascending).
 
-    `initial_capital` stands before the first mark. Wins and losses count net of fees.
+    `initial_capital` stands before the first mark, and one mark a day counts for ratios: the
+    day's last. `exposure` is the gross exposure and `benchmark` the worth of the same capital
+    bought and held, both at `times`; without them what they give is None. Costs that are not
+    given are those of the closed trades. Trades win and lose net of fees and with funding; shares
+    are fractions, losses positive, funding paid is negative where it was received. `columns` are
+    those of `trades`, for who has them already.
+
+    Raises ValueError when the series differ in length.
     """
-    final = equity[-1] if equity else initial_capital
-    total = final / initial_capital - 1.0 if initial_capital > 0.0 else None
-    wins = [trade.net for trade in trades if trade.net > 0.0]
-    losses = [-trade.net for trade in trades if trade.net < 0.0]
-    returns = daily_returns(times=times, equity=equity, initial_capital=initial_capital)
+    marks = np.asarray(equity, dtype=np.float64)
+    table = trade_columns(trades) if columns is None else columns
+    final = float(marks[-1]) if len(marks) else initial_capital
+    gain = final / initial_capital - 1.0 if initial_capital > 0.0 else None
+    returns = daily_returns(times=times, equity=marks, initial_capital=initial_capital)
+    if slippage_paid is None:
+        slippage_paid = total(table.slippage)
+    if funding_paid is None:
+        funding_paid = -total(table.funding)
+    if traded_notional is None:
+        traded_notional = total(table.notional)
+    average = float(marks.mean()) if len(marks) else initial_capital
     return {
         "initial_capital": initial_capital,
         "final_value": final,
-        "total_return": total,
-        "annualised_return": _annualised(total, times),
-        "volatility": _volatility(returns),
-        "sharpe_ratio": sharpe_ratio(returns, risk_free_rate),
-        "max_drawdown": max_drawdown(equity, initial_capital),
-        "trade_count": len(trades),
-        "win_count": len(wins),
-        "loss_count": len(losses),
-        "win_rate": len(wins) / len(trades) if trades else None,
-        "profit_factor": math.fsum(wins) / math.fsum(losses) if losses else None,
-        "expectancy": math.fsum(trade.net for trade in trades) / len(trades) if trades else None,
-        "average_win": math.fsum(wins) / len(wins) if wins else None,
-        "average_loss": math.fsum(losses) / len(losses) if losses else None,
-        "largest_win": max(wins, default=None),
-        "largest_loss": max(losses, default=None),
-        "average_holding_hours": _average_hours(trades),
+        "total_return": gain,
+        **_ratios(returns, gain, risk_free_rate),
+        **_falls(times, marks, initial_capital, gain, len(returns)),
+        **trade_figures(table),
+        **_exposures(exposure, marks),
+        "traded_notional": traded_notional,
+        "turnover": traded_notional / average if average > 0.0 else None,
         "fees_paid": fees_paid,
+        "slippage_paid": slippage_paid,
+        "funding_paid": funding_paid,
+        **_against(benchmark, times, returns, gain, initial_capital, risk_free_rate),
     }
 
 
-def daily_returns(
-    *, times: Sequence[int], equity: Sequence[float], initial_capital: float
-) -> list[float]:
-    """Simple returns from one UTC day's last mark to the next, the first from the capital.
-
-    A mark at midnight ends the day before it. Stops where equity is not positive.
-    """
-    last_of_day: dict[int, float] = {}
-    for time, value in zip(times, equity, strict=True):
-        last_of_day[(time - 1) // DAY_MS] = value
-    returns = []
-    before = initial_capital
-    for value in last_of_day.values():
-        if before <= 0.0:
-            break
-        returns.append(value / before - 1.0)
-        before = value
-    return returns
+def _ratios(returns: NDArray[np.float64], gain: float | None, risk_free_rate: float) -> Metrics:
+    return {
+        "annualised_return": annualised_return(gain, len(returns)),
+        "volatility": volatility(returns),
+        "sharpe_ratio": sharpe_ratio(returns, risk_free_rate),
+        "sortino_ratio": sortino_ratio(returns, risk_free_rate),
+        "value_at_risk": value_at_risk(returns),
+        "expected_shortfall": expected_shortfall(returns),
+    }
 
 
-def sharpe_ratio(returns: Sequence[float], risk_free_rate: float) -> float | None:
-    """Mean excess over the standard deviation (n - 1) of daily returns, times sqrt(365).
-
-    William F. Sharpe, "The Sharpe Ratio", 1994. None for fewer than two days or a flat series.
-    """
-    deviation = _deviation(returns)
-    if deviation is None or deviation == 0.0:
-        return None
-    excess = math.fsum(returns) / len(returns) - risk_free_rate / DAYS_PER_YEAR
-    return excess / deviation * math.sqrt(DAYS_PER_YEAR)
-
-
-def max_drawdown(equity: Sequence[float], initial_capital: float) -> float | None:
-    """The deepest fall from a running maximum, as a positive fraction of it; None without marks."""
-    if not equity:
-        return None
-    peak = initial_capital
-    deepest = 0.0
-    for value in equity:
-        peak = max(peak, value)
-        if peak > 0.0:
-            deepest = max(deepest, (peak - value) / peak)
-    return deepest
+def _falls(
+    times: Sequence[int],
+    marks: NDArray[np.float64],
+    initial_capital: float,
+    gain: float | None,
+    days: int,
+) -> Metrics:
+    """The drawdowns, and the annual return over the deepest (Terry W. Young's Calmar ratio, 1991,
+    over the whole time and not its last three years)."""
+    fall = deepest_drawdown(times=times, equity=marks, initial_capital=initial_capital)
+    annual = annualised_return(gain, days)
+    return {
+        "calmar_ratio": annual / fall.share if fall and fall.share and annual is not None else None,
+        "max_drawdown": fall.share if fall else None,
+        "max_drawdown_amount": fall.amount if fall else None,
+        "max_drawdown_days": fall.days if fall else None,
+        "longest_drawdown_days": fall.longest_days if fall else None,
+    }
 
 
-def by_group(trades: Sequence[RoundTrip], attribute: str) -> Mapping[str, Mapping[str, float]]:
-    """Count and net result of the trades by `instrument`, `strategy` or `exit_reason`."""
-    groups: dict[str, dict[str, float]] = {}
-    for trade in trades:
-        group = groups.setdefault(str(getattr(trade, attribute)), {"count": 0, "net": 0.0})
-        group["count"] += 1
-        group["net"] += trade.net
-    return dict(sorted(groups.items()))
+def _exposures(exposure: Sequence[float] | None, marks: NDArray[np.float64]) -> Metrics:
+    """Gross exposure over equity at the marks, and the share of marks that had any."""
+    names = ("average_exposure", "largest_exposure", "time_in_market")
+    if exposure is None:
+        return dict.fromkeys(names)
+    held = np.asarray(exposure, dtype=np.float64)
+    if held.shape != marks.shape:
+        raise ValueError(f"{held.size} exposures for {marks.size} marks of equity")
+    is_alive = marks > 0.0
+    if not is_alive.any():
+        return dict.fromkeys(names)
+    shares = held[is_alive] / marks[is_alive]
+    values = (float(shares.mean()), float(shares.max()), float((held > 0.0).mean()))
+    return dict(zip(names, values, strict=True))
 
 
-def _annualised(total: float | None, times: Sequence[int]) -> float | None:
-    # A few hours blown up to a year say nothing, and overflow.
-    if total is None or total <= -1.0 or len(times) < 2 or times[-1] - times[0] < DAY_MS:
-        return None
-    years = (times[-1] - times[0]) / DAY_MS / DAYS_PER_YEAR
-    try:
-        return math.exp(math.log1p(total) / years) - 1.0
-    except OverflowError:
-        return None
-
-
-def _deviation(values: Sequence[float]) -> float | None:
-    if len(values) < 2:
-        return None
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
-
-
-def _volatility(returns: Sequence[float]) -> float | None:
-    deviation = _deviation(returns)
-    return None if deviation is None else deviation * math.sqrt(DAYS_PER_YEAR)
-
-
-def _average_hours(trades: Sequence[RoundTrip]) -> float | None:
-    if not trades:
-        return None
-    return math.fsum(trade.exited_at - trade.entered_at for trade in trades) / len(trades) / 3.6e6
+def _against(
+    benchmark: ArrayLike | None,
+    times: Sequence[int],
+    returns: NDArray[np.float64],
+    gain: float | None,
+    initial_capital: float,
+    risk_free_rate: float,
+) -> Metrics:
+    """The same figures of buying and holding, and ours against it."""
+    worth = np.asarray([] if benchmark is None else benchmark, dtype=np.float64)
+    if benchmark is not None and len(worth) != len(times):
+        raise ValueError(f"{worth.size} marks of the benchmark for {len(times)} times")
+    theirs = daily_returns(
+        times=times if len(worth) else (), equity=worth, initial_capital=initial_capital
+    )
+    held = float(worth[-1]) / initial_capital - 1.0 if len(theirs) else None
+    fall = deepest_drawdown(times=times, equity=worth, initial_capital=initial_capital)
+    alpha, beta = alpha_beta(returns, theirs, risk_free_rate)
+    return {
+        "benchmark_return": held,
+        "benchmark_annualised_return": annualised_return(held, len(theirs)),
+        "benchmark_volatility": volatility(theirs),
+        "benchmark_sharpe_ratio": sharpe_ratio(theirs, risk_free_rate),
+        "benchmark_max_drawdown": fall.share if fall else None,
+        "excess_return": gain - held if gain is not None and held is not None else None,
+        "alpha": alpha,
+        "beta": beta,
+    }

@@ -9,6 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from django.conf import settings
 from django.db.models import Q, Sum
 
 from collectors.marketdata import duration, to_ms
@@ -189,6 +190,7 @@ def account_performance(*, account_id: int) -> dict[str, float | int | None]:
         equity=[float(value) for _, value in curve],
         initial_capital=float(account.initial_capital),
         fees_paid=float(fees),
+        risk_free_rate=settings.ENV.risk_free_rate,
     )
 
 

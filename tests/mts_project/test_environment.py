@@ -40,6 +40,7 @@ def test_defaults_need_no_environment(tmp_path: Path) -> None:
         ("MAX_POSITION_SIZE", "2"),
         ("MAX_PORTFOLIO_RISK", "nan"),
         ("INITIAL_CAPITAL", "inf"),
+        ("RISK_FREE_RATE", "2"),
         ("CANDLE_SOURCES", "binance,kraken"),
         ("STREAM_KINDS", "book,depth"),
         ("STREAM_KINDS", "Book"),

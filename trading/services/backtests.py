@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import structlog
+from django.conf import settings
 from django.db.models import DateTimeField, ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Now
 
@@ -28,6 +29,7 @@ from risk.selectors import limits_of
 from signals.selectors import HistoryRun, analyse_history
 from signals.strategy import StrategyError
 from trading.backtest import Listed, Outcome, Tape, Terms, changed_rows, run_backtest
+from trading.benchmark import buy_and_hold
 from trading.fields import from_units, to_units
 from trading.models import Account, Backtest, BacktestState
 from trading.orders import MONEY_UNITS, TAKER_FEE_PPM, OrderError
@@ -222,6 +224,10 @@ def _result_fields(
         equity=equity,
         initial_capital=float(backtest.initial_capital),
         fees_paid=outcome.fees / MONEY_UNITS,
+        benchmark=buy_and_hold(
+            closes=tape.close, known=tape.valid, capital=float(backtest.initial_capital)
+        ).tolist(),
+        risk_free_rate=settings.ENV.risk_free_rate,
     )
     result = {
         "final_value": from_units(outcome.equity[-1]),
