@@ -79,7 +79,7 @@ def stage_counts(*, live_quotes: int) -> dict[str, int]:
         "signals": Signal.objects.count(),
         "decisions": RiskDecision.objects.count(),
         "fills": Fill.objects.count(),
-        "ledger entries": LedgerEntry.objects.filter(fill__isnull=False).count(),
+        "ledger entries": LedgerEntry.objects.filter(transaction__kind="fill").count(),
         "alerts": Alert.objects.count(),
         "deliveries": Delivery.objects.filter(state=DeliveryState.SENT).count(),
         "events": Event.objects.count(),

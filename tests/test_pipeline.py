@@ -231,7 +231,8 @@ def assert_books_are_whole(desk: Desk) -> None:
     bars = [row[0] for row in desk.sql("SELECT bar_open_time FROM signals_barrun ORDER BY 1")]
     assert all(later - earlier == timedelta(hours=1) for earlier, later in pairwise(bars))
     ((cash, booked),) = desk.sql(
-        "SELECT cash, (SELECT sum(amount) FROM trading_ledgerentry) FROM trading_account"
+        "SELECT cash, (SELECT sum(amount) FROM trading_ledgerentry WHERE book = 'cash') "
+        "FROM trading_account"
     )
     assert cash == booked
     doubled = desk.sql(

@@ -33,6 +33,8 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
         "profile",
         "exchange",
         "timeframe",
+        "latency_ms",
+        "is_pyramiding",
         "initial_capital",
         "cash",
         "high_water_mark",
@@ -86,10 +88,10 @@ class FillAdmin(RecordAdmin):
 class LedgerEntryAdmin(RecordAdmin):
     """Every movement of cash."""
 
-    list_display = ["at", "account", "kind", "amount", "fill"]
-    list_filter = ["kind", "account"]
-    search_fields = ["account__name"]
-    list_select_related = ["account", "fill__order"]
+    list_display = ["transaction", "account", "book", "amount"]
+    list_filter = ["book", "transaction__kind", "account"]
+    search_fields = ["account__name", "transaction__key"]
+    list_select_related = ["account", "transaction"]
 
 
 @admin.register(Position)

@@ -305,8 +305,8 @@ def _open_at_next_open(tape: Tape, terms: Terms, books: _Books, bar: int, column
         grid=grid,
         quantity=execution.quantity_after,
         total_cost=execution.cost_after,
-        stop_loss=verdict.stop_loss,
-        take_profit=verdict.take_profit,
+        stop_loss=grid.nearest_price(verdict.stop_loss),
+        take_profit=grid.nearest_price(verdict.take_profit),
     )
     books.entries[coin_id] = _Entry(
         time=int(tape.close_time[bar]), price=grid.price(ticks), fee=execution.fee

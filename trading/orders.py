@@ -7,12 +7,14 @@ OrderError
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
 from trading import accounting
 from trading.accounting import MAX_COUNT, MAX_STEPS
+from trading.ticks import level_ticks
 
 MONEY_UNITS = 100_000_000  # money units per quote unit
 
@@ -76,6 +78,12 @@ class Grid(NamedTuple):
     def price(self, ticks: int) -> float:
         """A price in quote units."""
         return ticks * self.tick_num / self.tick_den
+
+    def nearest_price(self, price: float) -> float:
+        """The price of the tick nearest to `price`, at least one tick; NaN stays NaN."""
+        if math.isnan(price):
+            return price
+        return self.price(level_ticks(price, self.tick_num, self.tick_den))
 
     def quantity(self, steps: int) -> float:
         """A quantity in base units."""

@@ -20,7 +20,7 @@ from signals.models import BarRun, RunState, Signal
 from trading.accounting import apply_fill
 from trading.fields import from_units, to_units
 from trading.holdings import Holding, marked_equity, marked_portfolio
-from trading.models import Account, EquityPoint, Fill, LedgerEntry, Position, Side, Trade
+from trading.models import Account, Book, EquityPoint, Fill, LedgerEntry, Position, Side, Trade
 from trading.orders import Grid
 from trading.performance import RoundTrip, measure_performance
 from trading.ticks import nearest_ticks
@@ -225,7 +225,9 @@ class Reconciliation:
 
 def recompute_books(*, account: Account) -> Reconciliation:
     """Add up the ledger and replay every fill, and compare with cash and positions."""
-    total = LedgerEntry.objects.filter(account=account).aggregate(total=Sum("amount"))["total"]
+    total = LedgerEntry.objects.filter(account=account, book=Book.CASH).aggregate(
+        total=Sum("amount")
+    )["total"]
     entries_total = total or Decimal(0)
     mismatches = []
     if entries_total != account.cash:
@@ -286,6 +288,8 @@ def fill_json(fill: Fill) -> dict[str, Any]:
         "price": f"{fill.price_ticks * Decimal(order.tick_size):f}",
         "fee": f"{fill.fee:f}",
         "realised_pnl": f"{fill.realised_pnl:f}",
+        "liquidity": fill.liquidity,
+        "slippage": f"{fill.slippage:f}",
         "slippage_bps": fill.slippage_bps,
         "bar": fill.bar_open_time.isoformat(),
         "at": fill.at.isoformat(),

@@ -52,7 +52,7 @@ def test_everything_of_an_account_can_be_read(client_of: Any, holding: Account) 
     (position,) = client.get(f"{base}positions/").json()["results"]
     assert (position["quantity"], position["mark_price"]) == ("1.497", "100.0")
     assert position["unrealised_pnl"] == "-0.29940000"
-    for kind, count in {"orders": 1, "fills": 1, "trades": 0, "ledger": 2, "equity": 1}.items():
+    for kind, count in {"orders": 3, "fills": 1, "trades": 0, "ledger": 4, "equity": 1}.items():
         answer = client.get(f"{base}{kind}/").json()
         assert len(answer["results"]) == count, kind
     (fill,) = client.get(f"{base}fills/").json()["results"]

@@ -68,8 +68,13 @@ def test_a_long_signal_becomes_a_position_with_its_books(world: Any, account: Ac
     assert fill.fee == Decimal("0.0749997")
     assert account.cash == Decimal(10_000) - fill.fee
     assert position.total_cost == Decimal("149.9994")
-    assert position.stop_loss == pytest.approx(100.2 * 0.98)
-    assert position.take_profit == pytest.approx(100.2 * 1.04)
+    # On the nearest ticks of 100.2 x 0.98 and 100.2 x 1.04, and both are working orders.
+    assert (position.stop_loss, position.take_profit) == (98.2, 104.2)
+    working = Order.objects.filter(status="working").order_by("id")
+    assert list(working.values_list("leg", "side", "quantity_steps", "oco")) == [
+        ("stop_loss", "sell", 1497, f"entry:{fill.order_id}"),
+        ("take_profit", "sell", 1497, f"entry:{fill.order_id}"),
+    ]
     assert fill.quote["best_ask"] == 100.1
     assert fill.quote["slippage_bps"] == 1.0
     assert decision.inputs["equity"] == 10_000.0
@@ -86,7 +91,7 @@ def test_working_off_a_run_again_changes_nothing(world: Any, account: Account) -
     advance(account)
     assert (Fill.objects.count(), LedgerEntry.objects.count(), EquityPoint.objects.count()) == (
         1,
-        2,
+        4,
         1,
     )
 
@@ -121,8 +126,12 @@ def test_the_opposite_flips_and_the_same_does_nothing(world: Any, account: Accou
     world.at(START + 3 * HOUR)
     world.quote("bitcoin", 100.0, 100.1)
     advance(account)
-    legs = list(Order.objects.order_by("id").values_list("leg", "side"))
-    assert legs == [("open", "buy"), ("close", "sell"), ("open", "sell")]
+    executed = Order.objects.filter(status="filled").order_by("id")
+    assert list(executed.values_list("leg", "side")) == [
+        ("open", "buy"),
+        ("close", "sell"),
+        ("open", "sell"),
+    ]
     assert Position.objects.get().quantity_steps < 0
     assert Trade.objects.get().exit_reason == "flip"
 
@@ -139,7 +148,10 @@ def test_a_stop_is_decided_on_bars_after_the_entry(world: Any, account: Account)
     assert fill is not None
     # The stop of 99.5 less a basis point, down to the tick.
     assert (fill.order.leg, fill.price_ticks) == ("stop_loss", 994)
-    assert fill.order.trigger_bar == START + HOUR
+    assert fill.bar_open_time == START + HOUR
+    assert list(Order.objects.filter(leg="take_profit").values_list("status", flat=True)) == [
+        "cancelled"
+    ]
     assert fill.quote["candle"]["low"] == 99.0
     assert Trade.objects.get().exit_reason == "stop_loss"
 
@@ -384,5 +396,8 @@ def test_the_seeded_account_is_made_once(world: Any) -> None:
     first = seed_account()
     assert seed_account() == first
     assert first.cash == Decimal(10_000)
-    assert LedgerEntry.objects.get().kind == "deposit"
+    assert dict(LedgerEntry.objects.values_list("book", "amount")) == {
+        "cash": Decimal(10_000),
+        "capital": Decimal(-10_000),
+    }
     assert first.created_at == clock.current().start

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from collectors import clock
 from collectors.marketdata import duration, floor_time
 from signals.models import BarRun
-from trading.models import Account, Order, PendingSignal, Position, Trade
+from trading.models import Account, Fill, PendingSignal, Position, Trade
 from trading.services import advance_account, close_position, create_account
-from trading.services.fills import first_judged_bar
+from trading.services.protection import first_judged_bar
 
 START = datetime(2021, 5, 13, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -71,7 +71,7 @@ def test_the_bar_of_the_entry_counts_when_the_entry_came_at_its_open(
     assert position.entered_at is not None
     let_the_bars_pass(world, account)
     trade = Trade.objects.get()
-    assert Order.objects.get(leg="stop_loss").trigger_bar == judged
+    assert Fill.objects.get(order__leg="stop_loss").bar_open_time == judged
     assert trade.exited_at == judged + HOUR > trade.entered_at
 
 
@@ -135,7 +135,7 @@ def test_no_position_leaves_before_it_was_entered(world: Any, moment: datetime) 
         enter_late(world, account, moment, speed=3600.0)
         let_the_bars_pass(world, account)
         trade = Trade.objects.get()
-        bar = Order.objects.get(leg="stop_loss").trigger_bar
+        bar = Fill.objects.get(order__leg="stop_loss").bar_open_time
         run_clock(moment, 3600.0)
         assert bar == first_judged_bar(filled_at=trade.entered_at, timeframe="1h")
         assert trade.entered_at < trade.exited_at == bar + HOUR

@@ -51,7 +51,9 @@ def test_a_flip_that_cannot_be_counted_still_closes(world: Any, account: Account
     refusal = RiskDecision.objects.get(is_approved=False)
     assert (refusal.rejection_reason, refusal.direction) == ("not_countable", -1)
     assert refusal.inputs["context"]["quote"]["best_bid"] == 100.0
-    assert list(Order.objects.order_by("id").values_list("leg", flat=True)) == ["open", "close"]
+    filled = Order.objects.filter(status="filled").order_by("id")
+    assert list(filled.values_list("leg", flat=True)) == ["open", "close"]
+    assert not Order.objects.filter(status="working").exists()
     assert not PendingSignal.objects.exists()
     assert reconcile(account_id=account.pk).mismatches == ()
 

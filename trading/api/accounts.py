@@ -148,6 +148,9 @@ class OrdersView(AccountRows):
 
         instrument = serializers.CharField(source="instrument.coin_id")
         quantity = serializers.SerializerMethodField()
+        filled_quantity = serializers.SerializerMethodField()
+        limit_price = serializers.SerializerMethodField()
+        trigger_price = serializers.SerializerMethodField()
 
         class Meta:
             model = Order
@@ -158,17 +161,39 @@ class OrdersView(AccountRows):
                 "symbol",
                 "signal",
                 "decision",
+                "kind",
                 "leg",
-                "trigger_bar",
                 "side",
                 "quantity",
+                "filled_quantity",
+                "limit_price",
+                "trigger_price",
                 "status",
+                "reason",
+                "oco",
                 "at",
+                "ended_at",
             ]
 
         def get_quantity(self, order: Order) -> str:
             """An exact decimal string."""
             return Grid.of(order.tick_size, order.quantity_step).quantity_text(order.quantity_steps)
+
+        def get_filled_quantity(self, order: Order) -> str:
+            """An exact decimal string."""
+            return Grid.of(order.tick_size, order.quantity_step).quantity_text(order.filled_steps)
+
+        def get_limit_price(self, order: Order) -> str | None:
+            """An exact decimal string; null for an order without a limit."""
+            return self._price(order, order.limit_ticks)
+
+        def get_trigger_price(self, order: Order) -> str | None:
+            """An exact decimal string; null for an order without a trigger."""
+            return self._price(order, order.trigger_ticks)
+
+        def _price(self, order: Order, ticks: int | None) -> str | None:
+            grid = Grid.of(order.tick_size, order.quantity_step)
+            return None if ticks is None else grid.price_text(ticks)
 
     rows = Order.objects.select_related("instrument")
     serializer_class = OrderSerializer
@@ -227,12 +252,16 @@ class LedgerView(AccountRows):
         """One movement of cash."""
 
         amount = serializers.DecimalField(**MONEY)
+        kind = serializers.CharField(source="transaction.kind")
+        key = serializers.CharField(source="transaction.key")
+        fill = serializers.IntegerField(source="transaction.fill_id", allow_null=True)
+        at = serializers.DateTimeField(source="transaction.at")
 
         class Meta:
             model = LedgerEntry
-            fields = ["id", "kind", "amount", "fill", "at"]
+            fields = ["id", "transaction", "kind", "key", "book", "amount", "fill", "at"]
 
-    rows = LedgerEntry.objects.all()
+    rows = LedgerEntry.objects.select_related("transaction")
     serializer_class = EntrySerializer
 
 

@@ -15,9 +15,11 @@ from django.db import transaction
 from collectors import clock
 from risk.models import RiskProfile, TradingState
 from risk.services import set_trading_state
-from trading.models import Account, EntryKind, LedgerEntry, default_subscriptions
+from trading.fields import to_units
+from trading.models import Account, Book, TransactionKind, default_subscriptions
 from trading.orders import TAKER_FEE_PPM
 from trading.selectors import Reconciliation, recompute_books
+from trading.services.ledger import post_transaction
 
 log = structlog.get_logger(__name__)
 PAPER = "paper"
@@ -92,7 +94,7 @@ def create_account(
             timeframe=timeframe,
             subscriptions=default_subscriptions() if subscriptions is None else list(subscriptions),
             initial_capital=initial_capital,
-            cash=initial_capital,
+            cash=Decimal(0),
             high_water_mark=initial_capital,
             day_start_equity=initial_capital,
             day=now.date(),
@@ -100,8 +102,12 @@ def create_account(
         )
         account.full_clean()
         account.save()
-        LedgerEntry.objects.create(
-            account=account, kind=EntryKind.DEPOSIT, amount=initial_capital, at=now
+        post_transaction(
+            account=account,
+            kind=TransactionKind.DEPOSIT,
+            key="deposit",
+            counter_amounts={Book.CAPITAL: -to_units(initial_capital)},
+            at=now,
         )
     return account
 

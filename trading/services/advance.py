@@ -7,15 +7,25 @@ them, `processed_bar` moves on only after everything of the bar, and every row h
 from __future__ import annotations
 
 import math
-from datetime import UTC, date, datetime
+from datetime import UTC, date
 
-from collectors.marketdata import duration
+from collectors.marketdata import duration, to_ms
 from collectors.models import Ohlcv
 from signals.models import BarRun
 from trading import simulator
 from trading.accounting import roll_marks
 from trading.fields import from_units, to_units
-from trading.models import Account, EquityPoint, OrderLeg, PendingSignal, Position
+from trading.models import (
+    PROTECTIVE_LEGS,
+    Account,
+    EquityPoint,
+    Liquidity,
+    Order,
+    OrderLeg,
+    OrderStatus,
+    PendingSignal,
+    Position,
+)
 from trading.orders import SLIPPAGE_BPS
 from trading.selectors import (
     account_worth,
@@ -26,9 +36,9 @@ from trading.selectors import (
     usable_candle,
 )
 from trading.services.accounts import locked_account
+from trading.services.booking import Hit, book_fill
 from trading.services.execution import execute_signal
-from trading.services.fills import Occasion, Venue, close_whole_position
-from trading.services.quotes import venue_of
+from trading.ticks import nearest_ticks
 
 
 def advance_account(*, account_id: int) -> int:
@@ -73,14 +83,25 @@ def _exit_position(account: Account, position_id: int, candle: Ohlcv) -> None:
     bar = candle.open_time
     position = Position.objects.select_related("instrument", "entry_signal").get(pk=position_id)
     is_worked_off = account.processed_bar is not None and account.processed_bar >= bar
-    is_before_entry = position.exits_from is not None and bar < position.exits_from
-    if is_worked_off or is_before_entry or not position.quantity_steps:
+    if is_worked_off or not position.quantity_steps:
+        return
+    resting = {
+        order.leg: order
+        for order in Order.objects.filter(
+            account=account,
+            instrument=position.instrument,
+            status=OrderStatus.WORKING,
+            leg__in=PROTECTIVE_LEGS,
+            judged_from__lte=bar,
+        )
+    }
+    if not resting:
         return
     holding = holding_of(position=position)
     leg, price = simulator.protective_exit(
         holding.direction,
-        holding.stop_loss,
-        holding.take_profit,
+        holding.stop_loss if OrderLeg.STOP_LOSS in resting else math.nan,
+        holding.take_profit if OrderLeg.TAKE_PROFIT in resting else math.nan,
         candle.open,
         candle.high,
         candle.low,
@@ -91,37 +112,25 @@ def _exit_position(account: Account, position_id: int, candle: Ohlcv) -> None:
     ticks = simulator.exit_ticks(
         leg, -holding.direction, price, SLIPPAGE_BPS, grid.tick_num, grid.tick_den
     )
-    leg_name = OrderLeg.STOP_LOSS if leg == simulator.STOP_HIT else OrderLeg.TAKE_PROFIT
-    closes_at = bar + duration(account.timeframe)
+    is_stop = leg == simulator.STOP_HIT
+    order = resting[OrderLeg.STOP_LOSS if is_stop else OrderLeg.TAKE_PROFIT]
     # A waiting close of this position has nothing left to close: it finds it flat.
-    close_whole_position(
+    book_fill(
         account=account,
         position=position,
-        venue=_exit_venue(account, position, closes_at),
-        ticks=ticks,
-        occasion=Occasion(
-            at=closes_at,
+        order=order,
+        hit=Hit(
+            steps=abs(position.quantity_steps),
+            ticks=ticks,
+            reference_ticks=nearest_ticks(price, grid.tick_num, grid.tick_den),
+            slippage_bps=SLIPPAGE_BPS if is_stop else 0.0,
+            trigger=f"candle:{to_ms(bar)}",
+            at=bar + duration(account.timeframe),
             bar=bar,
-            leg=leg_name,
-            reason=leg_name.value,
             quote=_recorded_candle(candle, holding.stop_loss, holding.take_profit),
-            trigger_bar=bar,
+            liquidity=Liquidity.TAKER if is_stop else Liquidity.MAKER,
         ),
     )
-
-
-def _exit_venue(account: Account, position: Position, at: datetime) -> Venue:
-    """The venue of an exit; the grid is the position's own, and the symbol may have ended."""
-    venue = venue_of(instrument=position.instrument, exchange=account.exchange, at=at)
-    if venue is None:
-        venue = Venue(
-            exchange=account.exchange,
-            symbol=position.instrument.symbol,
-            tick_size=position.tick_size,
-            quantity_step=position.quantity_step,
-            min_notional=0.0,
-        )
-    return venue.on_grid_of(position)
 
 
 def _recorded_candle(candle: Ohlcv, stop_loss: float, take_profit: float) -> dict[str, object]:

@@ -17,7 +17,7 @@ from risk.selectors import limits_of
 from risk.services import assess
 from trading.models import Account
 from trading.selectors import account_portfolio
-from trading.services.quotes import venue_of
+from trading.services.venues import venue_of
 
 DIRECTIONS = {"LONG": 1, "SHORT": -1}
 

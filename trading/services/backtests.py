@@ -36,7 +36,7 @@ from trading.orders import MONEY_UNITS, TAKER_FEE_PPM, OrderError
 from trading.performance import DAY_MS, by_group, measure_performance
 from trading.services.accounts import PAPER
 from trading.services.backtest_requests import NoDataError
-from trading.services.quotes import venue_of
+from trading.services.venues import venue_of
 
 log = structlog.get_logger(__name__)
 

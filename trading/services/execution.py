@@ -30,14 +30,10 @@ from trading.orders import OrderError, transition
 from trading.selectors import account_portfolio
 from trading.services.accounts import locked_account
 from trading.services.assessment import or_nan
-from trading.services.fills import (
-    Occasion,
-    Venue,
-    close_whole_position,
-    open_position,
-    position_for,
-)
+from trading.services.booking import MANUAL, book_fill, position_for
+from trading.services.placing import Ticket, place_order
 from trading.services.quotes import Offer, current_offer
+from trading.services.venues import Venue
 
 log = structlog.get_logger(__name__)
 LATE = "late"
@@ -78,15 +74,9 @@ def close_position(*, account_id: int, coin_id: str) -> Fill | None:
         if offer.quote is None or offer.venue is None:
             raise NoQuoteError(f"no fresh quote of {coin_id} at {current.exchange}")
         PendingSignal.objects.filter(account=current, instrument=instrument).delete()
-        occasion = Occasion(
-            at=offer.now,
-            bar=last_closed(offer.now, current.timeframe),
-            leg=OrderLeg.CLOSE,
-            reason="manual",
-            quote=offer.recorded(),
-        )
+        bar = last_closed(offer.now, current.timeframe)
         try:
-            return _close_at_quote(current, position, offer.venue, offer, occasion)
+            return _close_at_quote(current, position, offer.venue, offer, bar=bar, reason=MANUAL)
         except OrderError as error:
             raise NoQuoteError(str(error)) from None
 
@@ -102,8 +92,7 @@ def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry:
     if position.stopped_direction not in (0, signal.direction):
         position.stopped_direction = 0
         position.save(update_fields=["stopped_direction"])
-    held = (position.quantity_steps > 0) - (position.quantity_steps < 0)
-    closes, opens = transition(held, signal.direction)
+    closes, opens = transition(position.direction, signal.direction)
     if opens and _is_decided(account, signal):
         opens = False
     if opens:
@@ -112,10 +101,16 @@ def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry:
             _refuse(account, signal, refusal, offer)
             opens = False
     if closes and offer.quote is not None and offer.venue is not None:
-        wanted_after = "flip" if signal.direction else "signal"
-        occasion = _occasion(signal, offer, leg=OrderLeg.CLOSE, reason=wanted_after)
         try:
-            _close_at_quote(account, position, offer.venue, offer, occasion)
+            _close_at_quote(
+                account,
+                position,
+                offer.venue,
+                offer,
+                bar=signal.bar_open_time,
+                reason="flip" if signal.direction else "signal",
+                signal=signal,
+            )
             closes = False
         except OrderError as error:
             # Nothing of it was written. What is held can be counted, so it waits for a quote.
@@ -179,48 +174,50 @@ def _open_at_quote(
     )
     _announce_decision(decision)
     if verdict.is_approved:
-        open_position(
+        order = place_order(
             account=account,
-            position=position,
+            instrument=signal.instrument,
             venue=venue,
-            verdict=verdict,
-            direction=signal.direction,
-            ticks=ticks,
-            occasion=_occasion(signal, offer, leg=OrderLeg.OPEN, reason="", decision=decision),
+            ticket=Ticket(
+                leg=OrderLeg.OPEN,
+                side=signal.direction,
+                steps=verdict.steps,
+                signal=signal,
+                decision=decision,
+                stop_loss=decision.stop_loss,
+                take_profit=decision.take_profit,
+            ),
+            at=offer.now,
         )
+        hit = offer.hit(
+            side=signal.direction, steps=verdict.steps, venue=venue, bar=signal.bar_open_time
+        )
+        book_fill(account=account, position=position, order=order, hit=hit)
 
 
 def _close_at_quote(
-    account: Account, position: Position, venue: Venue, offer: Offer, occasion: Occasion
-) -> Fill:
-    side = -1 if position.quantity_steps > 0 else 1
-    held_on = venue.on_grid_of(position)
-    return close_whole_position(
-        account=account,
-        position=position,
-        venue=held_on,
-        ticks=offer.ticks(side, held_on),
-        occasion=occasion,
-    )
-
-
-def _occasion(
-    signal: Signal,
+    account: Account,
+    position: Position,
+    venue: Venue,
     offer: Offer,
     *,
-    leg: str,
+    bar: datetime,
     reason: str,
-    decision: RiskDecision | None = None,
-) -> Occasion:
-    return Occasion(
-        at=offer.now,
-        bar=signal.bar_open_time,
-        leg=leg,
-        reason=reason,
-        quote=offer.recorded(),
-        signal=signal,
-        decision=decision,
-    )
+    signal: Signal | None = None,
+) -> Fill:
+    """Close everything held, on the grid that it was opened on."""
+    held_on = venue.on_grid_of(position)
+    side, steps = -position.direction, abs(position.quantity_steps)
+    with transaction.atomic():
+        order = place_order(
+            account=account,
+            instrument=position.instrument,
+            venue=held_on,
+            ticket=Ticket(leg=OrderLeg.CLOSE, side=side, steps=steps, signal=signal, reason=reason),
+            at=offer.now,
+        )
+        hit = offer.hit(side=side, steps=steps, venue=held_on, bar=bar)
+        return book_fill(account=account, position=position, order=order, hit=hit)
 
 
 def _keep_pending(account: Account, signal: Signal, *, is_pending: bool) -> None:

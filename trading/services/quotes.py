@@ -6,19 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import structlog
-
 from collectors import clock
-from collectors.marketdata import Quote
+from collectors.marketdata import Quote, to_ms
 from collectors.models import Instrument
-from collectors.selectors import latest_quote, listing_for
+from collectors.selectors import latest_quote
 from risk.assessment import ABSURD_PRICE
 from trading.models import Account
-from trading.orders import SLIPPAGE_BPS, GridError
-from trading.services.fills import Venue
+from trading.orders import SLIPPAGE_BPS
+from trading.services.booking import Hit
+from trading.services.venues import Venue, venue_of
 from trading.simulator import market_fill_ticks
-
-log = structlog.get_logger(__name__)
+from trading.ticks import nearest_ticks
 
 # How old a quote may be in market time before an order refuses to meet it.
 FRESH = timedelta(seconds=10)
@@ -44,6 +42,23 @@ class Offer:
             SLIPPAGE_BPS,
             grid.tick_num,
             grid.tick_den,
+        )
+
+    def hit(self, *, side: int, steps: int, venue: Venue, bar: datetime) -> Hit:
+        """What a market order of `steps` gets now; `bar` is that of its signal. Needs a quote."""
+        if self.quote is None:
+            raise ValueError("no quote to fill at")
+        touch = self.quote.best_ask if side > 0 else self.quote.best_bid
+        grid = venue.grid
+        return Hit(
+            steps=steps,
+            ticks=self.ticks(side, venue),
+            reference_ticks=nearest_ticks(touch, grid.tick_num, grid.tick_den),
+            slippage_bps=SLIPPAGE_BPS,
+            trigger=f"quote:{to_ms(self.quote.event_time)}:{self.quote.sequence}",
+            at=self.now,
+            bar=bar,
+            quote=self.recorded(),
         )
 
     def recorded(self) -> dict[str, Any]:
@@ -78,26 +93,6 @@ def current_offer(*, account: Account, instrument: Instrument, since: datetime |
     if quote is not None and not is_usable(quote, since=since, now=now):
         quote = None
     return Offer(venue=venue, quote=quote, now=now)
-
-
-def venue_of(*, instrument: Instrument, exchange: str, at: datetime) -> Venue | None:
-    """The instrument's listing at an exchange as a venue, or None."""
-    listing = listing_for(instrument=instrument, exchange=exchange, at=at)
-    if listing is None:
-        return None
-    try:
-        venue = Venue(
-            exchange=listing.exchange,
-            symbol=listing.symbol,
-            tick_size=listing.tick_size,
-            quantity_step=listing.quantity_step,
-            min_notional=float(listing.min_notional),
-        )
-        _ = venue.grid
-    except (GridError, ValueError) as error:
-        log.error("unusable_listing", listing=str(listing), error=str(error))
-        return None
-    return venue
 
 
 def is_usable(quote: Quote, *, since: datetime | None, now: datetime) -> bool:

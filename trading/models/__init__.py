@@ -1,0 +1,59 @@
+"""The paper account's books: accounts, orders, fills, ledger, positions, trades, backtests.
+
+Prices are integer ticks and quantities integer steps of the listing; each order copies tick and
+step, so old rows keep their meaning when a venue changes its grid.
+"""
+
+from trading.models.accounts import (
+    Account,
+    AttemptOutcome,
+    EquityPoint,
+    ExecutionAttempt,
+    PendingSignal,
+    default_subscriptions,
+    validate_subscriptions,
+)
+from trading.models.backtests import Backtest, BacktestState
+from trading.models.holdings import FundingPayment, Position, Trade
+from trading.models.ledger import Book, LedgerEntry, LedgerTransaction, TransactionKind
+from trading.models.orders import (
+    ENTRY_LEGS,
+    PROTECTIVE_LEGS,
+    Fill,
+    Liquidity,
+    Order,
+    OrderKind,
+    OrderLeg,
+    OrderStatus,
+    Side,
+    TimeInForce,
+)
+
+__all__ = [
+    "ENTRY_LEGS",
+    "PROTECTIVE_LEGS",
+    "Account",
+    "AttemptOutcome",
+    "Backtest",
+    "BacktestState",
+    "Book",
+    "EquityPoint",
+    "ExecutionAttempt",
+    "Fill",
+    "FundingPayment",
+    "LedgerEntry",
+    "LedgerTransaction",
+    "Liquidity",
+    "Order",
+    "OrderKind",
+    "OrderLeg",
+    "OrderStatus",
+    "PendingSignal",
+    "Position",
+    "Side",
+    "TimeInForce",
+    "Trade",
+    "TransactionKind",
+    "default_subscriptions",
+    "validate_subscriptions",
+]

@@ -1,0 +1,129 @@
+"""The orders that protect a position: its stop and its target, of which one cancels the other.
+
+Runs inside the transaction of `locked_account`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from django.db.models import F
+
+from collectors import clock
+from collectors.marketdata import duration, floor_time
+from trading.models import (
+    ENTRY_LEGS,
+    PROTECTIVE_LEGS,
+    Account,
+    Order,
+    OrderKind,
+    OrderLeg,
+    OrderStatus,
+    Position,
+    Side,
+)
+from trading.orders import Grid
+from trading.ticks import level_ticks
+
+# How long after a bar's open an entry still counts as made at it: a bar run waits up to half a
+# minute of market time for the last candle, and the strategies, the queue and the first quote take
+# the rest. The clock widens it by what the machine itself takes; it never exceeds half a bar, so
+# a fill is always judged on most of what its bar did after it.
+AT_OPEN = timedelta(minutes=1)
+
+
+def protect_position(
+    *,
+    account: Account,
+    position: Position,
+    entry: Order,
+    stop_loss: float | None,
+    take_profit: float | None,
+    at: datetime,
+) -> None:
+    """Give a position a working stop and target (prices in quote units, None for none).
+
+    They stand on ticks, the nearest ones, and the position says the prices that they stand at.
+    """
+    grid = Grid.of(position.tick_size, position.quantity_step)
+    orders = list(_protective_orders(account, position, entry, stop_loss, take_profit, at))
+    Order.objects.bulk_create(orders)
+    position.stop_loss = position.take_profit = None
+    for order in orders:
+        if order.trigger_ticks is not None:
+            position.stop_loss = grid.price(order.trigger_ticks)
+        elif order.limit_ticks is not None:
+            position.take_profit = grid.price(order.limit_ticks)
+    position.save(update_fields=["stop_loss", "take_profit"])
+
+
+def resize_protection(*, position: Position) -> None:
+    """Let the stop and the target stand for all that is held now."""
+    Order.objects.filter(
+        account_id=position.account_id,
+        instrument_id=position.instrument_id,
+        status=OrderStatus.WORKING,
+        leg__in=PROTECTIVE_LEGS,
+    ).update(quantity_steps=F("filled_steps") + abs(position.quantity_steps))
+
+
+def cancel_reductions(*, position: Position, reason: str, at: datetime) -> int:
+    """Cancel every working order that could only shrink the position; how many there were."""
+    working = Order.objects.filter(
+        account_id=position.account_id,
+        instrument_id=position.instrument_id,
+        status=OrderStatus.WORKING,
+    )
+    return working.exclude(leg__in=ENTRY_LEGS).update(
+        status=OrderStatus.CANCELLED, reason=reason, ended_at=at
+    )
+
+
+def first_judged_bar(*, filled_at: datetime, timeframe: str) -> datetime:
+    """The open time of the first bar that may decide the stop and target of an entry.
+
+    A bar that closed before the fill says nothing about the position. The bar of the fill counts
+    when the fill came at its open, which is how the backtest has it; later in the bar its high
+    and low may be from before the entry, so the next bar is the first.
+    """
+    bar, step = floor_time(filled_at, timeframe), duration(timeframe)
+    came_at_open = filled_at - bar <= min(clock.current().widen(AT_OPEN), step / 2)
+    return bar if came_at_open else bar + step
+
+
+def _protective_orders(
+    account: Account,
+    position: Position,
+    entry: Order,
+    stop_loss: float | None,
+    take_profit: float | None,
+    at: datetime,
+) -> Iterator[Order]:
+    grid = Grid.of(position.tick_size, position.quantity_step)
+    for leg, kind, column, price in (
+        (OrderLeg.STOP_LOSS, OrderKind.STOP, "trigger_ticks", stop_loss),
+        (OrderLeg.TAKE_PROFIT, OrderKind.LIMIT, "limit_ticks", take_profit),
+    ):
+        if price is None:
+            continue
+        ticks = level_ticks(price, grid.tick_num, grid.tick_den)
+        yield Order(
+            account=account,
+            instrument=position.instrument,
+            exchange=entry.exchange,
+            symbol=entry.symbol,
+            key=f"{leg}:{entry.pk}",
+            kind=kind,
+            leg=leg,
+            side=Side.SELL if position.quantity_steps > 0 else Side.BUY,
+            quantity_steps=abs(position.quantity_steps),
+            tick_size=position.tick_size,
+            quantity_step=position.quantity_step,
+            oco=f"entry:{entry.pk}",
+            status=OrderStatus.WORKING,
+            is_triggered=leg == OrderLeg.TAKE_PROFIT,  # it rests: nobody takes it at once
+            judged_from=first_judged_bar(filled_at=at, timeframe=account.timeframe),
+            at=at,
+            **{column: ticks},
+        )
