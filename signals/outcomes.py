@@ -5,13 +5,15 @@ things are told apart:
 
 - the forward returns, from the entry to the close of the last bar of 1 h, 4 h, 1, 3 and 7 days,
   whatever happens meanwhile;
-- the stand, which ends with what comes first: the stop or the take-profit is touched, the same
+- the stand, which ends with what comes first: the stop or the take-profit is reached, the same
   strategy's next signal of the instrument enters, or seven days are over.
 
-The stop counts first where a bar spans both levels, and a bar that opens beyond a level leaves at
-its open: the rules by which paper account and backtest fill. A bar built from price samples has no
-true high and low and touches nothing. Where a bar is missing that may still come, nothing is said
-of the stand behind it. All returns are fractions in the signal's direction, without costs.
+The stop counts first where a bar spans both levels, and a bar that opens beyond it leaves at its
+open. A take-profit is a resting order: it is reached where a bar trades beyond it, and left at its
+own price wherever the bar opened. By these rules paper account and backtest fill. A bar built from
+price samples has no true high and low and touches nothing. Where a bar is missing that may still
+come, nothing is said of the stand behind it. All returns are fractions in the signal's direction,
+without costs.
 """
 
 from __future__ import annotations
@@ -194,7 +196,7 @@ def _first_touch(claim: Claim, path: Path, bars: slice) -> tuple[ExitKind, int, 
     opens = path.open[bars]
     worst, best = (path.low, path.high) if side > 0 else (path.high, path.low)
     is_stopped = decides & (side * (worst[bars] - stop) <= 0.0)
-    is_reached = decides & (side * (best[bars] - target) >= 0.0)
+    is_reached = decides & (side * (best[bars] - target) > 0.0)
     touches = np.flatnonzero(is_stopped | is_reached)
     if len(touches) == 0:
         return None
@@ -202,8 +204,8 @@ def _first_touch(claim: Claim, path: Path, bars: slice) -> tuple[ExitKind, int, 
     opened = float(opens[bar])
     if side * (opened - stop) <= 0.0:
         return "stop", bar, opened
-    if side * (opened - target) >= 0.0:
-        return "target", bar, opened
+    if side * (opened - target) > 0.0:
+        return "target", bar, float(target)
     return ("stop", bar, float(stop)) if is_stopped[bar] else ("target", bar, float(target))
 
 

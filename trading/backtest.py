@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from risk.assessment import Request, decide
 from risk.limits import Limits
-from trading import simulator
+from trading import protection, simulator
 from trading.accounting import roll_marks
 from trading.holdings import Holding, marked_equity, marked_portfolio
 from trading.orders import (
@@ -187,24 +187,23 @@ def _exit_on_bar(tape: Tape, terms: Terms, books: _Books, bar: int) -> None:
         holding = books.holdings.get(coin_id)
         if holding is None or not tape.has_range[bar, column]:
             continue
-        leg, price = simulator.protective_exit(
+        leg, match = protection.protective_exit(
             holding.direction,
+            abs(holding.quantity),
             holding.stop_loss,
             holding.take_profit,
             float(tape.open[bar, column]),
             float(tape.high[bar, column]),
             float(tape.low[bar, column]),
+            terms.slippage_bps,
+            holding.grid,
         )
-        if leg == simulator.NO_EXIT:
+        if leg == protection.NO_EXIT:
             continue
-        grid = holding.grid
-        ticks = simulator.exit_ticks(
-            leg, -holding.direction, price, terms.slippage_bps, grid.tick_num, grid.tick_den
-        )
-        if leg == simulator.STOP_HIT:
+        if leg == protection.STOP_HIT:
             books.stopped[coin_id] = holding.direction
-        reason = "stop_loss" if leg == simulator.STOP_HIT else "take_profit"
-        _close(books, terms, holding, ticks, int(tape.close_time[bar]), reason)
+        reason = "stop_loss" if leg == protection.STOP_HIT else "take_profit"
+        _close(books, terms, holding, match.ticks, int(tape.close_time[bar]), reason)
         books.pending_closes.discard(coin_id)
 
 

@@ -30,10 +30,6 @@ from trading.orders import MONEY_UNITS, Grid
 from trading.slippage import BPS, slipped_ticks
 from trading.ticks import adverse_ticks, shown_steps
 
-NO_EXIT = 0
-STOP_HIT = 1
-TARGET_HIT = 2
-
 # The kinds of orders.
 MARKET = 0
 LIMIT = 1
@@ -122,8 +118,8 @@ def meets_minimum(
 ) -> bool:
     """Whether an order is worth the venue's minimum of `min_notional` quote units.
 
-    What only closes may be of any size: Binance refuses with code -4164 "unless you choose reduce
-    only" (binance USD-M error codes), Bybit likewise exempts reduce-only orders.
+    What only closes may be of any size: Binance USD-M refuses smaller orders with code -4164,
+    "unless you choose reduce only".
     """
     if is_closing:
         return True
@@ -131,7 +127,7 @@ def meets_minimum(
     return worth >= min_notional * MONEY_UNITS
 
 
-def stop_ticks(order: WorkingOrder, watermark: int) -> int:
+def trigger_of(order: WorkingOrder, watermark: int) -> int:
     """The price that sets a stop off. That of a trailing stop follows its watermark and, as that
     only moves in the order's favour, never loosens."""
     if order.kind != TRAILING_STOP:
@@ -146,6 +142,11 @@ def stop_ticks(order: WorkingOrder, watermark: int) -> int:
 
 def _has_limit(order: WorkingOrder) -> bool:
     return order.kind == LIMIT or order.kind == STOP_LIMIT
+
+
+def _is_open(order: WorkingOrder) -> bool:
+    """Whether the order is one that can be filled: it has steps left and the limit it needs."""
+    return order.remaining_steps > 0 and (order.limit_ticks > 0 or not _has_limit(order))
 
 
 def _followed(order: WorkingOrder, watermark: int, ticks: int) -> int:
@@ -165,7 +166,8 @@ def _is_live(order: WorkingOrder, watermark: int, ticks: int) -> bool:
     no trigger, or this is one (a sell at or below it, a buy at or above)."""
     if order.is_triggered or order.kind == MARKET or order.kind == LIMIT:
         return True
-    return order.side * (ticks - stop_ticks(order, watermark)) >= 0
+    trigger = trigger_of(order, watermark)
+    return trigger > 0 and order.side * (ticks - trigger) >= 0
 
 
 def _waits(order: WorkingOrder, watermark: int) -> Match:
@@ -202,7 +204,7 @@ def match_quote(order: WorkingOrder, touch: Touch, slippage_bps: float, grid: Gr
     gets at most what the far touch shows. A quote that is crossed or no price is passed over.
     """
     side = order.side
-    if order.remaining_steps <= 0 or not 0.0 < touch.best_bid <= touch.best_ask < math.inf:
+    if not (_is_open(order) and 0.0 < touch.best_bid <= touch.best_ask < math.inf):
         return _waits(order, order.watermark_ticks)
     price = touch.best_ask if side > 0 else touch.best_bid
     quantity = touch.ask_quantity if side > 0 else touch.bid_quantity
@@ -237,7 +239,7 @@ def match_book(
     """
     side, wanted = order.side, order.remaining_steps
     far = sweep_levels(side, 0, prices, quantities, 0, grid).touch_ticks
-    if wanted <= 0 or far == 0:
+    if far == 0 or not _is_open(order):
         return _waits(order, order.watermark_ticks)
     watermark = _followed(order, order.watermark_ticks, far)
     if not _is_live(order, watermark, far):
@@ -270,7 +272,7 @@ def match_bar(
     bar moves it for the next one. A bar that is none (low > open, NaN) is passed over.
     """
     side = order.side
-    if order.remaining_steps <= 0 or not 0.0 < low <= open_price <= high < math.inf:
+    if not (_is_open(order) and 0.0 < low <= open_price <= high < math.inf):
         return _waits(order, order.watermark_ticks)
     opened = adverse_ticks(side, open_price, grid.tick_num, grid.tick_den)
     worst = adverse_ticks(side, high if side > 0 else low, grid.tick_num, grid.tick_den)
@@ -280,7 +282,7 @@ def match_bar(
         return _waits(order, _followed(order, watermark, best))
     start = opened
     if not _is_live(order, watermark, opened):
-        start = stop_ticks(order, watermark)
+        start = trigger_of(order, watermark)
     ticks = slipped_ticks(side, start, slippage_bps)
     if not _has_limit(order):
         return _takes(order, order.remaining_steps, ticks, start, watermark)
@@ -290,43 +292,3 @@ def match_bar(
     if rests_from_open and side * (best - order.limit_ticks) < 0:
         return _is_served(order, order.remaining_steps)
     return _rests(order)
-
-
-def protective_exit(
-    direction: int,
-    stop_loss: float,
-    take_profit: float,
-    open_price: float,
-    high: float,
-    low: float,
-) -> tuple[int, float]:
-    """Whether a closed bar ends a position, as (NO_EXIT, STOP_HIT or TARGET_HIT, price).
-
-    The order of events inside a bar is unknown, so the stop counts first when both lie in it. A
-    bar that opens beyond a level leaves at its open, the first price there was. NaN means no such
-    level. The price is NaN without an exit.
-    """
-    if direction * (open_price - stop_loss) <= 0.0:
-        return STOP_HIT, open_price
-    if direction * (open_price - take_profit) >= 0.0:
-        return TARGET_HIT, open_price
-    worst = low if direction > 0 else high
-    best = high if direction > 0 else low
-    if direction * (worst - stop_loss) <= 0.0:
-        return STOP_HIT, stop_loss
-    if direction * (best - take_profit) >= 0.0:
-        return TARGET_HIT, take_profit
-    return NO_EXIT, math.nan
-
-
-def exit_ticks(
-    leg: int, side: int, price: float, slippage_bps: float, tick_num: int, tick_den: int
-) -> int:
-    """The fill of a protective exit, in ticks.
-
-    A stop becomes a market order and slips; a target is a resting limit order and does not.
-    """
-    slipped = price
-    if leg == STOP_HIT:
-        slipped = price * (1.0 + side * slippage_bps / BPS)
-    return adverse_ticks(side, slipped, tick_num, tick_den)

@@ -17,9 +17,9 @@ CALM_VOLATILITY = 0.03
 # An order pays two thirds of it on average while it is worked; charged is the whole.
 IMPACT = 1.0
 
-# Where a venue stops a market order, measured from the price at its arrival: Binance USD-M gives
-# `marketTakeBound` 0.05 for its large contracts (exchangeInfo), Bybit a similar limit per symbol.
-# No model says more than the venue would let an order pay.
+# Where a venue stops a market order: Binance USD-M gives 5% from the mark price for its large
+# contracts (`marketTakeBound` of /fapi/v1/exchangeInfo). Nothing fills further from the best price,
+# and no model says more than the venue would let an order pay.
 MARKET_BOUND_BPS = 500.0
 
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from signals.outcomes import HORIZONS_MS, HOUR_MS, Claim, Fate, Path, follow
-from trading.simulator import NO_EXIT, STOP_HIT, protective_exit
+from trading.orders import Grid
+from trading.protection import NO_EXIT, STOP_HIT, protective_exit
 
 WEEK = 168
 
@@ -65,10 +66,10 @@ def test_forward_returns_are_those_of_the_direction_from_the_next_open() -> None
     ("bar", "expected"),
     [
         ((100, 101, 95, 96), ("stop", 2, 95.0, False)),
-        ((100, 110, 99, 104), ("target", 2, 110.0, True)),
+        ((100, 110.01, 99, 104), ("target", 2, 110.0, True)),
         ((100, 111, 94, 104), ("stop", 2, 95.0, False)),  # both: the stop first
         ((90, 111, 89, 104), ("stop", 2, 90.0, False)),  # a gap through the stop: the open
-        ((112, 113, 80, 104), ("target", 2, 112.0, True)),  # it opened there
+        ((112, 113, 80, 104), ("target", 2, 110.0, True)),  # it opened beyond it
     ],
 )
 def test_what_is_touched_first(bar: tuple[float, ...], expected: tuple[object, ...]) -> None:
@@ -132,21 +133,21 @@ def test_without_the_bar_of_the_entry_there_is_no_fate() -> None:
 
 
 def reference(claim: Claim, path: Path) -> tuple[str, int, float] | None:
-    """The first exit bar by bar, by the function that fills."""
+    """The first exit bar by bar, by the function that fills, on a grid of cents."""
+    grid = Grid.of("0.01", "1")
     stop = math.nan if claim.stop_loss is None else claim.stop_loss
     target = math.nan if claim.take_profit is None else claim.take_profit
     for bar in range(len(path.open)):
         if path.sampled[bar]:
             continue
-        leg, price = protective_exit(
-            claim.direction, stop, target, path.open[bar], path.high[bar], path.low[bar]
-        )
+        candle = (float(path.open[bar]), float(path.high[bar]), float(path.low[bar]))
+        leg, match = protective_exit(claim.direction, 1, stop, target, *candle, 0.0, grid)
         if leg != NO_EXIT:
-            return "stop" if leg == STOP_HIT else "target", bar, price
+            return "stop" if leg == STOP_HIT else "target", bar, grid.price(match.ticks)
     return None
 
 
-LEVEL = st.none() | st.floats(80.0, 120.0)
+LEVEL = st.none() | st.integers(8_000, 12_000).map(lambda cents: cents / 100)
 
 
 @settings(max_examples=150, deadline=None)
@@ -157,8 +158,9 @@ def test_touches_are_those_that_fills_are_made_of(
     rng = np.random.default_rng(seed)
     close = 100.0 * np.exp(np.cumsum(rng.normal(size=60) * 0.02))
     opened = np.append(100.0, close[:-1]) * np.exp(rng.normal(size=60) * 0.01)
-    high = np.maximum(opened, close) * 1.01
-    low = np.minimum(opened, close) * 0.99
+    opened, close = np.round(opened, 2), np.round(close, 2)
+    high = np.round(np.maximum(opened, close) * 1.01, 2)
+    low = np.round(np.minimum(opened, close) * 0.99, 2)
     path = path_of(
         np.column_stack([opened, high, low, close]).tolist(),
         sampled=np.flatnonzero(rng.random(60) < 0.2).tolist(),

@@ -11,9 +11,20 @@ from hypothesis import strategies as st
 
 from risk import assessment, limits, sizing
 from risk.portfolio import Standing, loss_fraction
-from trading import accounting, depth, simulator, slippage, ticks
+from trading import accounting, depth, protection, simulator, slippage, ticks
+from trading.orders import Grid
 
-SCALAR_MODULES = (sizing, limits, assessment, accounting, ticks, depth, slippage, simulator)
+SCALAR_MODULES = (
+    sizing,
+    limits,
+    assessment,
+    accounting,
+    ticks,
+    depth,
+    slippage,
+    simulator,
+    protection,
+)
 # For people or for text: what never runs inside a loop over bars.
 NOT_SCALAR = {"limit_table", "limit_warnings", "risk_level"}
 
@@ -37,6 +48,7 @@ def _compiled() -> dict[str, Callable[..., Any]]:
 
 
 COMPILED = _compiled()
+GRID = Grid.of("0.01", "0.001")
 FINITE = st.floats(1e-6, 1e7)
 MAYBE = st.one_of(st.just(math.nan), FINITE)
 STEPS = st.integers(-1_000_000, 1_000_000)
@@ -81,9 +93,11 @@ def test_simulator(
     low, open_price, close, high = sorted(prices)
     same("nearest_ticks", ticks.nearest_ticks, close, *tick)
     same("market_fill_ticks", simulator.market_fill_ticks, side, low, high, 1.0, *tick)
-    same("protective_exit", simulator.protective_exit, side, stop, target, open_price, high, low)
-    for leg in (simulator.STOP_HIT, simulator.TARGET_HIT):
-        same("exit_ticks", simulator.exit_ticks, leg, side, close, 1.0, *tick)
+    same(
+        "protective_exit",
+        protection.protective_exit,
+        *(side, 1_000, stop, target, open_price, high, low, 1.0, GRID),
+    )
 
 
 @settings(deadline=None)

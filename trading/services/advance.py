@@ -12,7 +12,7 @@ from datetime import UTC, date
 from collectors.marketdata import duration, to_ms
 from collectors.models import Ohlcv
 from signals.models import BarRun
-from trading import simulator
+from trading import protection
 from trading.accounting import roll_marks
 from trading.fields import from_units, to_units
 from trading.models import (
@@ -38,7 +38,6 @@ from trading.selectors import (
 from trading.services.accounts import locked_account
 from trading.services.booking import Hit, book_fill
 from trading.services.execution import execute_signal
-from trading.ticks import nearest_ticks
 
 
 def advance_account(*, account_id: int) -> int:
@@ -98,21 +97,20 @@ def _exit_position(account: Account, position_id: int, candle: Ohlcv) -> None:
     if not resting:
         return
     holding = holding_of(position=position)
-    leg, price = simulator.protective_exit(
+    leg, match = protection.protective_exit(
         holding.direction,
+        abs(holding.quantity),
         holding.stop_loss if OrderLeg.STOP_LOSS in resting else math.nan,
         holding.take_profit if OrderLeg.TAKE_PROFIT in resting else math.nan,
         candle.open,
         candle.high,
         candle.low,
+        SLIPPAGE_BPS,
+        holding.grid,
     )
-    if leg == simulator.NO_EXIT:
+    if leg == protection.NO_EXIT:
         return
-    grid = holding.grid
-    ticks = simulator.exit_ticks(
-        leg, -holding.direction, price, SLIPPAGE_BPS, grid.tick_num, grid.tick_den
-    )
-    is_stop = leg == simulator.STOP_HIT
+    is_stop = leg == protection.STOP_HIT
     order = resting[OrderLeg.STOP_LOSS if is_stop else OrderLeg.TAKE_PROFIT]
     # A waiting close of this position has nothing left to close: it finds it flat.
     book_fill(
@@ -120,9 +118,9 @@ def _exit_position(account: Account, position_id: int, candle: Ohlcv) -> None:
         position=position,
         order=order,
         hit=Hit(
-            steps=abs(position.quantity_steps),
-            ticks=ticks,
-            reference_ticks=nearest_ticks(price, grid.tick_num, grid.tick_den),
+            steps=match.steps,
+            ticks=match.ticks,
+            reference_ticks=match.reference_ticks,
             slippage_bps=SLIPPAGE_BPS if is_stop else 0.0,
             trigger=f"candle:{to_ms(bar)}",
             at=bar + duration(account.timeframe),
