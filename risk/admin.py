@@ -1,20 +1,23 @@
 """Risk in the admin: profiles to change, decisions to read."""
 
-from typing import Any
+from typing import Any, ClassVar
 
+from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from collectors.admin.records import RecordAdmin
-from risk.models import RiskDecision, RiskProfile
+from risk.declarations import BY_NAME
+from risk.models import RiskDecision, RiskLimit, RiskLimitChange, RiskProfile
+from risk.services import change_limit
 
 
 @admin.register(RiskProfile)
 class RiskProfileAdmin(ModelAdmin):  # type: ignore[misc]
-    """Limits are changed here; the trading state has its own door, which records who and why."""
+    """The trading state has its own door, which records who and why; limits are rows beside it."""
 
-    list_display = ["name", "trading_state", "max_drawdown", "max_daily_loss", "max_position_size"]
+    list_display = ["name", "trading_state", "state_reason", "state_changed_by", "state_changed_at"]
     list_filter = ["trading_state"]
     search_fields = ["name"]
     readonly_fields = ["trading_state", "state_reason", "state_changed_by", "state_changed_at"]
@@ -22,6 +25,79 @@ class RiskProfileAdmin(ModelAdmin):  # type: ignore[misc]
     def save_model(self, request: HttpRequest, obj: RiskProfile, form: Any, change: bool) -> None:
         """Only what was changed: a whole save would write back a switch thrown meanwhile."""
         obj.save(update_fields=form.changed_data if change else None)
+
+
+class LimitForm(forms.ModelForm):  # type: ignore[type-arg]
+    """The value within its declared bounds, and why it is changed."""
+
+    reason = forms.CharField(max_length=200, help_text="kept with the change")
+
+    class Meta:
+        model = RiskLimit
+        fields: ClassVar = ["value"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        declared = BY_NAME.get(self.instance.name)
+        if declared is not None and "value" in self.fields:
+            self.fields["value"].help_text = (
+                f"from {declared.low:.10g} to {declared.high:.10g} ({declared.unit}),"
+                f" {declared.default:.10g} at first: {declared.text}"
+            )
+
+    def clean_value(self) -> float:
+        """A value that may be set."""
+        value: float = self.cleaned_data["value"]
+        declared = BY_NAME.get(self.instance.name)
+        fault = declared.fault(value) if declared else "this limit is not in use any more"
+        if fault:
+            raise forms.ValidationError(fault)
+        return value
+
+
+@admin.register(RiskLimit)
+class RiskLimitAdmin(ModelAdmin):  # type: ignore[misc]
+    """Every limit of every profile; a change is recorded with who and why."""
+
+    form = LimitForm
+    list_display = ["profile", "name", "strategy", "value", "changed_by", "changed_at"]
+    list_filter = ["profile", "name"]
+    search_fields = ["name", "strategy"]
+    list_select_related = ["profile"]
+    readonly_fields = ["profile", "name", "strategy", "changed_by", "changed_at"]
+    fields = ["profile", "name", "strategy", "value", "reason", "changed_by", "changed_at"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """A profile is made with all its limits."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: RiskLimit | None = None) -> bool:
+        """None goes: without a row its default would hold, unrecorded."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: RiskLimit, form: Any, change: bool) -> None:
+        """By the one door that records the change."""
+        change_limit(
+            profile_id=obj.profile_id,
+            name=obj.name,
+            strategy=obj.strategy,
+            value=form.cleaned_data["value"],
+            reason=form.cleaned_data["reason"],
+            by=request.user.get_username(),
+        )
+
+
+@admin.register(RiskLimitChange)
+class RiskLimitChangeAdmin(RecordAdmin):
+    """Who changed which limit, from what to what, and why. Read only."""
+
+    list_display = [
+        "at", "profile", "name", "strategy", "old_value", "new_value", "changed_by", "reason",
+    ]  # fmt: skip
+    list_filter = ["profile", "name"]
+    search_fields = ["name", "changed_by", "reason"]
+    list_select_related = ["profile"]
+    date_hierarchy = "at"
 
 
 @admin.register(RiskDecision)

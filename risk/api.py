@@ -12,8 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from risk.models import RiskProfile, TradingState
-from risk.selectors import LIMIT_NAMES
+from risk.declarations import BY_NAME
+from risk.models import RiskLimit, RiskProfile, TradingState
+from risk.selectors import limit_rows
 from risk.services import change_limit, set_trading_state
 
 
@@ -24,25 +25,57 @@ def _asked_profile(name: str) -> RiskProfile:
     return get_object_or_404(RiskProfile.objects.order_by("pk")[:1])
 
 
+class LimitSerializer(serializers.ModelSerializer[RiskLimit]):
+    """One limit: its value, what it means, and the inclusive bounds of a change."""
+
+    profile = serializers.CharField(source="profile.name")
+    default = serializers.SerializerMethodField(method_name="get_first_value")
+    low = serializers.SerializerMethodField()
+    high = serializers.SerializerMethodField()
+    unit = serializers.SerializerMethodField()
+    side = serializers.SerializerMethodField()
+    text = serializers.SerializerMethodField()
+
+    class Meta:
+        model = RiskLimit
+        fields = [
+            "profile", "name", "strategy", "value", "default", "low", "high", "unit", "side",
+            "text", "changed_by", "changed_at",
+        ]  # fmt: skip
+
+    def get_first_value(self, limit: RiskLimit) -> float:
+        """The value of a new profile."""
+        return BY_NAME[limit.name].default
+
+    def get_low(self, limit: RiskLimit) -> float:
+        """The least value that may be set."""
+        return BY_NAME[limit.name].low
+
+    def get_high(self, limit: RiskLimit) -> float:
+        """The greatest value that may be set."""
+        return BY_NAME[limit.name].high
+
+    def get_unit(self, limit: RiskLimit) -> str:
+        """What the value is a number of."""
+        return BY_NAME[limit.name].unit
+
+    def get_side(self, limit: RiskLimit) -> str:
+        """ceiling, floor or setting."""
+        return BY_NAME[limit.name].side
+
+    def get_text(self, limit: RiskLimit) -> str:
+        """What the limit is for."""
+        return BY_NAME[limit.name].text
+
+
 class LimitsView(APIView):
     """Every limit of every profile."""
-
-    class LimitSerializer(serializers.Serializer[Any]):
-        """One limit; fractions are of equity."""
-
-        profile = serializers.CharField()
-        name = serializers.CharField()
-        value = serializers.FloatField()
 
     @extend_schema(responses=LimitSerializer(many=True))
     def get(self, request: Request) -> Response:
         """All limits, by profile and name."""
-        rows = [
-            {"profile": profile.name, "name": name, "value": getattr(profile, name)}
-            for profile in RiskProfile.objects.all()
-            for name in LIMIT_NAMES
-        ]
-        return Response({"results": self.LimitSerializer(rows, many=True).data})
+        rows = [row for profile in RiskProfile.objects.all() for row in limit_rows(profile=profile)]
+        return Response({"results": LimitSerializer(rows, many=True).data})
 
 
 class LimitView(APIView):
@@ -51,23 +84,30 @@ class LimitView(APIView):
     write_role = "trader"
 
     class LimitChangeSerializer(serializers.Serializer[Any]):
-        """The new value; without a profile the first one is meant."""
+        """The new value and why; without a profile the first one is meant.
+
+        With a strategy it holds for that one alone, where the limit may be granted so.
+        """
 
         profile = serializers.CharField(default="")
+        strategy = serializers.CharField(default="", max_length=64, allow_blank=True)
         value = serializers.FloatField()
+        reason = serializers.CharField(default="", max_length=200, allow_blank=True)
 
-    @extend_schema(request=LimitChangeSerializer, responses=LimitsView.LimitSerializer)
+    @extend_schema(request=LimitChangeSerializer, responses=LimitSerializer)
     def patch(self, request: Request, name: str) -> Response:
-        """Change the limit, within its bounds."""
+        """Change the limit, within its bounds; who, what and why is kept."""
         asked = self.LimitChangeSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        profile = change_limit(
+        limit = change_limit(
             profile_id=_asked_profile(asked.validated_data["profile"]).pk,
             name=name,
             value=asked.validated_data["value"],
+            strategy=asked.validated_data["strategy"],
+            reason=asked.validated_data["reason"],
+            by=request.user.get_username(),
         )
-        row = {"profile": profile.name, "name": name, "value": getattr(profile, name)}
-        return Response(LimitsView.LimitSerializer(row).data)
+        return Response(LimitSerializer(limit).data)
 
 
 class TradingStateView(APIView):

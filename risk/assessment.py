@@ -17,8 +17,10 @@ from risk.limits import (
     MIN_NOTIONAL,
     REASONS,
     REDUCING,
+    ROUNDING_SLACK,
     STATE_HALTED,
     STATE_REDUCING,
+    STOP_DISTANCE,
     STOP_PASSED,
     TARGET_PASSED,
     Limits,
@@ -27,7 +29,7 @@ from risk.limits import (
     projected_usage,
 )
 from risk.portfolio import Standing
-from risk.sizing import position_notional, stop_price, target_price, whole_steps
+from risk.sizing import BLENDED, Sizes, position_sizes, stop_price, target_price, whole_steps
 
 ABSURD_PRICE = 1e12  # quote units; no instrument trades near it
 LEVELS = (("low", 0.08), ("medium", 0.12), ("high", 0.18))
@@ -36,6 +38,7 @@ LEVELS = (("low", 0.08), ("medium", 0.12), ("high", 0.18))
 class Request(NamedTuple):
     """What is asked for. NaN stands for "none" in `stop_loss`, `take_profit`, `proposed_size`.
 
+    `proposed_size` is a fraction of equity and an upper bound: 0.0, too, means that none is given.
     `price` is the expected fill; `step_notional` the quote value of one quantity step at it (0.0
     when the venue's grid is unknown, then nothing is floored); `min_notional` the venue's minimum.
     """
@@ -54,7 +57,7 @@ class Verdict(NamedTuple):
     """The answer. `code` is 0 when approved, else a code of `risk.limits.REASONS`.
 
     `size` (quote units) and `steps` are what is granted, 0 when refused; `wanted` is the size that
-    was judged, and `risk` what it loses at its stop.
+    was judged, and `risk` what it loses at its stop. `sizes` says how it came about.
     """
 
     code: int
@@ -66,6 +69,7 @@ class Verdict(NamedTuple):
     risk: float
     score: float
     usage: Usage
+    sizes: Sizes
 
     @property
     def is_approved(self) -> bool:
@@ -97,7 +101,15 @@ def is_valid_request(request: Request, standing: Standing) -> bool:
         and 0.0 < standing.equity < math.inf
         and 0.0 <= standing.gross_exposure < math.inf
         and 0.0 <= standing.instrument_exposure < math.inf
+        and 0.0 <= standing.sector_exposure < math.inf
         and 0.0 <= standing.open_risk < math.inf
+        and not standing.volatility_24h < 0.0
+        and not standing.daily_volatility < 0.0
+        and not standing.quote_volume_24h < 0.0
+        and not abs(standing.correlation) > 1.0
+        and 0 <= standing.wins <= standing.trades
+        and 0.0 <= standing.won < math.inf
+        and 0.0 <= standing.lost < math.inf
     )
 
 
@@ -123,25 +135,23 @@ def refusal_before_size(request: Request, limits: Limits, stop: float, target: f
         return STOP_PASSED
     if request.direction * (target - request.price) <= 0.0:
         return TARGET_PASSED
+    # Not moved nearer: that would be another trade than the strategy was tested with.
+    distance = abs(request.price - stop) / request.price
+    if distance > limits.max_stop_distance * ROUNDING_SLACK:
+        return STOP_DISTANCE
     return APPROVED
 
 
 def decide(request: Request, standing: Standing, limits: Limits) -> Verdict:
     """Size the request, place stop and target, and check every limit on the projected values."""
     if not is_valid_request(request, standing):
-        nothing = Usage(0.0, 0.0, 0.0, 0.0, 0.0, 0)
-        return Verdict(INVALID_REQUEST, 0, 0.0, 0.0, math.nan, math.nan, 0.0, 0.0, nothing)
+        return no_verdict(INVALID_REQUEST)
     stop = stop_price(request.direction, request.price, request.stop_loss, limits.default_stop)
     target = target_price(
         request.direction, request.price, stop, request.take_profit, limits.reward_risk_ratio
     )
-    wanted = position_notional(
-        standing.equity,
-        request.confidence,
-        limits.base_size,
-        request.proposed_size,
-        limits.max_position_size,
-    )
+    sizes = position_sizes(standing, limits, request.confidence, request.proposed_size)
+    wanted = sizes.granted
     steps = 0
     if request.step_notional > 0.0:
         steps = whole_steps(wanted, request.step_notional)
@@ -158,7 +168,15 @@ def decide(request: Request, standing: Standing, limits: Limits) -> Verdict:
     if code != APPROVED:
         steps = 0
         size = 0.0
-    return Verdict(code, steps, size, wanted, stop, target, risk, score, usage)
+    return Verdict(code, steps, size, wanted, stop, target, risk, score, usage, sizes)
+
+
+def no_verdict(code: int) -> Verdict:
+    """A refusal of what was never judged: nothing is granted, and nothing of it is known."""
+    none = math.nan
+    usage = Usage(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, none, none, none)
+    sizes = Sizes(none, none, none, none, none, none, 0.0, BLENDED)
+    return Verdict(code, 0, 0.0, 0.0, none, none, 0.0, 0.0, usage, sizes)
 
 
 def risk_level(score: float) -> str:

@@ -1,12 +1,14 @@
 """The limits of a profile and which of them a projected portfolio breaks. Pure; compiles.
 
 Every limit is checked on projected values: the portfolio as it is, plus the wanted position, minus
-what that position loses if it leaves at its stop. A new limit is one code, one entry in `REASONS`
-and one comparison in `breached_limit`.
+what that position loses if it leaves at its stop. What each limit is, its bounds and its reason are
+declared in `risk.declarations`. A new limit is a line there, a field of `Limits`, a code with its
+text in `REASONS` and one comparison in `breached_limit`.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from risk.portfolio import Standing, loss_fraction
@@ -25,6 +27,16 @@ BUYING_POWER = 10
 PORTFOLIO_RISK = 11
 DRAWDOWN = 12
 DAILY_LOSS = 13
+STOP_DISTANCE = 14
+SINGLE_ASSET = 15
+SECTOR = 16
+CORRELATION = 17
+VOLATILITY = 18
+LIQUIDITY = 19
+VOLATILITY_UNKNOWN = 20
+LIQUIDITY_UNKNOWN = 21
+ASSESSMENT_ERROR = 22
+ASSESSMENT_TIMEOUT = 23
 
 REASONS: dict[int, str] = {
     APPROVED: "",
@@ -41,43 +53,72 @@ REASONS: dict[int, str] = {
     PORTFOLIO_RISK: "max_portfolio_risk",
     DRAWDOWN: "max_drawdown",
     DAILY_LOSS: "max_daily_loss",
+    STOP_DISTANCE: "max_stop_distance",
+    SINGLE_ASSET: "max_single_asset",
+    SECTOR: "max_sector",
+    CORRELATION: "max_correlation",
+    VOLATILITY: "max_volatility",
+    LIQUIDITY: "min_liquidity",
+    VOLATILITY_UNKNOWN: "volatility_unknown",
+    LIQUIDITY_UNKNOWN: "liquidity_unknown",
+    ASSESSMENT_ERROR: "assessment_error",
+    ASSESSMENT_TIMEOUT: "assessment_timeout",
 }
 
 STATE_ACTIVE = 0
 STATE_REDUCING = 1
 STATE_HALTED = 2
 
-WARNING_SHARE = 0.8  # a limit used to this share is warned of
 # A size floored to whole steps may exceed its own cap in the last digit.
 ROUNDING_SLACK = 1.0 + 1e-9
 
 
 class Limits(NamedTuple):
-    """A risk profile as scalars. Fractions are of equity; `min_notional` is in quote units."""
+    """A risk profile as scalars; `risk.declarations` says what each means and in which unit."""
 
     trading_state: int
     max_position_size: float
+    max_single_asset: float
+    max_sector: float
     max_portfolio_risk: float
     max_drawdown: float
+    drawdown_warning: float
     max_daily_loss: float
     max_leverage: float
     max_open_positions: int
+    max_correlation: float
+    max_volatility: float
+    min_liquidity: float
+    max_stop_distance: float
     min_confidence: float
     min_notional: float
     base_size: float
+    kelly_fraction: float
+    kelly_min_trades: int
+    volatility_target: float
     default_stop: float
     reward_risk_ratio: float
 
 
 class Usage(NamedTuple):
-    """Projected values, each in the unit of the limit beside it (fractions of equity, a count)."""
+    """Projected values, each in the unit of the limit beside it; NaN is unknown.
+
+    Shares of equity, except `drawdown` (of the high-water mark), `daily_loss` (of the equity at the
+    day's start), `open_positions` (a count), `correlation` (-1 to 1), `volatility` (a fraction of
+    the price in 24 hours) and `liquidity` (quote units traded in 24 hours).
+    """
 
     position_size: float
+    single_asset: float
+    sector: float
     portfolio_risk: float
     drawdown: float
     daily_loss: float
     leverage: float
     open_positions: int
+    correlation: float
+    volatility: float
+    liquidity: float
 
 
 def projected_usage(standing: Standing, size: float, risk: float) -> Usage:
@@ -85,18 +126,29 @@ def projected_usage(standing: Standing, size: float, risk: float) -> Usage:
     equity = standing.equity
     opened = 0 if standing.instrument_exposure > 0.0 else 1
     return Usage(
+        size / equity,
         (standing.instrument_exposure + size) / equity,
+        (standing.sector_exposure + size) / equity,
         (standing.open_risk + risk) / equity,
         loss_fraction(equity - risk, standing.high_water_mark),
         loss_fraction(equity - risk, standing.day_start_equity),
         (standing.gross_exposure + size) / equity,
         standing.open_positions + opened,
+        standing.correlation,
+        standing.volatility_24h,
+        standing.quote_volume_24h,
     )
 
 
 def breached_limit(usage: Usage, limits: Limits) -> int:
-    """The code of the first limit that the projected usage breaks, or APPROVED."""
-    code = APPROVED
+    """The code of the first limit that the projected usage breaks, or APPROVED.
+
+    An unknown volatility or liquidity refuses: what has not traded for a day on record can neither
+    be sized nor be trusted to be left. An unknown correlation does not, or a new listing would be
+    barred for a month beside anything else; its exposure is bounded by the limits of asset, sector
+    and total.
+    """
+    code = _market_breach(usage, limits)
     if usage.daily_loss > limits.max_daily_loss:
         code = DAILY_LOSS
     if usage.drawdown > limits.max_drawdown:
@@ -107,27 +159,25 @@ def breached_limit(usage: Usage, limits: Limits) -> int:
         code = BUYING_POWER
     if usage.open_positions > limits.max_open_positions:
         code = OPEN_POSITIONS
+    if usage.sector > limits.max_sector * ROUNDING_SLACK:
+        code = SECTOR
+    if usage.single_asset > limits.max_single_asset * ROUNDING_SLACK:
+        code = SINGLE_ASSET
     if usage.position_size > limits.max_position_size * ROUNDING_SLACK:
         code = POSITION_SIZE
     return code
 
 
-def limit_table(usage: Usage, limits: Limits) -> dict[str, tuple[float, float]]:
-    """Each limit's name with its projected value and its bound, for warnings and answers."""
-    return {
-        "max_position_size": (usage.position_size, limits.max_position_size),
-        "max_portfolio_risk": (usage.portfolio_risk, limits.max_portfolio_risk),
-        "max_drawdown": (usage.drawdown, limits.max_drawdown),
-        "max_daily_loss": (usage.daily_loss, limits.max_daily_loss),
-        "max_leverage": (usage.leverage, limits.max_leverage),
-        "max_open_positions": (float(usage.open_positions), float(limits.max_open_positions)),
-    }
-
-
-def limit_warnings(usage: Usage, limits: Limits) -> list[str]:
-    """One line for every limit that is used to 80% or more."""
-    lines = []
-    for name, (value, bound) in limit_table(usage, limits).items():
-        if bound > 0.0 and value >= WARNING_SHARE * bound:
-            lines.append(f"{name}: {value:.4g} of {bound:.4g}")
-    return lines
+def _market_breach(usage: Usage, limits: Limits) -> int:
+    code = APPROVED
+    if usage.correlation > limits.max_correlation:
+        code = CORRELATION
+    if math.isnan(usage.liquidity):
+        code = LIQUIDITY_UNKNOWN
+    if usage.liquidity < limits.min_liquidity:
+        code = LIQUIDITY
+    if math.isnan(usage.volatility):
+        code = VOLATILITY_UNKNOWN
+    if usage.volatility > limits.max_volatility:
+        code = VOLATILITY
+    return code

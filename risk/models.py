@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-
-FRACTION = [MinValueValidator(0.0001), MaxValueValidator(1.0)]
 
 
 class TradingState(models.TextChoices):
@@ -19,7 +16,7 @@ class TradingState(models.TextChoices):
 
 
 class RiskProfile(models.Model):
-    """The limits and the trading state of one account. Its row is the account's lock."""
+    """The trading state of one account, and whose limits hold. Its row is the account's lock."""
 
     name = models.CharField(max_length=64, unique=True)
     trading_state = models.CharField(
@@ -28,27 +25,56 @@ class RiskProfile(models.Model):
     state_reason = models.CharField(max_length=200, blank=True)
     state_changed_by = models.CharField(max_length=150, blank=True)
     state_changed_at = models.DateTimeField(null=True, blank=True, help_text="wall time")
-    max_position_size = models.FloatField(default=0.10, validators=FRACTION)
-    max_portfolio_risk = models.FloatField(default=0.25, validators=FRACTION)
-    max_drawdown = models.FloatField(default=0.20, validators=FRACTION)
-    max_daily_loss = models.FloatField(default=0.05, validators=FRACTION)
-    max_leverage = models.FloatField(default=1.0, validators=[MinValueValidator(0.1)])
-    max_open_positions = models.PositiveIntegerField(default=10)
-    min_confidence = models.FloatField(default=0.5, validators=FRACTION)
-    min_notional = models.FloatField(default=10.0, validators=[MinValueValidator(0.0)])
-    base_size = models.FloatField(
-        default=0.02, validators=FRACTION, help_text="fraction of equity at full confidence"
-    )
-    default_stop = models.FloatField(
-        default=0.02, validators=FRACTION, help_text="stop distance as a fraction of entry"
-    )
-    reward_risk_ratio = models.FloatField(default=2.0, validators=[MinValueValidator(0.1)])
 
     class Meta:
         ordering = ["name"]
 
     def __str__(self) -> str:
         return self.name
+
+
+class RiskLimit(models.Model):
+    """The value of one limit of a profile; `risk.declarations` says what it means.
+
+    A row with a strategy holds for that strategy's requests alone.
+    """
+
+    profile = models.ForeignKey(RiskProfile, on_delete=models.CASCADE, related_name="limits")
+    name = models.CharField(max_length=32)
+    strategy = models.CharField(max_length=64, blank=True, help_text="empty: for all")
+    value = models.FloatField()
+    changed_by = models.CharField(max_length=150, blank=True)
+    changed_at = models.DateTimeField(null=True, blank=True, help_text="wall time")
+
+    class Meta:
+        ordering = ["profile", "name", "strategy"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["profile", "name", "strategy"], name="risk_limit_unique"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.strategy}".strip()
+
+
+class RiskLimitChange(models.Model):
+    """What somebody changed a limit from and to, and why. Never changed once written."""
+
+    profile = models.ForeignKey(RiskProfile, on_delete=models.CASCADE, related_name="changes")
+    name = models.CharField(max_length=32)
+    strategy = models.CharField(max_length=64, blank=True)
+    old_value = models.FloatField()
+    new_value = models.FloatField()
+    changed_by = models.CharField(max_length=150, blank=True)
+    reason = models.CharField(max_length=200, blank=True)
+    at = models.DateTimeField(help_text="wall time")
+
+    class Meta:
+        ordering = ["-at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.old_value:g} to {self.new_value:g}"
 
 
 class RiskDecision(models.Model):

@@ -1,20 +1,114 @@
-"""Reads of risk profiles: their limits as the values that the pure rules work on."""
+"""Reads of risk: a profile's limits, and the market around a request, as the pure rules' values."""
 
 from __future__ import annotations
 
-from risk.limits import STATE_ACTIVE, STATE_HALTED, STATE_REDUCING, Limits
-from risk.models import RiskProfile, TradingState
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from uuid import UUID
 
+import numpy as np
+
+from collectors.marketdata import CandleMatrix, candle_key, floor_time, from_ms, to_ms
+from collectors.models import Instrument, Series
+from collectors.selectors import candle_history
+from risk.declarations import DECLARATIONS, LIMIT_NAMES, limits_from
+from risk.facts import HOUR_MS, LEAD_HOURS, Hours, InstrumentFacts, Surroundings, facts_at
+from risk.limits import STATE_ACTIVE, STATE_HALTED, STATE_REDUCING, Limits
+from risk.models import RiskLimit, RiskProfile, TradingState
+
+TIMEFRAME = "1h"
 STATE_CODES = {
     TradingState.ACTIVE.value: STATE_ACTIVE,
     TradingState.REDUCING.value: STATE_REDUCING,
     TradingState.HALTED.value: STATE_HALTED,
 }
-# What an operator may change by name; `trading_state` has its own door.
-LIMIT_NAMES = tuple(name for name in Limits._fields if name != "trading_state")
+REMEMBERED = 2_000
+
+Seen = tuple[UUID, int]  # which state of which series
+# Facts of this process by coin and moment, each valid for the series' state beside it.
+_remembered: dict[tuple[str, int], tuple[Seen, InstrumentFacts]] = {}
 
 
-def limits_of(*, profile: RiskProfile) -> Limits:
-    """The profile's limits and trading state as scalars."""
-    values = {name: getattr(profile, name) for name in LIMIT_NAMES}
-    return Limits(trading_state=STATE_CODES[profile.trading_state], **values)
+def limits_of(*, profile: RiskProfile, strategy: str = "") -> Limits:
+    """The profile's limits and trading state as scalars, for the requests of a strategy.
+
+    What has no row is at its default; a profile that is not stored has defaults alone.
+    """
+    values: dict[str, float] = {}
+    if profile.pk is not None:
+        rows = profile.limits.filter(strategy__in=["", strategy], name__in=LIMIT_NAMES)
+        # The strategy's own rows come last.
+        for name, _, value in sorted(
+            rows.values_list("name", "strategy", "value"), key=lambda row: row[1]
+        ):
+            values[name] = value
+    return limits_from(values, trading_state=STATE_CODES[profile.trading_state])
+
+
+def limit_rows(*, profile: RiskProfile) -> list[RiskLimit]:
+    """The profile's limits, in the order of their declaration, then those of single strategies.
+
+    One that has no row is an unsaved one with its default.
+    """
+    stored = list(profile.limits.filter(name__in=LIMIT_NAMES))
+    common = {row.name: row for row in stored if not row.strategy}
+    rows = [
+        common.get(each.name) or RiskLimit(profile=profile, name=each.name, value=each.default)
+        for each in DECLARATIONS
+    ]
+    return rows + [row for row in stored if row.strategy]
+
+
+def surroundings_at(*, coin_ids: Iterable[str], at: datetime) -> Surroundings:
+    """The facts of instruments from what had closed at a market time, and their sectors.
+
+    Facts are remembered by the process for the revision of each series they were read at.
+    """
+    rows = Instrument.objects.filter(coin_id__in=set(coin_ids)).values_list("coin_id", "sector")
+    sectors = dict(rows)
+    moment = to_ms(floor_time(at, TIMEFRAME))
+    keys = {candle_key(coin_id, TIMEFRAME): coin_id for coin_id in sectors}
+    states: dict[str, Seen] = {
+        keys[key]: (identity, revision)
+        for key, identity, revision in Series.objects.filter(key__in=keys).values_list(
+            "key", "identity", "revision"
+        )
+    }
+    facts: dict[str, InstrumentFacts] = {}
+    for coin_id, state in states.items():
+        seen, remembered = _remembered.get((coin_id, moment), (None, None))
+        if remembered is not None and seen == state:
+            facts[coin_id] = remembered
+    lacking = sorted(sectors.keys() - facts.keys())
+    if lacking:
+        hours = read_hours(
+            coin_ids=lacking, start=from_ms(moment - LEAD_HOURS * HOUR_MS), end=from_ms(moment)
+        )
+        for column, coin_id in enumerate(lacking):
+            facts[coin_id] = facts_at(hours, column, moment)
+            if coin_id in states:
+                _remember(coin_id, moment, states[coin_id], facts[coin_id])
+    return Surroundings(facts=facts, sectors=sectors)
+
+
+def read_hours(*, coin_ids: Sequence[str], start: datetime, end: datetime) -> Hours:
+    """The hourly bars that facts are computed from, of [start, end) on the grid."""
+    candles = candle_history(instruments=list(coin_ids), timeframe=TIMEFRAME, start=start, end=end)
+    return hours_of(candles)
+
+
+def hours_of(candles: CandleMatrix) -> Hours:
+    """Hourly candles as facts read them. The volume is priced at the bar's close."""
+    return Hours(
+        coin_ids=candles.coin_ids,
+        first_open=int(candles.open_time[0]) if len(candles.open_time) else 0,
+        close=candles.close,
+        valid=candles.valid,
+        quote_volume=np.where(candles.has_volume, candles.volume * candles.close, np.nan),
+    )
+
+
+def _remember(coin_id: str, moment: int, seen: Seen, facts: InstrumentFacts) -> None:
+    if len(_remembered) >= REMEMBERED:
+        _remembered.clear()
+    _remembered[coin_id, moment] = (seen, facts)

@@ -1,4 +1,4 @@
-"""Decisions on requests, each stored with what it was computed from, and the trading state.
+"""Decisions on requests, each stored with what it was computed from; limits; the trading state.
 
 A refusal is a row, never an exception. `assess` and `refuse` run inside the caller's transaction,
 which holds the lock on the profile's row, so the verdict and what follows from it are one.
@@ -8,45 +8,84 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
 
+import structlog
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from collectors import clock
 from collectors.models import Instrument
-from risk.assessment import Request, Verdict, decide
+from risk.assessment import Request, Verdict, decide, no_verdict
+from risk.declarations import BY_NAME, DECLARATIONS, limit_warnings
 from risk.events import trading_state_changed
-from risk.limits import limit_warnings
-from risk.models import RiskDecision, RiskProfile, TradingState
+from risk.limits import ASSESSMENT_ERROR, ASSESSMENT_TIMEOUT, Limits
+from risk.models import RiskDecision, RiskLimit, RiskLimitChange, RiskProfile, TradingState
 from risk.portfolio import Portfolio
-from risk.selectors import LIMIT_NAMES, limits_of
+from risk.selectors import limits_of, surroundings_at
 from signals.models import Signal
+
+log = structlog.get_logger(__name__)
+
+TIME_LIMIT_S = 5.0  # a verdict that took longer is about a market that has moved on
+
+
+@dataclass(kw_only=True)
+class _Judged:
+    """What came of one assessment: the verdict and what it was computed from."""
+
+    verdict: Verdict
+    warnings: list[str]
+    inputs: dict[str, Any]
 
 
 def assess(
     *,
     profile: RiskProfile,
-    portfolio: Portfolio,
+    portfolio: Callable[[], Portfolio],
     instrument: Instrument,
     request: Request,
     at: datetime,
+    closed_at: datetime | None = None,
+    strategy: str = "",
     signal: Signal | None = None,
     context: Mapping[str, Any] | None = None,
 ) -> tuple[RiskDecision, Verdict]:
     """Decide on a request and store the decision with every scalar it saw.
 
-    `at` is market time; `context` is recorded beside the inputs (the quote that gave the price).
-    One decision per profile and signal: a second one raises IntegrityError.
+    `portfolio` is read within, so that what fails in it refuses as well. `at` is market time;
+    `closed_at` the close of the newest bar that market facts may come from, by default `at`.
+    `strategy` (by default the signal's) may have limits of its own. `context` is recorded beside
+    the inputs (the quote that gave the price). An error or more than `TIME_LIMIT_S` refuses: the
+    reason is `assessment_error` or `assessment_timeout`. One decision per profile and signal: a
+    second one raises IntegrityError.
     """
     started = time.perf_counter()
-    standing = portfolio.standing(instrument.coin_id)
-    limits = limits_of(profile=profile)
-    verdict = decide(request, standing, limits)
-    outputs = {**verdict._asdict(), "usage": recordable(verdict.usage._asdict())}
+    strategy = strategy or (signal.strategy if signal is not None else "")
+    limits = limits_of(profile=profile, strategy=strategy)
+    try:
+        # A savepoint: after a failed query nothing else could be written in the transaction.
+        with transaction.atomic():
+            judged = _judge(portfolio, instrument, request, limits, closed_at or at)
+    except Exception as error:
+        log.exception("assessment_failed", profile=profile.pk, instrument=instrument.coin_id)
+        judged = _unjudged(
+            request, no_verdict(ASSESSMENT_ERROR), f"{type(error).__name__}: {error}"
+        )
+    elapsed = time.perf_counter() - started
+    if elapsed > TIME_LIMIT_S:
+        log.error("assessment_timeout", profile=profile.pk, seconds=elapsed)
+        judged = _unjudged(request, no_verdict(ASSESSMENT_TIMEOUT), f"took {elapsed:.1f} s")
+    verdict = judged.verdict
+    outputs = {
+        **verdict._asdict(),
+        "usage": recordable(verdict.usage._asdict()),
+        "sizes": recordable(verdict.sizes._asdict()),
+    }
     decision = RiskDecision.objects.create(
         profile=profile,
         signal=signal,
@@ -58,19 +97,40 @@ def assess(
         position_size=verdict.size,
         stop_loss=_finite_or_none(verdict.stop_loss),
         take_profit=_finite_or_none(verdict.take_profit),
-        warnings=limit_warnings(verdict.usage, limits),
-        inputs={
-            **recordable(request._asdict()),
-            **recordable(standing._asdict()),
-            "cash": portfolio.cash,
-            "context": dict(context or {}),
-        },
+        warnings=judged.warnings,
+        inputs={**judged.inputs, "context": dict(context or {})},
         outputs=recordable(outputs),
         config_snapshot=limits._asdict(),
         at=at,
         processing_time_ms=(time.perf_counter() - started) * 1000.0,
     )
     return decision, verdict
+
+
+def _judge(
+    read_portfolio: Callable[[], Portfolio],
+    instrument: Instrument,
+    request: Request,
+    limits: Limits,
+    closed_at: datetime,
+) -> _Judged:
+    portfolio = read_portfolio()
+    surroundings = surroundings_at(
+        coin_ids=[instrument.coin_id, *portfolio.exposures], at=closed_at
+    )
+    standing = portfolio.standing(instrument.coin_id, request.direction, surroundings)
+    verdict = decide(request, standing, limits)
+    inputs = {
+        **recordable(request._asdict()),
+        **recordable(standing._asdict()),
+        "cash": portfolio.cash,
+        "facts_at": closed_at.isoformat(),
+    }
+    return _Judged(verdict=verdict, warnings=limit_warnings(verdict.usage, limits), inputs=inputs)
+
+
+def _unjudged(request: Request, verdict: Verdict, why: str) -> _Judged:
+    return _Judged(verdict=verdict, warnings=[why[:300]], inputs=recordable(request._asdict()))
 
 
 def refuse(
@@ -129,21 +189,71 @@ def set_trading_state(*, profile_id: int, state: str, reason: str, by: str) -> R
     return profile
 
 
-def change_limit(*, profile_id: int, name: str, value: float) -> RiskProfile:
-    """Set one limit. Raises ValidationError for an unknown name or a value out of its bounds."""
-    if name not in LIMIT_NAMES:
-        raise ValidationError({"name": f"one of {', '.join(LIMIT_NAMES)}"})
-    if not math.isfinite(value):
-        raise ValidationError({"value": "a finite number"})
+def create_profile(*, name: str, values: Mapping[str, float] | None = None) -> RiskProfile:
+    """A profile with a row for every limit: `values`, else the default of its declaration.
+
+    Raises ValidationError for an unknown limit, one out of bounds, or a name that is taken.
+    """
+    asked = dict(values or {})
+    for limit, value in asked.items():
+        _check_limit(limit, value)
+    with transaction.atomic():
+        profile = RiskProfile(name=name)
+        profile.full_clean()
+        profile.save()
+        RiskLimit.objects.bulk_create(
+            RiskLimit(profile=profile, name=each.name, value=asked.get(each.name, each.default))
+            for each in DECLARATIONS
+        )
+    return profile
+
+
+def change_limit(
+    *,
+    profile_id: int,
+    name: str,
+    value: float,
+    by: str = "",
+    reason: str = "",
+    strategy: str = "",
+) -> RiskLimit:
+    """Set one limit, for all or for one strategy, and record who changed what and why.
+
+    Holds for every assessment after the answer. Raises ValidationError for an unknown name, a value
+    out of its bounds, or a strategy where the limit is one for all; nothing is changed then.
+    """
+    _check_limit(name, value)
+    if strategy and not BY_NAME[name].per_strategy:
+        raise ValidationError({"strategy": f"{name} is one for all strategies"})
+    now = clock.wall_now()
     with transaction.atomic():
         profile = RiskProfile.objects.select_for_update().get(pk=profile_id)
-        setattr(profile, name, value)
-        profile.clean_fields(
-            exclude=[field.name for field in RiskProfile._meta.fields if field.name != name]
+        before = getattr(limits_of(profile=profile, strategy=strategy), name)
+        limit, _ = RiskLimit.objects.update_or_create(
+            profile=profile,
+            name=name,
+            strategy=strategy,
+            defaults={"value": value, "changed_by": by[:150], "changed_at": now},
         )
-        profile.save(update_fields=[name])
-    profile.refresh_from_db()
-    return profile
+        RiskLimitChange.objects.create(
+            profile=profile,
+            name=name,
+            strategy=strategy,
+            old_value=before,
+            new_value=value,
+            changed_by=by[:150],
+            reason=reason.strip()[:200],
+            at=now,
+        )
+    return limit
+
+
+def _check_limit(name: str, value: float) -> None:
+    if name not in BY_NAME:
+        raise ValidationError({"name": f"one of {', '.join(BY_NAME)}"})
+    fault = BY_NAME[name].fault(value)
+    if fault:
+        raise ValidationError({"value": fault})
 
 
 def recordable(values: Mapping[str, Any]) -> dict[str, Any]:

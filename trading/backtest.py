@@ -8,22 +8,21 @@ is refused; a close waits for one. The last bar's signals have no next open and 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from risk.assessment import Request, decide
-from risk.limits import Limits
+from risk.facts import HOUR_MS, InstrumentFacts, Surroundings, facts_at
+from risk.portfolio import Record
 from trading import protection, simulator
 from trading.accounting import roll_marks
 from trading.holdings import Holding, marked_equity, marked_portfolio
 from trading.orders import (
     MONEY_UNITS,
-    SLIPPAGE_BPS,
     Execution,
     Grid,
     OrderError,
@@ -33,69 +32,14 @@ from trading.orders import (
 )
 from trading.performance import DAY_MS, RoundTrip
 from trading.slippage import BPS
+from trading.tape import Tape, Terms
 from trading.ticks import nearest_ticks
 
-HALF_SPREAD_BPS = 1.0
 NO_QUOTE = "no_quote"
 NO_LISTING = "no_listing"
 STOPPED_OUT = "stopped_out"
 NOT_COUNTABLE = "not_countable"
 PROGRESS_BARS = 500
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tape:
-    """B closed bars by K instruments with the wanted state at each close.
-
-    `valid` says where a bar is real (it can be filled at its open), `has_range` where its high and
-    low are true (a stop may be decided on it). NaN is "none" in the last three arrays.
-    """
-
-    instruments: tuple[str, ...]
-    open_time: NDArray[np.int64]  # (B,) epoch milliseconds
-    close_time: NDArray[np.int64]  # (B,)
-    open: NDArray[np.float64]  # (B, K)
-    high: NDArray[np.float64]
-    low: NDArray[np.float64]
-    close: NDArray[np.float64]
-    valid: NDArray[np.bool_]
-    has_range: NDArray[np.bool_]
-    changed: NDArray[np.bool_]  # where there is a signal
-    direction: NDArray[np.int8]
-    confidence: NDArray[np.float64]
-    stop_loss: NDArray[np.float64]
-    take_profit: NDArray[np.float64]
-    position_size: NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listed:
-    """The grid on which an instrument trades in [since, until), epoch milliseconds."""
-
-    since: int
-    until: int
-    grid: Grid
-    min_notional: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """What the run is traded under. An instrument trades only while it is listed."""
-
-    strategy: str
-    initial_capital: int  # money units
-    limits: Limits
-    listings: Mapping[str, Sequence[Listed]]
-    fee_ppm: int
-    half_spread_bps: float = HALF_SPREAD_BPS
-    slippage_bps: float = SLIPPAGE_BPS
-
-    def listed(self, coin_id: str, time: int) -> Listed | None:
-        """The instrument's listing at a moment."""
-        for listed in self.listings.get(coin_id, ()):
-            if listed.since <= time < listed.until:
-                return listed
-        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +81,18 @@ class _Books:
     refusals: Counter[str] = field(default_factory=Counter)
     fees: int = 0
     fill_count: int = 0
+    wins: int = 0
+    won: int = 0
+    lost: int = 0
+
+    def record(self) -> Record:
+        """How the closed trades ended, after fees."""
+        return Record(
+            trades=len(self.trades),
+            wins=self.wins,
+            won=self.won / MONEY_UNITS,
+            lost=self.lost / MONEY_UNITS,
+        )
 
 
 def run_backtest(
@@ -166,20 +122,6 @@ def run_backtest(
         refusals=dict(books.refusals),
         open_holdings=tuple(books.holdings.values()),
     )
-
-
-def changed_rows(direction: NDArray[np.int8], stop_loss: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Where a row differs from the one before: in direction, or in its stop while in a position.
-
-    The row before the first is flat.
-    """
-    before = np.zeros_like(direction)
-    before[1:] = direction[:-1]
-    stop_before = np.full_like(stop_loss, math.nan)
-    stop_before[1:] = stop_loss[:-1]
-    same_stop = (stop_loss == stop_before) | (np.isnan(stop_loss) & np.isnan(stop_before))
-    changed: NDArray[np.bool_] = (direction != before) | ((direction != 0) & ~same_stop)
-    return changed
 
 
 def _exit_on_bar(tape: Tape, terms: Terms, books: _Books, bar: int) -> None:
@@ -285,8 +227,11 @@ def _open_at_next_open(tape: Tape, terms: Terms, books: _Books, bar: int, column
         marks=_marks(tape, books, bar),
         high_water_mark=books.high_water_mark,
         day_start_equity=books.day_start_equity,
+        record=books.record(),
     )
-    verdict = decide(request, portfolio.standing(coin_id), terms.limits)
+    surroundings = _surroundings(tape, terms, bar, {coin_id, *books.holdings})
+    standing = portfolio.standing(coin_id, direction, surroundings)
+    verdict = decide(request, standing, terms.limits)
     if not verdict.is_approved:
         books.refusals[verdict.reason] += 1
         return
@@ -312,6 +257,17 @@ def _open_at_next_open(tape: Tape, terms: Terms, books: _Books, bar: int, column
     )
 
 
+def _surroundings(tape: Tape, terms: Terms, bar: int, coin_ids: set[str]) -> Surroundings:
+    """What risk knows of the market at the close of a bar."""
+    moment = int(tape.close_time[bar]) // HOUR_MS * HOUR_MS
+    facts: dict[str, InstrumentFacts] = {
+        coin_id: facts_at(tape.hours, column, moment)
+        for column, coin_id in enumerate(tape.hours.coin_ids)
+        if coin_id in coin_ids
+    }
+    return Surroundings(facts=facts, sectors=terms.sectors)
+
+
 def _close(
     books: _Books, terms: Terms, holding: Holding, ticks: int, time: int, reason: str
 ) -> None:
@@ -328,6 +284,12 @@ def _close(
     _book(books, execution)
     del books.holdings[coin_id]
     entry = books.entries.pop(coin_id)
+    net = execution.realised - entry.fee - execution.fee
+    if net > 0:
+        books.wins += 1
+        books.won += net
+    else:
+        books.lost -= net
     books.trades.append(
         RoundTrip(
             instrument=coin_id,

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from risk.portfolio import Portfolio
+from risk.portfolio import NO_RECORD, Portfolio, Record
 from trading.accounting import notional, unrealised
 from trading.orders import MONEY_UNITS, Grid
 
@@ -72,8 +72,12 @@ def marked_portfolio(
     marks: Mapping[str, int],
     high_water_mark: int,
     day_start_equity: int,
+    record: Record = NO_RECORD,
 ) -> Portfolio:
-    """The account as risk sees it, marked at `marks` (ticks by coin id)."""
+    """The account as risk sees it, marked at `marks` (ticks by coin id).
+
+    `record` is that of the strategy whose request is judged.
+    """
     held = sorted(holdings, key=lambda holding: holding.coin_id)
     equity = marked_equity(cash=cash, holdings=held, marks=marks)
     return Portfolio(
@@ -86,4 +90,5 @@ def marked_portfolio(
             holding.coin_id: holding.exposure(marks[holding.coin_id]) / MONEY_UNITS
             for holding in held
         },
+        record=record,
     )

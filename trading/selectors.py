@@ -10,18 +10,18 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Q, Sum
+from django.db.models import Count, F, Q, Sum
 
 from collectors.marketdata import duration, to_ms
 from collectors.models import Instrument, Ohlcv
 from collectors.selectors import candle_at
-from risk.portfolio import Portfolio
+from risk.portfolio import NO_RECORD, Portfolio, Record
 from signals.models import BarRun, RunState, Signal
 from trading.accounting import apply_fill
 from trading.fields import from_units, to_units
 from trading.holdings import Holding, marked_equity, marked_portfolio
 from trading.models import Account, Book, EquityPoint, Fill, LedgerEntry, Position, Side, Trade
-from trading.orders import Grid
+from trading.orders import MONEY_UNITS, Grid
 from trading.performance import RoundTrip, measure_performance
 from trading.ticks import nearest_ticks
 
@@ -102,8 +102,9 @@ def marks_at(
     return marks
 
 
-def account_portfolio(*, account: Account, bar: datetime | None) -> Portfolio:
-    """The account as risk sees it, marked at the closes of a bar (None: the newest closes)."""
+def account_portfolio(*, account: Account, bar: datetime | None, strategy: str = "") -> Portfolio:
+    """The account as risk sees it, marked at the closes of a bar (None: the newest closes), with
+    the record of the strategy that asks."""
     holdings = [holding_of(position=row) for row in open_positions(account_id=account.pk)]
     return marked_portfolio(
         cash=to_units(account.cash),
@@ -111,6 +112,31 @@ def account_portfolio(*, account: Account, bar: datetime | None) -> Portfolio:
         marks=marks_at(holdings=holdings, timeframe=account.timeframe, bar=bar),
         high_water_mark=to_units(account.high_water_mark),
         day_start_equity=to_units(account.day_start_equity),
+        record=strategy_record(account_id=account.pk, strategy=strategy) if strategy else NO_RECORD,
+    )
+
+
+def strategy_record(*, account_id: int, strategy: str) -> Record:
+    """How the strategy's closed trades in the account ended, after fees and funding."""
+    has_won = Q(pnl__gt=F("fees") - F("funding"))
+    found = Trade.objects.filter(account_id=account_id, strategy=strategy).aggregate(
+        trades=Count("id"),
+        wins=Count("id", filter=has_won),
+        all_pnl=Sum("pnl"),
+        all_fees=Sum("fees"),
+        all_funding=Sum("funding"),
+        won_pnl=Sum("pnl", filter=has_won),
+        won_fees=Sum("fees", filter=has_won),
+        won_funding=Sum("funding", filter=has_won),
+    )
+    units = {name: to_units(Decimal(value or 0)) for name, value in found.items()}
+    net = units["all_pnl"] - units["all_fees"] + units["all_funding"]
+    won = units["won_pnl"] - units["won_fees"] + units["won_funding"]
+    return Record(
+        trades=found["trades"],
+        wins=found["wins"],
+        won=won / MONEY_UNITS,
+        lost=(won - net) / MONEY_UNITS,
     )
 
 

@@ -5,38 +5,29 @@ import math
 import pytest
 
 from risk.assessment import Request, Verdict, composite_score, decide, risk_level
-from risk.limits import (
-    REASONS,
-    STATE_ACTIVE,
-    STATE_HALTED,
-    STATE_REDUCING,
-    Limits,
-    limit_warnings,
-)
+from risk.declarations import limit_warnings, limits_from
+from risk.limits import REASONS, STATE_HALTED, STATE_REDUCING
 from risk.portfolio import Standing
 
-LIMITS = Limits(
-    trading_state=STATE_ACTIVE,
-    max_position_size=0.10,
-    max_portfolio_risk=0.25,
-    max_drawdown=0.20,
-    max_daily_loss=0.05,
-    max_leverage=1.0,
-    max_open_positions=10,
-    min_confidence=0.5,
-    min_notional=10.0,
-    base_size=0.02,
-    default_stop=0.02,
-    reward_risk_ratio=2.0,
-)
+LIMITS = limits_from({})
 STANDING = Standing(
     equity=10_000.0,
     gross_exposure=0.0,
     instrument_exposure=0.0,
+    sector_exposure=0.0,
     open_risk=0.0,
     open_positions=0,
     high_water_mark=10_000.0,
     day_start_equity=10_000.0,
+    volatility_24h=0.04,
+    daily_volatility=math.nan,
+    quote_volume_24h=5e7,
+    correlation=0.0,
+    held_risk=math.nan,
+    trades=0,
+    wins=0,
+    won=0.0,
+    lost=0.0,
 )
 REQUEST = Request(
     direction=1,
@@ -72,9 +63,10 @@ def test_the_size_is_base_times_confidence_of_equity() -> None:
     assert verdict.risk == pytest.approx(3.2)
 
 
-def test_a_proposal_replaces_the_base_and_is_capped() -> None:
-    assert judge({"proposed_size": 0.03}).size == pytest.approx(300.0)
-    assert judge({"proposed_size": 0.5}).size == pytest.approx(1000.0)
+def test_a_proposal_is_an_upper_bound() -> None:
+    assert judge({"proposed_size": 0.01}).size == pytest.approx(100.0)
+    assert judge({"proposed_size": 0.5}).size == pytest.approx(160.0)
+    assert judge({"proposed_size": 0.0}).size == pytest.approx(160.0)
 
 
 def test_a_size_is_floored_to_whole_steps() -> None:
@@ -98,7 +90,14 @@ def test_a_short_is_protected_on_the_other_side() -> None:
         ({"take_profit": 99.0}, {}, {}, "target_passed"),
         ({"step_notional": 200.0}, {}, {}, "min_notional"),
         ({"min_notional": 161.0}, {}, {}, "min_notional"),
-        ({}, {"instrument_exposure": 900.0}, {}, "max_position_size"),
+        ({}, {"instrument_exposure": 1_400.0}, {}, "max_single_asset"),
+        ({}, {"sector_exposure": 2_900.0}, {}, "max_sector"),
+        ({}, {"correlation": 0.81}, {}, "max_correlation"),
+        ({}, {"volatility_24h": 0.21}, {}, "max_volatility"),
+        ({}, {"volatility_24h": math.nan}, {}, "volatility_unknown"),
+        ({}, {"quote_volume_24h": 999_999.0}, {}, "min_liquidity"),
+        ({}, {"quote_volume_24h": math.nan}, {}, "liquidity_unknown"),
+        ({"stop_loss": 69.0}, {}, {}, "max_stop_distance"),
         ({}, {"open_positions": 10}, {}, "max_open_positions"),
         ({}, {"gross_exposure": 9_900.0}, {}, "buying_power"),
         ({}, {"open_risk": 2_498.0}, {}, "max_portfolio_risk"),
@@ -154,10 +153,10 @@ def test_the_composite_score_and_its_levels() -> None:
 
 
 def test_a_limit_used_to_four_fifths_is_warned_of() -> None:
-    verdict = judge({"proposed_size": 0.09})
+    verdict = judge({}, {"sector_exposure": 2_300.0, "correlation": math.nan})
     assert verdict.is_approved
     lines = limit_warnings(verdict.usage, LIMITS)
-    assert [line.split(":")[0] for line in lines] == ["max_position_size"]
+    assert lines == ["max_sector: 0.246 of 0.3", "max_correlation: unknown"]
 
 
 def test_every_code_has_a_reason() -> None:

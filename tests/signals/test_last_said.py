@@ -13,7 +13,7 @@ from signals.registry import STRATEGIES
 from signals.selectors import analyse_history, last_said
 from signals.services.bar_runs import FIRST_PATIENCE
 from signals.strategy import Analysis
-from trading.backtest import changed_rows
+from trading.tape import changed_rows
 
 HOUR = timedelta(hours=1)
 START = datetime(2021, 5, 3, tzinfo=UTC)

@@ -22,6 +22,7 @@ from trading.services import create_account
 
 START = datetime(2021, 5, 13, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+VOLUME = 1e5  # an hour, base units
 
 
 @dataclass
@@ -42,10 +43,30 @@ class World:
             "tick_size": "0.1",
             "quantity_step": "0.001",
         }
-        Listing.objects.get_or_create(
+        _, is_new = Listing.objects.get_or_create(
             instrument=instrument, exchange="binance", defaults=defaults | fields
         )
+        if is_new:
+            self.day_before(instrument)
         return instrument
+
+    def day_before(self, instrument: Instrument) -> None:
+        """A calm day of much trade before START: risk refuses what it knows nothing of."""
+        Ohlcv.objects.bulk_create(
+            Ohlcv(
+                instrument=instrument,
+                timeframe="1h",
+                open_time=START - hours * HOUR,
+                open=100.0,
+                high=100.0,
+                low=100.0,
+                close=100.0,
+                volume=VOLUME,
+                source="binance",
+                received_at=START,
+            )
+            for hours in range(1, 27)
+        )
 
     def quote(self, coin_id: str, bid: float, ask: float, *, at: datetime | None = None) -> None:
         """What the stream last saw of an instrument."""
@@ -81,7 +102,7 @@ class World:
             high=high,
             low=low,
             close=close,
-            volume=1.0,
+            volume=VOLUME,
             source="binance",
             is_sampled=is_sampled,
             received_at=bar + HOUR,

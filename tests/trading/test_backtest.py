@@ -14,17 +14,19 @@ from hypothesis import strategies as st
 
 from collectors import clock
 from collectors.marketdata import to_ms
-from risk.limits import STATE_ACTIVE, Limits
+from risk.declarations import limits_from
+from risk.facts import LEAD_HOURS, Hours
 from signals.models import Signal
-from trading.backtest import HALF_SPREAD_BPS, Listed, Tape, Terms, changed_rows, run_backtest
+from trading.backtest import run_backtest
 from trading.models import Account, EquityPoint, Fill
 from trading.orders import MONEY_UNITS, Grid
 from trading.services import advance_account
+from trading.tape import HALF_SPREAD_BPS, Listed, Tape, Terms, changed_rows
 
 START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
 HOUR = timedelta(hours=1)
 HOUR_MS = 3_600_000
-LIMITS = Limits(STATE_ACTIVE, 0.1, 0.25, 0.2, 0.05, 1.0, 10, 0.5, 10.0, 0.02, 0.02, 2.0)
+LIMITS = limits_from({})
 LISTED = Listed(since=0, until=2**63, grid=Grid.of("0.1", "0.001"), min_notional=5.0)
 TERMS = Terms(
     strategy="consensus",
@@ -68,6 +70,19 @@ def tape(
         stop_loss=stops,
         take_profit=none,
         position_size=none,
+        hours=calm_hours(count, coins),
+    )
+
+
+def calm_hours(bars: int, coins: tuple[str, ...]) -> Hours:
+    """Hours of a market that rests at 100 and trades a million an hour, to the last bar's close."""
+    shape = (LEAD_HOURS + bars, len(coins))
+    return Hours(
+        coin_ids=coins,
+        first_open=to_ms(START) - LEAD_HOURS * HOUR_MS,
+        close=np.full(shape, 100.0),
+        valid=np.full(shape, True),
+        quote_volume=np.full(shape, 1e6),
     )
 
 

@@ -56,7 +56,7 @@ def crash(world: Any, db: None) -> Any:
             high=max(opened[index], close[index]),
             low=min(opened[index], close[index]),
             close=close[index],
-            volume=1.0,
+            volume=1e5,
             source="binance",
             received_at=HISTORY,
         )

@@ -9,14 +9,16 @@ import numba
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from risk import assessment, limits, sizing
+from risk import assessment, facts, limits, sizing
+from risk.declarations import limits_from
 from risk.portfolio import Standing, loss_fraction
 from trading import accounting, depth, protection, simulator, slippage, ticks
 from trading.orders import Grid
 
 SCALAR_MODULES = (
-    sizing,
+    facts,
     limits,
+    sizing,
     assessment,
     accounting,
     ticks,
@@ -26,12 +28,13 @@ SCALAR_MODULES = (
     protection,
 )
 # For people or for text: what never runs inside a loop over bars.
-NOT_SCALAR = {"limit_table", "limit_warnings", "risk_level"}
+NOT_SCALAR = {"risk_level", "facts_at"}
 
 
 def _compiled() -> dict[str, Callable[..., Any]]:
     """Every scalar function compiled, calling its compiled fellows."""
     compiled: dict[str, Any] = {}
+    scopes = []
     functions = [
         function
         for module in SCALAR_MODULES
@@ -41,9 +44,12 @@ def _compiled() -> dict[str, Callable[..., Any]]:
     for function in [loss_fraction, *functions]:
         if function.__name__ in NOT_SCALAR:
             continue
-        names = {**function.__globals__, **compiled}
-        copy = types.FunctionType(function.__code__, names, function.__name__)
+        scopes.append(dict(function.__globals__))
+        copy = types.FunctionType(function.__code__, scopes[-1], function.__name__)
         compiled[function.__name__] = numba.njit(copy)
+    # Each is compiled when it is first called: all know their fellows by then, in any order.
+    for names in scopes:
+        names.update(compiled)
     return compiled
 
 
@@ -51,6 +57,7 @@ COMPILED = _compiled()
 GRID = Grid.of("0.01", "0.001")
 FINITE = st.floats(1e-6, 1e7)
 MAYBE = st.one_of(st.just(math.nan), FINITE)
+SHARE = st.one_of(st.just(math.nan), st.floats(0.0, 0.5))
 STEPS = st.integers(-1_000_000, 1_000_000)
 TICKS = st.integers(1, 1_000_000)
 SIDE = st.sampled_from([1, -1])
@@ -118,15 +125,25 @@ def test_simulator(
         equity=st.one_of(st.just(math.nan), st.floats(-1e5, 1e7)),
         gross_exposure=st.floats(0.0, 1e6),
         instrument_exposure=st.floats(0.0, 1e5),
+        sector_exposure=st.floats(0.0, 1e5),
         open_risk=st.floats(0.0, 1e5),
         open_positions=st.integers(0, 20),
         high_water_mark=st.floats(0.0, 1e7),
         day_start_equity=st.floats(0.0, 1e7),
+        volatility_24h=SHARE,
+        daily_volatility=SHARE,
+        quote_volume_24h=MAYBE,
+        correlation=st.one_of(st.just(math.nan), st.floats(-1.0, 1.0)),
+        held_risk=MAYBE,
+        trades=st.integers(40, 80),
+        wins=st.integers(0, 40),
+        won=st.floats(0.0, 1e5),
+        lost=st.floats(0.0, 1e5),
     ),
     state=st.integers(0, 2),
 )
 def test_verdicts(request: assessment.Request, standing: Standing, state: int) -> None:
-    bounds = limits.Limits(state, 0.1, 0.25, 0.2, 0.05, 1.0, 10, 0.5, 10.0, 0.02, 0.02, 2.0)
+    bounds = limits_from({}, trading_state=state)
     same("decide", assessment.decide, request, standing, bounds)
 
 

@@ -14,7 +14,7 @@ from django.db import transaction
 
 from collectors import clock
 from risk.models import RiskProfile, TradingState
-from risk.services import set_trading_state
+from risk.services import create_profile, set_trading_state
 from trading.fields import to_units
 from trading.models import Account, Book, TransactionKind, default_subscriptions
 from trading.orders import TAKER_FEE_PPM
@@ -80,13 +80,13 @@ def create_account(
         raise ValidationError({"initial_capital": "a positive amount"})
     now = at or clock.now()
     with transaction.atomic():
-        profile = RiskProfile(
+        profile = create_profile(
             name=name,
-            max_position_size=max_position_size,
-            max_portfolio_risk=max_portfolio_risk,
+            values={
+                "max_position_size": max_position_size,
+                "max_portfolio_risk": max_portfolio_risk,
+            },
         )
-        profile.full_clean()
-        profile.save()
         account = Account(
             name=name,
             profile=profile,

@@ -10,16 +10,21 @@ from typing import Any
 from collectors import clock
 from collectors.models import Instrument
 from risk.assessment import Request, Verdict
-from risk.limits import Limits, limit_table
+from risk.declarations import BY_NAME, EQUITY, LEVERAGE, limit_table, utilization
+from risk.limits import Limits
 from risk.models import RiskDecision
 from risk.portfolio import Portfolio
 from risk.selectors import limits_of
 from risk.services import assess
+from risk.sizing import METHODS
 from trading.models import Account
 from trading.selectors import account_portfolio
 from trading.services.venues import venue_of
 
 DIRECTIONS = {"LONG": 1, "SHORT": -1}
+# These are answered as they now are, beside what a limit allows; the others as projected.
+ANSWERED_APART = ("max_drawdown", "max_daily_loss")
+SHARES = (EQUITY, LEVERAGE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +36,7 @@ class AssessmentRequest:
     price: float
     confidence: float
     signal_id: str = ""
+    strategy: str = ""
     stop_loss: float | None = None
     take_profit: float | None = None
     position_size: float | None = None
@@ -50,7 +56,7 @@ def preview_assessment(
     """
     instrument = Instrument.objects.get(coin_id=asked.asset)
     portfolio = (
-        account_portfolio(account=account, bar=None)
+        account_portfolio(account=account, bar=None, strategy=asked.strategy)
         if portfolio_state is None
         else _stated_portfolio(portfolio_state)
     )
@@ -69,13 +75,14 @@ def preview_assessment(
     )
     decision, verdict = assess(
         profile=account.profile,
-        portfolio=portfolio,
+        portfolio=lambda: portfolio,
         instrument=instrument,
         request=request,
         at=now,
+        strategy=asked.strategy,
         context={"request": "assessment", "signal_id": asked.signal_id},
     )
-    limits = limits_of(profile=account.profile)
+    limits = limits_of(profile=account.profile, strategy=asked.strategy)
     return {
         "signal_id": asked.signal_id,
         "asset": asked.asset,
@@ -102,7 +109,12 @@ def _assessment(
         "risk_level": decision.risk_level,
         "recommended_position_size": verdict.size,
         "position_size_pct_of_equity": 100.0 * verdict.size / equity if equity > 0.0 else None,
-        "position_size_method": "fixed_percent",
+        "position_size_method": METHODS[verdict.sizes.method],
+        "position_sizes": {
+            name: _known(value)
+            for name, value in verdict.sizes._asdict().items()
+            if name != "method"
+        },
         "stop_loss_price": stop,
         "take_profit_price": target,
         "risk_reward_ratio": abs((target or 0.0) - price) / distance if has_ratio else None,
@@ -112,8 +124,8 @@ def _assessment(
         "current_drawdown_pct": 100.0 * portfolio.drawdown,
         "daily_pnl_impact": -verdict.risk,
         "portfolio_impact": verdict.wanted / equity if equity > 0.0 else None,
-        "market_volatility": None,
-        "correlation_risk": None,
+        "market_volatility": _known(verdict.usage.volatility),
+        "correlation_risk": _known(verdict.usage.correlation),
         "processing_time_ms": decision.processing_time_ms,
     }
 
@@ -141,23 +153,36 @@ def _enforcement(verdict: Verdict, limits: Limits, portfolio: Portfolio) -> dict
             else None,
         },
     }
-    for name in ("max_position_size", "max_portfolio_risk", "max_leverage"):
-        answer[f"{name.removeprefix('max_')}_vs_limit"] = _against(*table[name])
-    count, bound = table["max_open_positions"]
-    answer["open_positions_vs_limit"] = {
-        "current": int(count),
-        "limit": int(bound),
-        "utilization_pct": 100.0 * count / bound if bound else None,
-    }
+    for name, (value, bound) in table.items():
+        if name in ANSWERED_APART:
+            continue
+        key = f"{name.removeprefix('max_').removeprefix('min_')}_vs_limit"
+        if BY_NAME[name].unit in SHARES:
+            answer[key] = _against(value, bound)
+        else:
+            answer[key] = {
+                "current": _known(value),
+                "limit": bound,
+                "utilization_pct": _percent(utilization(name, value, bound)),
+            }
     return answer
 
 
 def _against(value: float, bound: float) -> dict[str, float | None]:
+    known = _known(value)
     return {
-        "current_pct": 100.0 * value,
+        "current_pct": _percent(known),
         "limit_pct": 100.0 * bound,
-        "utilization_pct": 100.0 * value / bound if bound else None,
+        "utilization_pct": _percent(known / bound if known is not None and bound else None),
     }
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100.0 * share
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _stated_portfolio(state: Mapping[str, float]) -> Portfolio:

@@ -20,15 +20,16 @@ from django.db.models import DateTimeField, ExpressionWrapper, F, Q, Value
 from django.db.models.functions import Now
 
 from collectors import clock
-from collectors.marketdata import duration, from_ms, to_ms
+from collectors.marketdata import duration, floor_time, from_ms, to_ms
 from collectors.models import Instrument
 from collectors.renewal import renewing
+from risk.facts import LEAD_HOURS
 from risk.limits import STATE_ACTIVE
 from risk.models import RiskProfile
-from risk.selectors import limits_of
+from risk.selectors import limits_of, read_hours
 from signals.selectors import HistoryRun, analyse_history
 from signals.strategy import StrategyError
-from trading.backtest import Listed, Outcome, Tape, Terms, changed_rows, run_backtest
+from trading.backtest import Outcome, run_backtest
 from trading.benchmark import buy_and_hold
 from trading.fields import from_units, to_units
 from trading.models import Account, Backtest, BacktestState
@@ -37,6 +38,7 @@ from trading.performance import DAY_MS, by_group, measure_performance
 from trading.services.accounts import PAPER
 from trading.services.backtest_requests import NoDataError
 from trading.services.venues import venue_of
+from trading.tape import Listed, Tape, Terms, changed_rows
 
 log = structlog.get_logger(__name__)
 
@@ -128,7 +130,7 @@ def _compute(backtest: Backtest, attempt: int) -> dict[str, Any]:
         end=backtest.end_date,
         parameters=backtest.parameters or None,
     )
-    tape = _tape(run, step)
+    tape = _tape(run, step, backtest)
     if not tape.valid.any():
         raise NoDataError(
             f"no candles of {', '.join(backtest.instruments)} from "
@@ -148,7 +150,7 @@ def _compute(backtest: Backtest, attempt: int) -> dict[str, Any]:
     return _result_fields(backtest, run, tape, terms, outcome)
 
 
-def _tape(run: HistoryRun, step: timedelta) -> Tape:
+def _tape(run: HistoryRun, step: timedelta, backtest: Backtest) -> Tape:
     market, analysis = run.market, run.analysis
     step_ms = step // timedelta(milliseconds=1)
     changed = changed_rows(analysis.direction, analysis.stop_loss)
@@ -168,6 +170,11 @@ def _tape(run: HistoryRun, step: timedelta) -> Tape:
         stop_loss=analysis.stop_loss[1:],
         take_profit=analysis.take_profit[1:],
         position_size=analysis.position_size[1:],
+        hours=read_hours(
+            coin_ids=market.instruments,
+            start=floor_time(backtest.start_date, "1h") - LEAD_HOURS * timedelta(hours=1),
+            end=backtest.end_date,
+        ),
     )
 
 
@@ -180,12 +187,15 @@ def _terms(backtest: Backtest) -> Terms:
     return Terms(
         strategy=backtest.strategy_name,
         initial_capital=to_units(backtest.initial_capital),
-        limits=limits_of(profile=profile)._replace(trading_state=STATE_ACTIVE),
+        limits=limits_of(profile=profile, strategy=backtest.strategy_name)._replace(
+            trading_state=STATE_ACTIVE
+        ),
         listings={
             instrument.coin_id: _listings(instrument, exchange, backtest)
             for instrument in instruments.prefetch_related("listings")
         },
         fee_ppm=TAKER_FEE_PPM[exchange],
+        sectors={instrument.coin_id: instrument.sector for instrument in instruments},
     )
 
 

@@ -165,10 +165,11 @@ def _open_at_quote(
     )
     decision, verdict = assess(
         profile=account.profile,
-        portfolio=account_portfolio(account=account, bar=bar),
+        portfolio=partial(account_portfolio, account=account, bar=bar, strategy=signal.strategy),
         instrument=signal.instrument,
         request=request,
         at=offer.now,
+        closed_at=bar + duration(account.timeframe),
         signal=signal,
         context={"quote": offer.recorded(), "marked_at_bar": bar.isoformat()},
     )

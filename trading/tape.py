@@ -1,0 +1,89 @@
+"""What a backtest trades: bars with the wanted state at each, and the terms of the run. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from risk.facts import Hours
+from risk.limits import Limits
+from trading.orders import SLIPPAGE_BPS, Grid
+
+HALF_SPREAD_BPS = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tape:
+    """B closed bars by K instruments with the wanted state at each close.
+
+    `valid` says where a bar is real (it can be filled at its open), `has_range` where its high and
+    low are true (a stop may be decided on it). NaN is "none" in `stop_loss`, `take_profit` and
+    `position_size`. `hours` are the hourly bars of the same instruments that risk reads the market
+    from, beginning `risk.facts.LEAD_HOURS` before the first bar.
+    """
+
+    instruments: tuple[str, ...]
+    open_time: NDArray[np.int64]  # (B,) epoch milliseconds
+    close_time: NDArray[np.int64]  # (B,)
+    open: NDArray[np.float64]  # (B, K)
+    high: NDArray[np.float64]
+    low: NDArray[np.float64]
+    close: NDArray[np.float64]
+    valid: NDArray[np.bool_]
+    has_range: NDArray[np.bool_]
+    changed: NDArray[np.bool_]  # where there is a signal
+    direction: NDArray[np.int8]
+    confidence: NDArray[np.float64]
+    stop_loss: NDArray[np.float64]
+    take_profit: NDArray[np.float64]
+    position_size: NDArray[np.float64]
+    hours: Hours
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """The grid on which an instrument trades in [since, until), epoch milliseconds."""
+
+    since: int
+    until: int
+    grid: Grid
+    min_notional: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What the run is traded under. An instrument trades only while it is listed."""
+
+    strategy: str
+    initial_capital: int  # money units
+    limits: Limits
+    listings: Mapping[str, Sequence[Listed]]
+    fee_ppm: int
+    half_spread_bps: float = HALF_SPREAD_BPS
+    slippage_bps: float = SLIPPAGE_BPS
+    sectors: Mapping[str, str] = field(default_factory=dict)
+
+    def listed(self, coin_id: str, time: int) -> Listed | None:
+        """The instrument's listing at a moment."""
+        for listed in self.listings.get(coin_id, ()):
+            if listed.since <= time < listed.until:
+                return listed
+        return None
+
+
+def changed_rows(direction: NDArray[np.int8], stop_loss: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Where a row differs from the one before: in direction, or in its stop while in a position.
+
+    The row before the first is flat.
+    """
+    before = np.zeros_like(direction)
+    before[1:] = direction[:-1]
+    stop_before = np.full_like(stop_loss, math.nan)
+    stop_before[1:] = stop_loss[:-1]
+    same_stop = (stop_loss == stop_before) | (np.isnan(stop_loss) & np.isnan(stop_before))
+    changed: NDArray[np.bool_] = (direction != before) | ((direction != 0) & ~same_stop)
+    return changed
