@@ -5,9 +5,25 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading.accounting import apply_fill, fee, multiply_divide, notional, roll_marks, unrealised
+from trading.accounting import (
+    PRICE_PARTS,
+    RATE_PARTS,
+    apply_fill,
+    count_of,
+    fee,
+    funding_cash,
+    is_liquidated,
+    maintenance_margin,
+    multiply_divide,
+    notional,
+    roll_marks,
+    slippage_cost,
+    unrealised,
+)
+from trading.orders import MAINTENANCE_PPM, MAKER_FEE_PPM, MONEY_UNITS, TAKER_FEE_PPM
 
 UNITS = st.sampled_from([(1, 1), (10_000, 1), (1, 100), (7, 3), (25, 2)])
+TICKS = st.integers(1, 1_000_000)
 FILLS = st.lists(
     st.tuples(
         st.integers(-1_000_000, 1_000_000).filter(bool),
@@ -100,6 +116,98 @@ def test_a_round_trip_by_hand() -> None:
     quantity, cost, realised = apply_fill(quantity, cost, -10, 310_000, 10_000, 1)
     assert (quantity, cost, realised) == (0, 0, 10 * 100_000_000)
     assert fee(notional(10, 300_000, 10_000, 1), 500) == 15_000_000
+
+
+RATES = st.integers(-4_000_000, 4_000_000)  # 4% either way, in 1e-8
+GRIDS = st.sampled_from([(1, 1), (1, 10), (1, 1000), (10, 1), (1, 100_000), (5, 100)])
+
+
+@given(
+    quantity=st.integers(-3_000_000_000, 3_000_000_000),
+    mark=st.integers(1, 10**13),
+    rate=RATES,
+    step=GRIDS,
+)
+def test_funding_is_the_exact_fraction_rounded_once(
+    quantity: int, mark: int, rate: int, step: tuple[int, int]
+) -> None:
+    exact = -Fraction(quantity * step[0], step[1]) * mark * Fraction(rate, RATE_PARTS)
+    assert funding_cash(quantity, mark, rate, *step) == round(exact)
+    assert funding_cash(-quantity, mark, rate, *step) == -round(exact)
+
+
+def test_funding_by_hand() -> None:
+    """A long of 1.5 BTC at a mark of 64,000.12345678 pays 0.01% = 9.60001852 quote units."""
+    mark = count_of(64_000.12345678, PRICE_PARTS)
+    rate = count_of(0.0001, RATE_PARTS)
+    assert (mark, rate) == (6_400_012_345_678, 10_000)
+    assert funding_cash(1_500, mark, rate, 1, 1000) == -960_001_852
+    assert funding_cash(-1_500, mark, rate, 1, 1000) == 960_001_852
+    # A negative rate is paid by the shorts, and the eighth decimal counts.
+    assert funding_cash(1_500, mark, count_of(-0.00000001, RATE_PARTS), 1, 1000) == 96_000
+    assert funding_cash(0, mark, rate, 1, 1000) == 0
+
+
+@given(places=st.integers(-(10**8), 10**8))
+def test_a_rate_of_eight_decimals_is_counted_exactly(places: int) -> None:
+    assert count_of(float(f"{places / 10**8:.8f}"), RATE_PARTS) == places
+
+
+EVENTS = st.lists(
+    st.one_of(
+        st.tuples(st.just("fill"), st.integers(-50_000, 50_000).filter(bool), TICKS),
+        st.tuples(st.just("funding"), RATES, TICKS),
+    ),
+    max_size=40,
+)
+
+
+@given(events=EVENTS, unit=UNITS, maker=st.booleans())
+def test_any_sequence_of_fills_and_settlements_balances(
+    events: list[tuple[str, int, int]], unit: tuple[int, int], maker: bool
+) -> None:
+    """Cash, open cost and what was paid away agree with exact fractions, a unit per operation.
+
+    A step is a base unit here, so a tick is worth `unit` money units of it.
+    """
+    rates = MAKER_FEE_PPM if maker else TAKER_FEE_PPM
+    quantity = cost = cash = operations = 0
+    exact = Fraction(0)  # what every event moved, as if all were paid in full at once
+    for kind, number, ticks in events:
+        if kind == "fill":
+            quantity, cost, realised = apply_fill(quantity, cost, number, ticks, *unit)
+            amount = notional(number, ticks, *unit)
+            cash += realised - fee(amount, rates["binance"])
+            worth = Fraction(number * ticks * unit[0], unit[1])
+            exact -= worth + abs(worth) * Fraction(rates["binance"], 10**6)
+            operations += 3
+        else:
+            mark = ticks * unit[0]  # money units for `unit[1]` base units
+            cash += funding_cash(quantity, mark, number, 1, unit[1])
+            exact -= Fraction(quantity * mark * number, unit[1] * RATE_PARTS)
+            operations += 1
+    assert abs(cash - cost - exact) <= operations
+    flat = apply_fill(quantity, cost, -quantity, 1, *unit)
+    assert flat[:2] == (0, 0)
+
+
+def test_slippage_is_what_was_lost_against_the_reference() -> None:
+    assert slippage_cost(10, 300_010, 300_000, 10_000, 1) == 10 * 10 * 10_000
+    assert slippage_cost(-10, 299_990, 300_000, 10_000, 1) == 10 * 10 * 10_000
+    assert slippage_cost(10, 299_990, 300_000, 10_000, 1) == -10 * 10 * 10_000
+
+
+def test_an_account_is_liquidated_at_its_maintenance_margin() -> None:
+    """10,000 quote units of notional, long or short, must keep 40 on Binance and 50 on Bybit."""
+    amount = 10_000 * MONEY_UNITS
+    margins = {
+        exchange: maintenance_margin(-amount, rate) for exchange, rate in MAINTENANCE_PPM.items()
+    }
+    assert margins == {"binance": 40 * MONEY_UNITS, "bybit": 50 * MONEY_UNITS}
+    assert is_liquidated(margins["binance"], margins["binance"])
+    assert not is_liquidated(margins["binance"] + 1, margins["binance"])
+    assert is_liquidated(-1, 1)
+    assert not is_liquidated(-1, 0)  # nothing is held
 
 
 def test_the_first_mark_of_a_day_starts_it() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -61,6 +62,16 @@ SHARE = st.one_of(st.just(math.nan), st.floats(0.0, 0.5))
 STEPS = st.integers(-1_000_000, 1_000_000)
 TICKS = st.integers(1, 1_000_000)
 SIDE = st.sampled_from([1, -1])
+# Around the same price, so that orders and markets meet.
+PRICE = st.one_of(st.integers(950, 1_050).map(lambda cents: cents / 100), st.floats(9.5, 10.5))
+LEVEL = st.one_of(st.just(0), st.integers(950, 1_050))
+KINDS = (
+    simulator.MARKET,
+    simulator.LIMIT,
+    simulator.STOP,
+    simulator.STOP_LIMIT,
+    simulator.TRAILING_STOP,
+)
 TICK = st.sampled_from([(1, 10), (1, 100), (1, 2), (5, 1), (1, 100_000)])
 
 
@@ -83,7 +94,23 @@ def test_accounting(quantity: int, cost: int, steps: int, ticks: int) -> None:
         same("unrealised", accounting.unrealised, quantity, cost, ticks, *unit)
         same("notional", accounting.notional, steps, ticks, *unit)
     same("fee", accounting.fee, cost, 500)
+    same("maintenance_margin", accounting.maintenance_margin, cost, 4_000)
+    same("is_liquidated", accounting.is_liquidated, cost, quantity)
+    same("slippage_cost", accounting.slippage_cost, steps, ticks, 1_000, 10_000, 1)
     same("roll_marks", accounting.roll_marks, cost, 3, quantity, steps, 2)
+
+
+@settings(deadline=None)
+@given(
+    quantity=STEPS,
+    mark=st.integers(1, 10**13),
+    rate=st.integers(-4_000_000, 4_000_000),
+    step=st.sampled_from([(1, 1), (1, 1000), (10, 1), (5, 100)]),
+    value=st.floats(-1.0, 1e6),
+)
+def test_funding(quantity: int, mark: int, rate: int, step: tuple[int, int], value: float) -> None:
+    same("funding_cash", accounting.funding_cash, quantity, mark, rate, *step)
+    same("count_of", accounting.count_of, value, accounting.PRICE_PARTS)
 
 
 @settings(deadline=None)
@@ -105,6 +132,41 @@ def test_simulator(
         protection.protective_exit,
         *(side, 1_000, stop, target, open_price, high, low, 1.0, GRID),
     )
+    same("level_ticks", ticks.level_ticks, stop, *tick)
+    same("shown_steps", ticks.shown_steps, stop, *tick)
+    same("expected_slippage_bps", slippage.expected_slippage_bps, 1.0, stop / 1e8, high, target)
+
+
+@settings(deadline=None)
+@given(
+    order=st.builds(
+        simulator.WorkingOrder,
+        kind=st.sampled_from(KINDS),
+        side=SIDE,
+        remaining_steps=st.integers(0, 1_000),
+        limit_ticks=LEVEL,
+        trigger_ticks=LEVEL,
+        trail_ticks=st.integers(1, 30),
+        watermark_ticks=LEVEL,
+        is_triggered=st.booleans(),
+    ),
+    prices=st.lists(PRICE, min_size=3, max_size=3),
+    shown=st.lists(st.one_of(st.just(math.nan), st.floats(0.0, 1.0)), min_size=3, max_size=3),
+    bps=st.floats(0.0, 500.0),
+)
+def test_matching(
+    order: simulator.WorkingOrder, prices: list[float], shown: list[float], bps: float
+) -> None:
+    low, middle, high = sorted(prices)
+    touch = simulator.Touch(low, shown[0], high, shown[1])
+    same("match_quote", simulator.match_quote, order, touch, bps, GRID)
+    same("match_bar", simulator.match_bar, order, middle, high, low, bps, GRID)
+    levels = sorted(prices, reverse=order.side < 0)
+    book = (np.array(levels), np.array(shown))
+    same("match_book", simulator.match_book, order, *book, bps, GRID)
+    same("sweep_levels", depth.sweep_levels, order.side, 500, *book, order.limit_ticks, GRID)
+    same("meets_minimum", simulator.meets_minimum, 1_000, order.limit_ticks, 5.0, False, GRID)
+    same("is_reachable", simulator.is_reachable, 1_000, order.trail_ticks, 1_015)
 
 
 @settings(deadline=None)
