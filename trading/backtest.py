@@ -31,6 +31,7 @@ from trading.orders import (
     transition,
 )
 from trading.performance import DAY_MS, RoundTrip
+from trading.simulator import MAKER
 from trading.slippage import BPS
 from trading.tape import Tape, Terms
 from trading.ticks import nearest_ticks
@@ -145,7 +146,8 @@ def _exit_on_bar(tape: Tape, terms: Terms, books: _Books, bar: int) -> None:
         if leg == protection.STOP_HIT:
             books.stopped[coin_id] = holding.direction
         reason = "stop_loss" if leg == protection.STOP_HIT else "take_profit"
-        _close(books, terms, holding, match.ticks, int(tape.close_time[bar]), reason)
+        fee_ppm = terms.maker_fee_ppm if match.liquidity == MAKER else terms.fee_ppm
+        _close(books, terms, holding, match.ticks, fee_ppm, int(tape.close_time[bar]), reason)
         books.pending_closes.discard(coin_id)
 
 
@@ -192,7 +194,7 @@ def _close_at_next_open(
     books.pending_closes.discard(coin_id)
     holding = books.holdings[coin_id]
     ticks = _market_ticks(holding.grid, terms, -holding.direction, quote)
-    _close(books, terms, holding, ticks, int(tape.close_time[bar]), reason)
+    _close(books, terms, holding, ticks, terms.fee_ppm, int(tape.close_time[bar]), reason)
 
 
 def _open_at_next_open(tape: Tape, terms: Terms, books: _Books, bar: int, column: int) -> None:
@@ -269,7 +271,13 @@ def _surroundings(tape: Tape, terms: Terms, bar: int, coin_ids: set[str]) -> Sur
 
 
 def _close(
-    books: _Books, terms: Terms, holding: Holding, ticks: int, time: int, reason: str
+    books: _Books,
+    terms: Terms,
+    holding: Holding,
+    ticks: int,
+    fee_ppm: int,
+    time: int,
+    reason: str,
 ) -> None:
     coin_id = holding.coin_id
     order = OrderRequest(side=-holding.direction, steps=abs(holding.quantity))
@@ -279,7 +287,7 @@ def _close(
         total_cost=holding.total_cost,
         ticks=ticks,
         grid=holding.grid,
-        fee_ppm=terms.fee_ppm,
+        fee_ppm=fee_ppm,
     )
     _book(books, execution)
     del books.holdings[coin_id]

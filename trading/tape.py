@@ -62,7 +62,8 @@ class Terms:
     initial_capital: int  # money units
     limits: Limits
     listings: Mapping[str, Sequence[Listed]]
-    fee_ppm: int
+    fee_ppm: int  # of what takes
+    maker_fee_ppm: int  # of a target, which rests
     half_spread_bps: float = HALF_SPREAD_BPS
     slippage_bps: float = SLIPPAGE_BPS
     sectors: Mapping[str, str] = field(default_factory=dict)

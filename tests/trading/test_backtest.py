@@ -34,6 +34,7 @@ TERMS = Terms(
     limits=LIMITS,
     listings={"bitcoin": [LISTED], "ethereum": [LISTED]},
     fee_ppm=500,
+    maker_fee_ppm=200,
 )
 
 
@@ -118,6 +119,16 @@ def test_a_gap_through_the_stop_fills_at_the_open() -> None:
     bars = [FLAT_BAR, FLAT_BAR, (90.0, 91.0, 89.0, 90.0), FLAT_BAR]
     (trade,) = run_backtest(tape(bars, [1, 1, 1, 1]), TERMS).trades
     assert trade.exit_price == 89.9
+
+
+def test_a_target_is_left_at_its_price_for_the_makers_fee() -> None:
+    bars = [FLAT_BAR, (100.0, 104.1, 99.5, 104.0), (104.0, 120.0, 103.0, 110.0), FLAT_BAR]
+    (trade,) = run_backtest(tape(bars, [1, 1, 1, 1]), TERMS).trades
+    # Two stop distances above the entry at 100.1: touched by the second bar, passed by the third.
+    assert (trade.exit_reason, trade.exit_price) == ("take_profit", 104.1)
+    assert trade.exited_at == to_ms(START + 3 * HOUR)
+    notional = trade.quantity * (trade.entry_price * 500 + trade.exit_price * 200) / 1e6
+    assert trade.fees == pytest.approx(notional)
 
 
 def test_no_new_entry_in_the_stopped_direction() -> None:

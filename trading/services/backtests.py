@@ -33,7 +33,7 @@ from trading.backtest import Outcome, run_backtest
 from trading.benchmark import buy_and_hold
 from trading.fields import from_units, to_units
 from trading.models import Account, Backtest, BacktestState
-from trading.orders import MONEY_UNITS, TAKER_FEE_PPM, OrderError
+from trading.orders import MAKER_FEE_PPM, MONEY_UNITS, TAKER_FEE_PPM, OrderError
 from trading.performance import DAY_MS, by_group, measure_performance
 from trading.services.accounts import PAPER
 from trading.services.backtest_requests import NoDataError
@@ -195,6 +195,7 @@ def _terms(backtest: Backtest) -> Terms:
             for instrument in instruments.prefetch_related("listings")
         },
         fee_ppm=TAKER_FEE_PPM[exchange],
+        maker_fee_ppm=MAKER_FEE_PPM[exchange],
         sectors={instrument.coin_id: instrument.sector for instrument in instruments},
     )
 
@@ -256,6 +257,7 @@ def _result_fields(
         "by_instrument": by_group(outcome.trades, "instrument"),
         "by_exit_reason": by_group(outcome.trades, "exit_reason"),
         "fee_ppm": terms.fee_ppm,
+        "maker_fee_ppm": terms.maker_fee_ppm,
         "half_spread_bps": terms.half_spread_bps,
         "slippage_bps": terms.slippage_bps,
         "limits": terms.limits._asdict(),
