@@ -6,7 +6,7 @@ import pwd
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -30,9 +30,16 @@ def give_to(path: Path, user: str | None) -> None:
 
 
 def start_child(
-    command: Sequence[str | Path], *, log: Path, user: str | None, death_signal: signal.Signals
+    command: Sequence[str | Path],
+    *,
+    log: Path,
+    user: str | None,
+    death_signal: signal.Signals,
+    folder: Path = Path("/"),
+    environment: Mapping[str, str] | None = None,
 ) -> "subprocess.Popen[bytes]":
-    """Start `command` in a session of its own, output to `log`, as `user` (None: as we are).
+    """Start `command` in a session of its own, output to `log`, as `user` (None: as we are), in
+    `folder` and with `environment` (None: ours).
 
     Call it from the main thread: on Linux the kernel sends `death_signal` when that thread ends,
     so that even `kill -9` of the test run leaves nothing behind.
@@ -43,7 +50,8 @@ def start_child(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            cwd="/",
+            cwd=folder,
+            env=environment,
             user=user,
             group=None if user is None else pwd.getpwnam(user).pw_gid,
             extra_groups=None if user is None else [],

