@@ -84,6 +84,9 @@ class Environment:
     enable_alerts: bool
     enabled_strategies: tuple[str, ...]
     strategy_dir: Path | None
+    watch_alerts_dir: Path | None
+    ingest_max_age: float
+    ingest_min_confidence: float
     clock_start: datetime | None
     clock_anchor: datetime | None
     clock_speed: float
@@ -144,6 +147,11 @@ def load_environment(*, base_dir: Path, environ: Mapping[str, str] | None = None
         strategy_dir=(
             reader.folder("MTS_STRATEGY_DIR", base_dir) if reader.text("MTS_STRATEGY_DIR") else None
         ),
+        watch_alerts_dir=(
+            reader.folder("WATCH_ALERTS_DIR", base_dir) if reader.text("WATCH_ALERTS_DIR") else None
+        ),
+        ingest_max_age=reader.number("INGEST_MAX_AGE", 86_400.0, 0.0, 31_536_000.0),
+        ingest_min_confidence=reader.number("INGEST_MIN_CONFIDENCE", 0.5, 0.0, 1.0),
         clock_start=reader.moment("MTS_CLOCK_START"),
         clock_anchor=reader.moment("MTS_CLOCK_ANCHOR"),
         clock_speed=reader.number("MTS_CLOCK_SPEED", 1.0, 0.001, 100_000.0),

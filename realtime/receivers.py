@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alerts.events import alerts_raised
 from realtime import tasks
-from signals.events import bar_run_finished
+from signals.events import bar_run_finished, signals_ingested
 from trading.events import fills_recorded
 
 
@@ -15,5 +15,5 @@ def number_new_rows(**_: object) -> None:
 
 def connect() -> None:
     """Listen to every event that says rows of a topic were committed."""
-    for event in (bar_run_finished, fills_recorded, alerts_raised):
+    for event in (bar_run_finished, signals_ingested, fills_recorded, alerts_raised):
         event.connect(number_new_rows, dispatch_uid="realtime.number_new_rows")

@@ -25,12 +25,12 @@ from signals.hosting.hosted import Declaration, Host, HostedStrategy
 from signals.hosting.limits import HostLimits
 from signals.models import StrategyConfig, StrategyOrigin
 from signals.parameters import ParameterRule, parameter_rules
-from signals.registry import CONSENSUS, PRESETS, STRATEGIES, UnknownStrategy
+from signals.registry import CONSENSUS, OUTSIDE, PRESETS, STRATEGIES, UnknownStrategy
 from signals.strategy import Strategy
 
 # A passing refusal: what the strategy said last stands until its file has been looked at.
 RELOADING = "its file has changed, or cannot be read at the moment: it is being loaded"
-RESERVED = frozenset({*STRATEGIES, CONSENSUS})
+RESERVED = frozenset({*STRATEGIES, CONSENSUS, OUTSIDE})
 
 
 class StrategyNotLoaded(UnknownStrategy):
@@ -55,6 +55,11 @@ def strategy_names() -> list[str]:
     """All names, ours first; also of files that cannot be run at the moment."""
     files = StrategyConfig.objects.filter(origin=StrategyOrigin.FILE)
     return [*STRATEGIES, *files.order_by("name").values_list("name", flat=True)]
+
+
+def subscription_names() -> list[str]:
+    """What an account may follow: the consensus, every strategy, and what comes from outside."""
+    return [CONSENSUS, *strategy_names(), OUTSIDE]
 
 
 def file_names() -> list[str]:

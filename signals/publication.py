@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,17 @@ KEY_TTL_S = 24 * 3600
 REDIS_TIMEOUT_S = 2.0
 
 
-def publish(signals: Sequence[Signal], context: Mapping[str, Any]) -> None:
-    """Write `signal:{strategy}:{asset}` for each signal, and one file for all of them."""
+def publish(
+    signals: Sequence[Signal], context: Mapping[str, Any], *, overtaken: Collection[int] = ()
+) -> None:
+    """Write `signal:{strategy}:{asset}` for each signal, and one file for all of them.
+
+    The key is that of the newest: the ids of signals that came after a newer one are `overtaken`.
+    """
     if not signals:
         return
     try:
-        _write_keys(signals)
+        _write_keys([signal for signal in signals if signal.pk not in overtaken])
     except redis.RedisError as error:
         log.warning("signal_keys_not_written", reason=str(error))
     try:

@@ -35,6 +35,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
 PRESETS: dict[str, Preset] = {name: read_preset(name) for name in STRATEGIES}
 TIMEFRAMES = frozenset(strategy.timeframe for strategy in STRATEGIES.values())
 CONSENSUS = "consensus"
+OUTSIDE = "outside"  # the name under which programs outside speak
 
 
 class UnknownStrategy(ValueError):

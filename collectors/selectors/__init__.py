@@ -38,6 +38,7 @@ from collectors.selectors.macro import (
     macro_known_at,
     macro_on_days,
 )
+from collectors.selectors.names import instruments_named, is_named
 from collectors.selectors.shards import ShardHolding, shard_holding
 from collectors.selectors.ticks import series_that_lack
 
@@ -60,6 +61,8 @@ __all__ = [
     "given_up_bars",
     "hole_counts",
     "instrument_by_coin_id",
+    "instruments_named",
+    "is_named",
     "known_series",
     "lacking_bars",
     "latest_quote",

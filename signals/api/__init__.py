@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from signals.api.bar_runs import BarRunList
+from signals.api.ingest import IngestView
 from signals.api.said import CurrentSignalList, GenerateView, SignalList
 from signals.api.strategies import CertifyView, ChangeList, StrategyList, StrategyView
 from signals.api.studies import AnalysisView, OutcomesView
@@ -13,6 +14,7 @@ urlpatterns = [
     path("signals/", SignalList.as_view(), name="signals"),
     path("signals/current/", CurrentSignalList.as_view(), name="signals-current"),
     path("signals/generate/", GenerateView.as_view(), name="signals-generate"),
+    path("signals/ingest/", IngestView.as_view(), name="signals-ingest"),
     path("bar-runs/", BarRunList.as_view(), name="bar-runs"),
     path("strategies/", StrategyList.as_view(), name="strategies"),
     path("strategies/<slug:name>/", StrategyView.as_view(), name="strategy"),

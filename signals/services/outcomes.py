@@ -10,7 +10,14 @@ import numpy as np
 from django.db import transaction
 
 from collectors import clock
-from collectors.marketdata import CandleMatrix, candle_key, duration, last_closed, to_ms
+from collectors.marketdata import (
+    CandleMatrix,
+    candle_key,
+    duration,
+    floor_time,
+    last_closed,
+    to_ms,
+)
 from collectors.models import HoleLabel
 from collectors.selectors import candle_history
 from signals.models import Exit, OutcomeState, Signal, SignalOutcome
@@ -36,8 +43,8 @@ def open_outcomes(*, signals: Iterable[Signal]) -> None:
     rows = [
         SignalOutcome(
             signal=signal,
-            entry_at=signal.at,
-            due_at=signal.at,
+            entry_at=(entry_at := _entry_at(signal.at, followed_timeframe(signal.timeframe))),
+            due_at=entry_at,
             series_key=candle_key(signal.instrument.coin_id, followed_timeframe(signal.timeframe)),
             changed_at=clock.wall_now(),
         )
@@ -45,6 +52,12 @@ def open_outcomes(*, signals: Iterable[Signal]) -> None:
         if signal.direction
     ]
     SignalOutcome.objects.bulk_create(rows, ignore_conflicts=True)
+
+
+def _entry_at(said: datetime, timeframe: str) -> datetime:
+    """The open time of the first bar that begins when the signal is said, or after it."""
+    begun = floor_time(said, timeframe)
+    return begun if begun == said else begun + duration(timeframe)
 
 
 def followed_timeframe(timeframe: str) -> str:
@@ -139,7 +152,7 @@ def _claim(row: SignalOutcome) -> Claim:
         stop_loss=signal.stop_loss,
         take_profit=signal.take_profit,
         entry_ms=to_ms(row.entry_at),
-        end_ms=None if row.ended_at is None else to_ms(row.ended_at),
+        end_ms=None if row.ended_at is None else to_ms(_entry_at(row.ended_at, _timeframe(row))),
     )
 
 

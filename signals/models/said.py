@@ -1,4 +1,4 @@
-"""What the strategies said: their configuration, the bar runs and the signals."""
+"""What the strategies said: their configuration, the bar runs and the signals, with their fates."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.db import models
 
 from signals.forecasts import risk_level
+from signals.registry import OUTSIDE
 
 
 class Direction(models.IntegerChoices):
@@ -153,7 +154,10 @@ class BarRun(models.Model):
 
 
 class Signal(models.Model):
-    """A change of a strategy's wanted state (or of its stop) at one closed bar."""
+    """A change of a strategy's wanted state (or of its stop) at one closed bar.
+
+    One from outside belongs to no run and keeps to no grid: its "bar" ends when it was said.
+    """
 
     strategy = models.CharField(max_length=64)
     instrument = models.ForeignKey(
@@ -170,7 +174,9 @@ class Signal(models.Model):
     position_size = models.FloatField(null=True, help_text="proposed fraction of equity")
     expires_at = models.DateTimeField(help_text="market time")
     reasons = models.JSONField(default=dict)
-    run = models.ForeignKey(BarRun, on_delete=models.PROTECT, related_name="signals")
+    run = models.ForeignKey(
+        BarRun, null=True, blank=True, on_delete=models.PROTECT, related_name="signals"
+    )
     created_at = models.DateTimeField(help_text="wall time")
 
     class Meta:
@@ -181,7 +187,12 @@ class Signal(models.Model):
                 name="signal_unique",
             ),
         ]
-        indexes: ClassVar = [models.Index(fields=["instrument", "strategy", "-bar_open_time"])]
+        indexes: ClassVar = [
+            models.Index(fields=["instrument", "strategy", "-bar_open_time"]),
+            models.Index(
+                fields=["at"], condition=models.Q(strategy=OUTSIDE), name="signal_from_outside"
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.strategy} {self.instrument_id} {self.signal_type} {self.at:%Y-%m-%d %H:%M}"

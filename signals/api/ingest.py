@@ -1,0 +1,102 @@
+"""HTTP: alerts from outside, taken and listed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+import django_filters
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics, serializers
+from rest_framework.parsers import BaseParser
+from rest_framework.permissions import SAFE_METHODS
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from collectors.access import RolePermission
+from signals import services
+from signals.alertjson import SIZE_LIMIT
+from signals.api.filters import MomentFilter
+from signals.models import AlertOrigin, AlertVerdict, OutsideAlert
+
+INGEST = "signals.add_outsidealert"
+
+
+class MayIngest(RolePermission):
+    """Whoever may trade, and whoever has the permission for just this: a bot's login needs no
+    other right, and no role."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        if request.method not in SAFE_METHODS and request.user.has_perm(INGEST):
+            return True
+        return super().has_permission(request, view)
+
+
+class BytesParser(BaseParser):
+    """The body as it came, up to what an alert may have and one byte more."""
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        """The first bytes."""
+        return bytes(stream.read(SIZE_LIMIT + 1))
+
+
+class OutsideAlertSerializer(serializers.ModelSerializer[OutsideAlert]):
+    """An alert and its verdict; `signal` is the id of the signal that it became."""
+
+    class Meta:
+        model = OutsideAlert
+        fields = [
+            "id", "key", "verdict", "reason", "asset", "signal_type", "at", "signal", "origin",
+            "folder", "file_name", "received_by", "received_at",
+        ]  # fmt: skip
+
+
+class OutsideAlertFilter(django_filters.FilterSet):  # type: ignore[misc]
+    """What a list of alerts may be narrowed by: since <= received_at < until."""
+
+    verdict = django_filters.ChoiceFilter(choices=AlertVerdict.choices)
+    origin = django_filters.ChoiceFilter(choices=AlertOrigin.choices)
+    asset = django_filters.CharFilter()
+    since = MomentFilter(field_name="received_at", lookup_expr="gte")
+    until = MomentFilter(field_name="received_at", lookup_expr="lt")
+
+    class Meta:
+        model = OutsideAlert
+        fields = ["verdict", "origin", "asset", "since", "until"]
+
+
+class IngestView(generics.ListAPIView[OutsideAlert]):
+    """What programs outside told, newest first; and the door at which they tell."""
+
+    write_role = "trader"
+    permission_classes = [MayIngest]
+    parser_classes = [BytesParser]
+    queryset = OutsideAlert.objects.all()
+    serializer_class = OutsideAlertSerializer
+    filterset_class = OutsideAlertFilter
+
+    @extend_schema(
+        request=OpenApiTypes.OBJECT,
+        responses={200: OutsideAlertSerializer, 201: OutsideAlertSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        """Take one alert: 201 when it is taken now, 200 when it was before, 400 with the reason
+        when it is refused. Sending it again changes nothing."""
+        body = request.data if isinstance(request.data, bytes) else b""
+        arrival = services.Arrival(
+            origin=AlertOrigin.API, raw=body, received_by=request.user.get_username()
+        )
+        (judgement,) = services.ingest_alerts(arrivals=[arrival])
+        if judgement.alert.verdict == AlertVerdict.REFUSED:
+            raise serializers.ValidationError([judgement.alert.reason])
+        answer = OutsideAlertSerializer(judgement.alert).data
+        return Response(answer, status=201 if judgement.is_new else 200)
