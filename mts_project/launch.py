@@ -33,6 +33,7 @@ from mts_project.processes import (
     parse_only,
     port_complaint,
     redis_answers,
+    with_watch,
 )
 from signals.hosting.files import FileRefused, strategy_file_names
 from signals.registry import STRATEGIES
@@ -150,6 +151,12 @@ def plan(arguments: Sequence[str]) -> Launch:
     environ = _demo_environ(world.start, sandbox_port) if world else {}
     environment = load_environment(base_dir=BASE_DIR, environ={**os.environ, **environ})
     check_strategies(environment)
+    if environment.watch_alerts_dir is not None:
+        if not environment.watch_alerts_dir.is_dir():
+            raise ConfigurationError(
+                f"WATCH_ALERTS_DIR {environment.watch_alerts_dir} is not a folder"
+            )
+        names = with_watch(names)
     ports = _ports(given, names, environment, sandbox_port=sandbox_port)
     _check_stores(environment)
     folder = environment.data_dir
@@ -295,6 +302,7 @@ def _demo_environ(start: datetime, sandbox_port: int) -> dict[str, str]:
         "BYBIT_WS_URL": f"ws://{host}/bybit/v5/public",
         "ENABLE_SIGNALS": "true",
         "ENABLE_ALERTS": "true",
+        "WATCH_ALERTS_DIR": "",
         "DISCORD_WEBHOOK_URL": "",
         "ALERT_WEBHOOK_URL": "",
         "ALERT_EMAIL_TO": "",

@@ -56,6 +56,13 @@ def parse_only(text: str) -> tuple[str, ...]:
     return tuple(name for name in order if name in chosen)
 
 
+def with_watch(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The processes of a machine with a folder of alert files: whoever computes the signals
+    watches it too."""
+    is_ours = not {"worker:compute", "worker:signals"}.isdisjoint(names)
+    return (*names, "watch") if is_ours else names
+
+
 @dataclass(frozen=True, kw_only=True)
 class Ports:
     """Where this machine's servers listen; 0 for one that is not started."""
@@ -108,12 +115,15 @@ def sandbox_spec(
 def product_specs(
     names: tuple[str, ...], *, bind: str, ports: Ports, data_dir: Path
 ) -> list[ProcessSpec]:
-    """The product's own processes, by the names that `parse_only` returns."""
+    """The product's own processes, by the names that `parse_only` and `with_watch` return."""
     makers = {
         "web": lambda: _web_spec(bind, ports.web),
         "beat": lambda: ProcessSpec(name="beat", command=(*_celery(), "beat")),
         "stream": lambda: ProcessSpec(
             name="stream", command=(sys.executable, str(_MANAGE), "stream_market_data")
+        ),
+        "watch": lambda: ProcessSpec(
+            name="watch", command=(sys.executable, str(_MANAGE), "watch_alerts")
         ),
         "flower": lambda: _flower_spec(bind, ports.flower, flower_password(data_dir)),
     }

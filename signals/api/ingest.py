@@ -44,7 +44,7 @@ class BytesParser(BaseParser):
         stream: IO[Any],
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
-    ) -> bytes:
+    ) -> Any:
         """The first bytes."""
         return bytes(stream.read(SIZE_LIMIT + 1))
 

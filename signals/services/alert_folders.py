@@ -262,21 +262,24 @@ def _find(directory: int, version: _Version) -> _Found | None:
         return _Found(version, problem="not a regular file")
     if version.size > SIZE_LIMIT:
         return _Found(version, problem=f"larger than {SIZE_LIMIT // 1024} KiB")
+    raw: bytes | None = None
     try:
         raw = _read(directory, version)
-        if raw is None:
-            return None
-        read_alert(raw)
+        if raw is not None:
+            read_alert(raw)
     except FileNotFoundError:
         return None
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
-        return _Found(version, **{"problem" if version.is_settled else "lacks": reason})
+        if version.is_settled:
+            return _Found(version, problem=reason)
+        return _Found(version, lacks=reason)
     except NotWhole as error:
-        return _Found(version, raw=raw, lacks="" if version.is_settled else str(error))
+        if not version.is_settled:
+            return _Found(version, lacks=str(error))
     except AlertRefused:
         pass
-    return _Found(version, raw=raw)
+    return None if raw is None else _Found(version, raw=raw)
 
 
 def _read(directory: int, version: _Version) -> bytes | None:

@@ -15,7 +15,16 @@ import pytest
 
 from mts_project.environment import PROVIDER_URLS, ConfigurationError
 from mts_project.launch import plan
-from mts_project.processes import GROUPS, QUEUES, SERVICES, free_port, parse_only
+from mts_project.processes import (
+    GROUPS,
+    QUEUES,
+    SERVICES,
+    Ports,
+    free_port,
+    parse_only,
+    product_specs,
+    with_watch,
+)
 from tests.permissions import bound_by_permissions
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -54,6 +63,16 @@ def test_every_word_of_only_is_known() -> None:
     assert parse_only("full") == (
         *("worker:io", "worker:compute", "stream", "beat", "web", "flower"),
     )
+
+
+def test_a_folder_of_alerts_is_watched_where_signals_are_computed() -> None:
+    assert with_watch(("worker:signals", "beat")) == ("worker:signals", "beat", "watch")
+    assert with_watch(parse_only("full"))[-1] == "watch"
+    assert with_watch(parse_only("collector")) == parse_only("collector")
+    specs = product_specs(
+        ("watch",), bind="127.0.0.1", ports=Ports(web=0, flower=0), data_dir=Path()
+    )
+    assert [spec.command[-1] for spec in specs] == ["watch_alerts"]
 
 
 @pytest.mark.parametrize("text", ["", "web,", "worker", "worker:nothing", "Web"])
@@ -127,6 +146,7 @@ def test_an_address_of_another_machine_is_not_called_taken(tmp_path: Path) -> No
         ("ENABLED_STRATEGIES", "mean_reversion,astrology", "'astrology'"),
         ("MTS_CLOCK_SPEED", "abc", "'abc'"),
         ("MTS_STRATEGY_DIR", "/dev/null/strategies", "cannot be read"),
+        ("WATCH_ALERTS_DIR", "/dev/null/bots", "is not a folder"),
     ],
 )
 def test_a_setting_that_cannot_work_is_named_before_anything_starts(
