@@ -78,16 +78,21 @@ def facts_at(hours: Hours, column: int, moment: int) -> InstrumentFacts:
     closed = (moment - hours.first_open) // HOUR_MS
     close = hours.close[:, column]
     valid = hours.valid[:, column]
-    # Days are counted from the epoch; the first bar need not begin one.
-    days = moment // DAY_MS
-    midnight = (days * DAY_MS - hours.first_open) // HOUR_MS
-    returns = tuple(daily_returns(daily_closes(close, valid, midnight)).tolist())
+    returns = returns_at(hours, column, moment, DAYS)
     return InstrumentFacts(
         volatility_24h=hourly_volatility(close, valid, closed),
         daily_volatility=daily_volatility(returns),
         quote_volume_24h=traded_volume(hours.quote_volume[:, column], closed),
         daily_returns=returns,
     )
+
+
+def returns_at(hours: Hours, column: int, moment: int, days: int) -> tuple[float, ...]:
+    """(days - 1,): an instrument's returns between the closes of the last `days` whole days."""
+    # Days are counted from the epoch; the first bar need not begin one.
+    midnight = (moment // DAY_MS * DAY_MS - hours.first_open) // HOUR_MS
+    closes = daily_closes(hours.close[:, column], hours.valid[:, column], midnight, days)
+    return tuple(daily_returns(closes).tolist())
 
 
 def hourly_volatility(close: Doubles, valid: Flags, stop: int) -> float:
@@ -126,11 +131,11 @@ def traded_volume(quote_volume: Doubles, stop: int) -> float:
     return total
 
 
-def daily_closes(close: Doubles, valid: Flags, midnight: int) -> Doubles:
-    """(30,): the last close of each day before bar `midnight`; NaN for a day without a bar."""
-    closes = np.full(DAYS, math.nan)
-    for day in range(DAYS):
-        stop = midnight - (DAYS - 1 - day) * DAY_HOURS
+def daily_closes(close: Doubles, valid: Flags, midnight: int, days: int) -> Doubles:
+    """(days,): the last close of each day before bar `midnight`; NaN for a day without a bar."""
+    closes = np.full(days, math.nan)
+    for day in range(days):
+        stop = midnight - (days - 1 - day) * DAY_HOURS
         if stop < DAY_HOURS or stop > len(close):
             continue
         for back in range(1, DAY_HOURS + 1):

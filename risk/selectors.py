@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import numpy as np
@@ -12,9 +12,19 @@ from collectors.marketdata import CandleMatrix, candle_key, floor_time, from_ms,
 from collectors.models import Instrument, Series
 from collectors.selectors import candle_history
 from risk.declarations import DECLARATIONS, LIMIT_NAMES, limits_from
-from risk.facts import HOUR_MS, LEAD_HOURS, Hours, InstrumentFacts, Surroundings, facts_at
+from risk.facts import (
+    HOUR_MS,
+    LEAD_HOURS,
+    Hours,
+    InstrumentFacts,
+    Surroundings,
+    facts_at,
+    returns_at,
+)
 from risk.limits import STATE_ACTIVE, STATE_HALTED, STATE_REDUCING, Limits
+from risk.metrics import TAIL_DAYS, Heat, portfolio_heat
 from risk.models import RiskLimit, RiskProfile, TradingState
+from risk.portfolio import Portfolio
 
 TIMEFRAME = "1h"
 STATE_CODES = {
@@ -89,6 +99,24 @@ def surroundings_at(*, coin_ids: Iterable[str], at: datetime) -> Surroundings:
             if coin_id in states:
                 _remember(coin_id, moment, states[coin_id], facts[coin_id])
     return Surroundings(facts=facts, sectors=sectors)
+
+
+def heat_of(*, portfolio: Portfolio, at: datetime) -> Heat:
+    """The portfolio's heat by what had closed at a market time, its tail by a year of days.
+
+    Raises ValueError for a portfolio without equity.
+    """
+    held = sorted(portfolio.exposures)
+    moment = to_ms(floor_time(at, TIMEFRAME))
+    end = from_ms(moment)
+    returns: dict[str, tuple[float, ...]] = {}
+    if held:
+        hours = read_hours(coin_ids=held, start=end - timedelta(days=TAIL_DAYS + 1), end=end)
+        returns = {
+            coin_id: returns_at(hours, column, moment, TAIL_DAYS)
+            for column, coin_id in enumerate(held)
+        }
+    return portfolio_heat(portfolio, surroundings_at(coin_ids=held, at=at), returns)
 
 
 def read_hours(*, coin_ids: Sequence[str], start: datetime, end: datetime) -> Hours:

@@ -29,7 +29,7 @@ SCALAR_MODULES = (
     protection,
 )
 # For people or for text: what never runs inside a loop over bars.
-NOT_SCALAR = {"risk_level", "facts_at"}
+NOT_SCALAR = {"risk_level", "facts_at", "returns_at"}
 
 
 def _compiled() -> dict[str, Callable[..., Any]]:
