@@ -15,6 +15,7 @@ from typing import Any
 from risk.limits import CONFIDENCE, MIN_NOTIONAL, REASONS, STOP_PASSED, TARGET_PASSED
 
 DIRECTIONS = {1: "LONG", -1: "SHORT"}
+DESK = "desk"  # the asset of what is about all accounts
 # Refusals that say something about one signal and nothing about the account.
 TRIVIAL_REFUSALS = frozenset(
     {REASONS[code] for code in (CONFIDENCE, MIN_NOTIONAL, STOP_PASSED, TARGET_PASSED)}
@@ -100,22 +101,24 @@ def refusal_alert(
 
 
 def trading_state_alert(
-    *, profile_id: int, account: str, state: str, reason: str, by: str, wall: datetime, at: datetime
+    *, change_id: int, account: str, state: str, cause: str, reason: str, by: str, at: datetime
 ) -> Draft:
-    """Somebody, or a limit, threw the trading switch at the wall-clock moment `wall`."""
+    """A person or a figure changed what `account` (empty: all of them) may do."""
+    whose = account or "all accounts"
     return Draft(
         kind="risk",
-        key=f"trading_state:{profile_id}:{milliseconds(wall)}",
-        asset=account,
-        title=f"trading on {account} is {state}: {reason}"[:200],
+        key=f"trading_state:{change_id}",
+        asset=account or DESK,
+        title=f"trading on {whose} is {state}: {reason}"[:200],
         payload={
             "timestamp": milliseconds(at),
-            "asset": account,
+            "asset": account or DESK,
             "alert_type": "trading_state",
             "state": state,
+            "cause": cause,
             "reason": reason,
             "by": by,
-            "account": account,
+            "account": account or None,
         },
         at=at,
     )

@@ -14,7 +14,7 @@ from alerts import rules
 from alerts.models import Alert, Delivery, DeliveryState
 from collectors import clock
 from collectors.marketdata import duration
-from risk.models import RiskDecision, RiskProfile
+from risk.models import RiskDecision, TradingStateChange
 from signals.models import BarRun, RunState, Signal
 from signals.registry import CONSENSUS, TIMEFRAMES
 
@@ -100,22 +100,19 @@ def _refusal_drafts(since: datetime) -> Iterator[rules.Draft]:
 
 def _trading_state_drafts() -> Iterator[rules.Draft]:
     # The switch is thrown in wall time, so its age is judged by it too.
-    since = clock.wall_now() - RECENT
-    for profile in RiskProfile.objects.filter(state_changed_at__gte=since).order_by("pk"):
-        wall = profile.state_changed_at
-        if wall is None:
-            continue
-        draft = rules.trading_state_alert(
-            profile_id=profile.pk,
-            account=profile.name,
-            state=profile.trading_state,
-            reason=profile.state_reason,
-            by=profile.state_changed_by,
-            wall=wall,
-            at=clock.current().market(wall),
+    changes = _without_alert(
+        TradingStateChange.objects.filter(at__gte=clock.wall_now() - RECENT), "trading_state:"
+    )
+    for change in changes.select_related("profile").order_by("pk"):
+        yield rules.trading_state_alert(
+            change_id=change.pk,
+            account=change.profile.name if change.profile else "",
+            state=change.to_state,
+            cause=change.cause,
+            reason=change.reason,
+            by=change.by or change.cause,
+            at=change.market_time,
         )
-        if not Alert.objects.filter(key=draft.key).exists():
-            yield draft
 
 
 def _failing_strategy_drafts(since: datetime) -> Iterator[rules.Draft]:

@@ -18,6 +18,7 @@ from collectors.marketdata import duration
 from collectors.models import Instrument, Ohlcv
 from collectors.selectors import budget_today, quality_today
 from risk.models import RiskDecision
+from risk.selectors import read_desk, state_in_force
 from signals.models import Signal
 from trading.models import Account, EquityPoint, Fill, Position
 
@@ -95,9 +96,19 @@ def account_cards(*, account: Account, points: list[dict[str, Any]]) -> list[dic
         {
             "title": "Risk",
             "value": f"{approved} approved",
-            "detail": f"{decisions.count() - approved} refused; {account.profile.trading_state}",
+            "detail": f"{decisions.count() - approved} refused; {told_state(account)}",
         },
     ]
+
+
+def told_state(account: Account) -> str:
+    """What the account may do, and who holds it back when it is not itself."""
+    desk = read_desk()
+    in_force = state_in_force(profile=account.profile, desk=desk)
+    if in_force.is_waiting:
+        return f"{in_force.state}: {desk.staleness}"
+    is_own = in_force.state == account.profile.trading_state
+    return in_force.state if is_own else f"{in_force.state}, as all accounts"
 
 
 def draw_curve(points: list[tuple[Any, Decimal]]) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ from collectors.models import Instrument, Ohlcv, ProviderCallMinute
 from collectors.selectors import shard_holding
 from mts_project.celery import WORKER_HEARTBEAT_KEY
 from risk.models import TradingState
+from risk.selectors import read_desk, state_in_force
 from signals.models import Signal
 from trading.models import Account
 
@@ -184,16 +185,29 @@ def _providers() -> Component:
 
 
 def _trading() -> Component:
-    """The trading state of every active account; anything but active is worth a look."""
+    """What rules every active account, and the desk; anything but active is worth a look."""
+    desk = read_desk()
     accounts = {
         account.name: {
-            "trading_state": account.profile.trading_state,
+            "trading_state": state_in_force(profile=account.profile, desk=desk).state,
+            "own_state": account.profile.trading_state,
+            "reason": account.profile.state_reason,
             "processed_bar": account.processed_bar,
         }
         for account in Account.objects.filter(is_active=True).select_related("profile")
     }
-    is_open = all(account["trading_state"] == TradingState.ACTIVE for account in accounts.values())
-    return {"status": HEALTHY if is_open else DEGRADED, "accounts": accounts}
+    is_open = desk.trading_state == TradingState.ACTIVE and not desk.is_stale
+    is_open &= all(account["trading_state"] == TradingState.ACTIVE for account in accounts.values())
+    return {
+        "status": HEALTHY if is_open else DEGRADED,
+        "desk": {
+            "trading_state": desk.trading_state,
+            "reason": desk.state_reason,
+            "is_stale": desk.is_stale,
+            "staleness": desk.staleness,
+        },
+        "accounts": accounts,
+    }
 
 
 def _data_freshness() -> Component:

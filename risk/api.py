@@ -1,4 +1,5 @@
-"""Risk over HTTP: the limits of each profile and its trading state."""
+"""Risk over HTTP: the limits of each profile. Its trading state is in `trading.api`, whose
+orders it stops."""
 
 from __future__ import annotations
 
@@ -13,9 +14,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from risk.declarations import BY_NAME
-from risk.models import RiskLimit, RiskProfile, TradingState
+from risk.models import RiskLimit, RiskProfile
 from risk.selectors import limit_rows
-from risk.services import change_limit, set_trading_state
+from risk.services import change_limit
 
 
 def _asked_profile(name: str) -> RiskProfile:
@@ -110,53 +111,7 @@ class LimitView(APIView):
         return Response(LimitSerializer(limit).data)
 
 
-class TradingStateView(APIView):
-    """The switch: active, reducing or halted, with who and why."""
-
-    write_role = "trader"
-
-    class StateSerializer(serializers.ModelSerializer[RiskProfile]):
-        """A profile's switch."""
-
-        profile = serializers.CharField(source="name")
-        state = serializers.CharField(source="trading_state")
-        reason = serializers.CharField(source="state_reason")
-        by = serializers.CharField(source="state_changed_by")
-        changed_at = serializers.DateTimeField(source="state_changed_at", allow_null=True)
-
-        class Meta:
-            model = RiskProfile
-            fields = ["profile", "state", "reason", "by", "changed_at"]
-
-    class StateChangeSerializer(serializers.Serializer[Any]):
-        """The wanted state; without a profile the first one is meant."""
-
-        profile = serializers.CharField(default="")
-        state = serializers.ChoiceField(choices=TradingState.choices)
-        reason = serializers.CharField(max_length=200)
-
-    @extend_schema(responses=StateSerializer(many=True))
-    def get(self, request: Request) -> Response:
-        """The switch of every profile."""
-        profiles = RiskProfile.objects.all()
-        return Response({"results": self.StateSerializer(profiles, many=True).data})
-
-    @extend_schema(request=StateChangeSerializer, responses=StateSerializer)
-    def post(self, request: Request) -> Response:
-        """Throw the switch; after the answer no opening order commits."""
-        asked = self.StateChangeSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        profile = set_trading_state(
-            profile_id=_asked_profile(asked.validated_data["profile"]).pk,
-            state=asked.validated_data["state"],
-            reason=asked.validated_data["reason"],
-            by=request.user.get_username(),
-        )
-        return Response(self.StateSerializer(profile).data)
-
-
 urlpatterns = [
     path("risk/limits/", LimitsView.as_view()),
     path("risk/limits/<str:name>/", LimitView.as_view()),
-    path("risk/state/", TradingStateView.as_view()),
 ]

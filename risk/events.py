@@ -2,5 +2,5 @@
 
 from django.dispatch import Signal
 
-# profile_id: int
+# change_id: int (a change of a profile's trading state, or of the desk's)
 trading_state_changed = Signal()

@@ -112,3 +112,78 @@ class RiskDecision(models.Model):
     def __str__(self) -> str:
         verdict = "approved" if self.is_approved else self.rejection_reason
         return f"{self.instrument_id} {self.direction:+d}: {verdict}"
+
+
+class StateCause(models.TextChoices):
+    """Who or what changed a trading state."""
+
+    PERSON = "person"
+    DRAWDOWN = "drawdown"
+    DAILY_LOSS = "daily_loss", "daily loss"
+    LEDGER_MISMATCH = "ledger_mismatch", "ledger mismatch"
+    ERRORS = "errors"
+    STALENESS = "staleness"
+
+
+class Desk(models.Model):
+    """What holds for all accounts together, in one row: their trading state, and staleness.
+
+    Staleness is no trading state: while it lasts, entries of all accounts wait, and then go on.
+    """
+
+    ONLY = 1
+
+    trading_state = models.CharField(
+        max_length=8, choices=TradingState.choices, default=TradingState.ACTIVE
+    )
+    state_reason = models.CharField(max_length=200, blank=True)
+    state_changed_by = models.CharField(max_length=150, blank=True)
+    state_changed_at = models.DateTimeField(null=True, blank=True, help_text="wall time")
+    is_stale = models.BooleanField(
+        default=False, help_text="more than half of what is traded has no fresh price"
+    )
+    staleness = models.CharField(max_length=200, blank=True, help_text="what is stale, in words")
+    turning_since = models.DateTimeField(
+        null=True, blank=True, help_text="wall time since which is_stale seems to be wrong"
+    )
+
+    class Meta:
+        verbose_name_plural = "desk"
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=models.Q(id=1), name="desk_is_one"),
+        ]
+
+    def __str__(self) -> str:
+        return "all accounts"
+
+
+class TradingStateChange(models.Model):
+    """One change of a trading state, with what caused it. Append only.
+
+    Without a profile it is the desk's. A change by staleness says what held for entries before and
+    after, and leaves the desk's own state as it is.
+    """
+
+    profile = models.ForeignKey(
+        RiskProfile,
+        null=True,
+        blank=True,
+        on_delete=models.PROTECT,
+        related_name="state_changes",
+        help_text="empty: all accounts",
+    )
+    from_state = models.CharField(max_length=8, choices=TradingState.choices)
+    to_state = models.CharField(max_length=8, choices=TradingState.choices)
+    cause = models.CharField(max_length=15, choices=StateCause.choices)
+    reason = models.CharField(max_length=200)
+    by = models.CharField(max_length=150, blank=True, help_text="empty: the machine")
+    details = models.JSONField(default=dict, help_text="the figures that it was decided from")
+    at = models.DateTimeField(help_text="wall time")
+    market_time = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes: ClassVar = [models.Index(fields=["profile", "-id"], name="state_change_newest")]
+
+    def __str__(self) -> str:
+        return f"{self.from_state} to {self.to_state} ({self.cause})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -23,7 +24,7 @@ from risk.facts import (
 )
 from risk.limits import STATE_ACTIVE, STATE_HALTED, STATE_REDUCING, Limits
 from risk.metrics import TAIL_DAYS, Heat, portfolio_heat
-from risk.models import RiskLimit, RiskProfile, TradingState
+from risk.models import Desk, RiskLimit, RiskProfile, TradingState
 from risk.portfolio import Portfolio
 
 TIMEFRAME = "1h"
@@ -52,7 +53,7 @@ def limits_of(*, profile: RiskProfile, strategy: str = "") -> Limits:
             rows.values_list("name", "strategy", "value"), key=lambda row: row[1]
         ):
             values[name] = value
-    return limits_from(values, trading_state=STATE_CODES[profile.trading_state])
+    return limits_from(values, trading_state=state_in_force(profile=profile).code)
 
 
 def limit_rows(*, profile: RiskProfile) -> list[RiskLimit]:
@@ -140,3 +141,42 @@ def _remember(coin_id: str, moment: int, seen: Seen, facts: InstrumentFacts) -> 
     if len(_remembered) >= REMEMBERED:
         _remembered.clear()
     _remembered[coin_id, moment] = (seen, facts)
+
+
+class StateInForce(NamedTuple):
+    """What an account may do now: the strictest of its own state, the desk's and staleness.
+
+    `is_waiting`: only staleness keeps it from entering, so what wants to enter waits.
+    """
+
+    state: str
+    is_waiting: bool
+
+    @property
+    def code(self) -> int:
+        """The state as the pure rules know it."""
+        return STATE_CODES[self.state]
+
+    @property
+    def may_enter(self) -> bool:
+        """Whether exposure may be opened or added to."""
+        return self.state == TradingState.ACTIVE
+
+
+def read_desk() -> Desk:
+    """The desk as it is committed now; an unsaved one before its first use."""
+    return Desk.objects.filter(pk=Desk.ONLY).first() or Desk(pk=Desk.ONLY)
+
+
+def state_in_force(*, profile: RiskProfile, desk: Desk | None = None) -> StateInForce:
+    """The trading state that rules the profile's account.
+
+    Under the account's lock with a `profile` read under it, the answer holds until the end of the
+    transaction: whoever throws the desk's switch waits for this lock before answering. `desk`
+    spares a query where many accounts are shown.
+    """
+    desk = desk or read_desk()
+    own = max(profile.trading_state, desk.trading_state, key=lambda state: STATE_CODES[state])
+    if desk.is_stale and own == TradingState.ACTIVE:
+        return StateInForce(state=TradingState.REDUCING.value, is_waiting=True)
+    return StateInForce(state=str(own), is_waiting=False)

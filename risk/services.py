@@ -24,7 +24,16 @@ from risk.assessment import Request, Verdict, decide, no_verdict
 from risk.declarations import BY_NAME, DECLARATIONS, limit_warnings
 from risk.events import trading_state_changed
 from risk.limits import ASSESSMENT_ERROR, ASSESSMENT_TIMEOUT, Limits
-from risk.models import RiskDecision, RiskLimit, RiskLimitChange, RiskProfile, TradingState
+from risk.models import (
+    Desk,
+    RiskDecision,
+    RiskLimit,
+    RiskLimitChange,
+    RiskProfile,
+    StateCause,
+    TradingState,
+    TradingStateChange,
+)
 from risk.portfolio import Portfolio
 from risk.selectors import limits_of, surroundings_at
 from signals.models import Signal
@@ -163,30 +172,56 @@ def refuse(
     )
 
 
-def set_trading_state(*, profile_id: int, state: str, reason: str, by: str) -> RiskProfile:
-    """Throw the switch of one profile. Once it answers, no opening order commits any more.
-
-    Raises ValidationError for an unknown state, and for a missing reason unless the state already
-    holds.
-    """
+def check_switch(*, state: str, reason: str) -> None:
+    """Raises ValidationError for an unknown trading state or a missing reason."""
     if state not in TradingState.values:
         raise ValidationError({"state": f"one of {', '.join(TradingState.values)}"})
     if not reason.strip():
         raise ValidationError({"reason": "say why"})
-    with transaction.atomic():
-        profile = RiskProfile.objects.select_for_update().get(pk=profile_id)
-        profile.trading_state = state
-        profile.state_reason = reason.strip()[:200]
-        profile.state_changed_by = by[:150]
-        profile.state_changed_at = clock.wall_now()
-        profile.save(
+
+
+def record_state(
+    *,
+    owner: RiskProfile | Desk,
+    state: str,
+    cause: str,
+    reason: str,
+    by: str = "",
+    details: Mapping[str, Any] | None = None,
+) -> TradingStateChange:
+    """Put a profile, or the desk, into a trading state, and write the row that says why.
+
+    Runs in the caller's transaction, which holds the owner's row. A change by staleness moves
+    only between active and reducing, and leaves the owner's own state.
+    """
+    wall = clock.wall_now()
+    before = owner.trading_state
+    if cause == StateCause.STALENESS:
+        before = TradingState.REDUCING if state == TradingState.ACTIVE else TradingState.ACTIVE
+    else:
+        owner.trading_state = state
+        owner.state_reason = reason.strip()[:200]
+        owner.state_changed_by = by[:150] or cause
+        owner.state_changed_at = wall
+        owner.save(
             update_fields=["trading_state", "state_reason", "state_changed_by", "state_changed_at"]
         )
-        transaction.on_commit(
-            partial(trading_state_changed.send_robust, sender=RiskProfile, profile_id=profile.pk),
-            robust=True,
-        )
-    return profile
+    change = TradingStateChange.objects.create(
+        profile=owner if isinstance(owner, RiskProfile) else None,
+        from_state=before,
+        to_state=state,
+        cause=cause,
+        reason=reason.strip()[:200],
+        by=by[:150],
+        details=dict(details or {}),
+        at=wall,
+        market_time=clock.current().market(wall),
+    )
+    transaction.on_commit(
+        partial(trading_state_changed.send_robust, sender=TradingStateChange, change_id=change.pk),
+        robust=True,
+    )
+    return change
 
 
 def create_profile(*, name: str, values: Mapping[str, float] | None = None) -> RiskProfile:

@@ -16,6 +16,7 @@ from collectors.marketdata import duration, to_ms
 from collectors.models import Instrument, Ohlcv
 from collectors.selectors import candle_at
 from risk.portfolio import NO_RECORD, Portfolio, Record
+from risk.selectors import state_in_force
 from signals.models import BarRun, RunState, Signal
 from trading.accounting import apply_fill
 from trading.fields import from_units, to_units
@@ -168,7 +169,7 @@ def account_summary(*, account_id: int) -> dict[str, Any]:
     return {
         "id": account.pk,
         "name": account.name,
-        "trading_state": account.profile.trading_state,
+        "trading_state": state_in_force(profile=account.profile).state,
         "cash": account.cash,
         "equity": Decimal(f"{portfolio.equity:.2f}"),
         "initial_capital": account.initial_capital,

@@ -56,8 +56,8 @@ def test_every_refusal_is_either_trivial_or_told(reason):
 
 
 def test_the_same_switch_thrown_twice_is_told_twice():
-    facts = {"profile_id": 1, "account": "paper", "reason": "drill", "by": "ada", "at": AT}
-    halted = rules.trading_state_alert(state="halted", wall=AT, **facts)
-    again = rules.trading_state_alert(state="halted", wall=AT.replace(minute=1), **facts)
+    facts = {"account": "paper", "cause": "person", "reason": "drill", "by": "ada", "at": AT}
+    halted = rules.trading_state_alert(change_id=1, state="halted", **facts)
+    again = rules.trading_state_alert(change_id=2, state="halted", **facts)
     assert halted.key != again.key
     assert halted.title == "trading on paper is halted: drill"

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from threading import Barrier, Thread
 
 import pytest
@@ -15,9 +16,9 @@ from alerts.models import Alert, Delivery, DeliveryState
 from alerts.transport import Message, TransportError
 from alerts.transports import TRANSPORTS
 from collectors import clock
-from risk.services import set_trading_state
 from signals.models import BarRun, RunState
 from tests.factories import make_alert, make_refusal, make_signal
+from trading.services import create_account, set_desk_state, set_trading_state
 
 pytestmark = pytest.mark.django_db
 
@@ -128,12 +129,18 @@ def test_refusals_are_told_unless_trivial(now):
     assert Alert.objects.get().title == "LONG bitcoin refused: max_drawdown"
 
 
-def test_the_trading_switch_is_told(now):
-    profile = make_refusal("late", at=now).profile
-    set_trading_state(profile_id=profile.pk, state="halted", reason="a drill", by="ada")
-    assert services.raise_due_alerts() == 1
+def test_every_change_of_a_trading_state_is_told(now):
+    account = create_account(name="second", initial_capital=Decimal(500))
+    set_trading_state(account_id=account.pk, state="halted", reason="a drill", by="ada")
+    set_trading_state(account_id=account.pk, state="active", reason="over", by="ada")
+    set_desk_state(state="reducing", reason="storm", by="bob")
+    assert services.raise_due_alerts() == 3
     assert services.raise_due_alerts() == 0
-    assert Alert.objects.get().payload["state"] == "halted"
+    told = [(alert.asset, alert.payload["state"]) for alert in Alert.objects.order_by("pk")]
+    assert told == [("second", "halted"), ("second", "active"), ("desk", "reducing")]
+    newest = Alert.objects.order_by("pk").last()
+    assert newest.title == "trading on all accounts is reducing: storm"
+    assert (newest.payload["cause"], newest.payload["by"]) == ("person", "bob")
 
 
 def test_nothing_is_raised_when_alerts_are_off(now, settings):

@@ -126,6 +126,23 @@ def test_the_switch_records_who_and_why(client_of: Any, account: Account) -> Non
     assert account.profile.trading_state == TradingState.HALTED
 
 
+def test_the_desks_switch_rules_every_account(client_of: Any, account: Account) -> None:
+    client = client_of("trader")
+    wish = {"scope": "desk", "state": "reducing", "reason": "storm"}
+    wrong = client.post("/api/v1/risk/state/", {**wish, "account": "paper"}, format="json")
+    assert (wrong.status_code, set(wrong.json()["error"]["fields"])) == (400, {"scope"})
+    nobody = {"account": "nobody", "state": "halted", "reason": "x"}
+    assert client.post("/api/v1/risk/state/", nobody, format="json").status_code == 404
+    answer = client.post("/api/v1/risk/state/", wish, format="json").json()
+    assert (answer["scope"], answer["effective"], answer["by"]) == ("desk", "reducing", "trader")
+    states = client.get("/api/v1/risk/state/").json()
+    assert (states["desk"]["state"], states["is_stale"]) == ("reducing", False)
+    (paper,) = states["results"]
+    assert (paper["account"], paper["state"], paper["effective"]) == ("paper", "active", "reducing")
+    (summary,) = client.get("/api/v1/accounts/").json()["results"]
+    assert summary["trading_state"] == "reducing"
+
+
 def test_limits_change_within_bounds(client_of: Any, account: Account) -> None:
     client = client_of("trader")
     address = "/api/v1/risk/limits/max_drawdown/"

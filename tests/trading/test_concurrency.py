@@ -16,9 +16,13 @@ import pytest
 from django.db import connection
 
 from risk.models import RiskDecision, TradingState
-from risk.services import set_trading_state
 from trading.models import Account, EquityPoint, Fill, Order, Trade
-from trading.services import advance_account, create_account, reconcile
+from trading.services import (
+    advance_account,
+    create_account,
+    reconcile,
+    set_trading_state,
+)
 
 PROJECT = Path(__file__).resolve().parents[2]
 START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
@@ -79,9 +83,7 @@ def test_no_opening_commits_after_the_switch_answered(world: Any, account: Accou
     prepare(world, 1)
     worker = threading.Thread(target=advance_in_threads, args=[account.pk])
     worker.start()
-    set_trading_state(
-        profile_id=account.profile_id, state=TradingState.HALTED, reason="test", by="ada"
-    )
+    set_trading_state(account_id=account.pk, state=TradingState.HALTED, reason="test", by="ada")
     opened = Order.objects.filter(leg="open").count()
     worker.join()
     assert Order.objects.filter(leg="open").count() == opened

@@ -11,7 +11,6 @@ import pytest
 from collectors import clock
 from collectors.models import Listing
 from risk.models import RiskDecision, TradingState
-from risk.services import set_trading_state
 from signals.models import RunState
 from tests.factories import make_instrument, make_signal
 from trading import events
@@ -25,7 +24,14 @@ from trading.models import (
     Position,
     Trade,
 )
-from trading.services import NoQuoteError, advance_account, close_position, reconcile, seed_account
+from trading.services import (
+    NoQuoteError,
+    advance_account,
+    close_position,
+    reconcile,
+    seed_account,
+    set_trading_state,
+)
 
 START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
 HOUR = timedelta(hours=1)
@@ -323,7 +329,7 @@ def test_other_strategies_are_not_followed(world: Any, account: Account) -> None
 @pytest.mark.parametrize("state", [TradingState.HALTED, TradingState.REDUCING])
 def test_the_switch_stops_openings_but_not_closes(world: Any, account: Account, state: str) -> None:
     enter(world, account)
-    set_trading_state(profile_id=account.profile_id, state=state, reason="test", by="ada")
+    set_trading_state(account_id=account.pk, state=state, reason="test", by="ada")
     world.signal("bitcoin", -1, START + HOUR)
     world.run(START + HOUR)
     world.at(START + 2 * HOUR)

@@ -3,7 +3,6 @@
 from trading.services.accounts import (
     create_account,
     locked_account,
-    reconcile,
     seed_account,
     update_account,
 )
@@ -17,12 +16,20 @@ from trading.services.backtests import (
     run_inline,
 )
 from trading.services.execution import NoQuoteError, close_position
+from trading.services.reconciliation import reconcile
+from trading.services.trading_state import (
+    check_trips,
+    set_desk_state,
+    set_trading_state,
+    sweep_entries,
+)
 
 __all__ = [
     "BacktestError",
     "NoQuoteError",
     "advance_account",
     "cancel_backtest",
+    "check_trips",
     "close_position",
     "create_account",
     "create_backtest",
@@ -33,5 +40,8 @@ __all__ = [
     "reconcile",
     "run_inline",
     "seed_account",
+    "set_desk_state",
+    "set_trading_state",
+    "sweep_entries",
     "update_account",
 ]

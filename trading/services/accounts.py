@@ -1,4 +1,4 @@
-"""Accounts: made with their first deposit, locked for every change, checked against the ledger."""
+"""Accounts: made with their first deposit, locked for every change."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 
-import structlog
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from collectors import clock
-from risk.models import RiskProfile, TradingState
-from risk.services import create_profile, set_trading_state
+from risk.models import RiskProfile
+from risk.services import create_profile
 from trading.fields import to_units
 from trading.models import Account, Book, TransactionKind, default_subscriptions
 from trading.orders import TAKER_FEE_PPM
-from trading.selectors import Reconciliation, recompute_books
 from trading.services.ledger import post_transaction
 
-log = structlog.get_logger(__name__)
 PAPER = "paper"
 
 
@@ -132,19 +129,3 @@ def update_account(
             account.is_active = is_active
         account.save(update_fields=["subscriptions", "is_active"])
     return account
-
-
-def reconcile(*, account_id: int) -> Reconciliation:
-    """Recompute cash and positions from entries and fills; a mismatch halts the account."""
-    with locked_account(account_id) as account:
-        result = recompute_books(account=account)
-        if result.mismatches and account.profile.trading_state != TradingState.HALTED:
-            set_trading_state(
-                profile_id=account.profile_id,
-                state=TradingState.HALTED,
-                reason=f"ledger mismatch: {result.mismatches[0]}",
-                by="reconciliation",
-            )
-    if result.mismatches:
-        log.error("ledger_mismatch", account=account_id, mismatches=result.mismatches)
-    return result

@@ -38,6 +38,7 @@ from trading.selectors import (
 from trading.services.accounts import locked_account
 from trading.services.booking import Hit, book_fill
 from trading.services.execution import execute_signal
+from trading.services.trading_state import check_trips
 
 
 def advance_account(*, account_id: int) -> int:
@@ -176,3 +177,4 @@ def _finish_run(account: Account, run: BarRun) -> None:
         current.day = date.fromordinal(day)
         current.processed_bar = bar
         current.save(update_fields=["high_water_mark", "day_start_equity", "day", "processed_bar"])
+        check_trips(account=current, equity=equity)

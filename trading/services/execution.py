@@ -21,6 +21,7 @@ from collectors.marketdata import duration, last_closed
 from collectors.models import Instrument
 from risk.assessment import Request
 from risk.models import RiskDecision
+from risk.selectors import state_in_force
 from risk.services import assess, refuse
 from signals.models import Signal
 from trading.backtest import NO_LISTING, NO_QUOTE, NOT_COUNTABLE, STOPPED_OUT
@@ -116,8 +117,10 @@ def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry:
             # Nothing of it was written. What is held can be counted, so it waits for a quote.
             log.error("close_impossible", signal=signal.pk, error=str(error))
     if opens and not closes and offer.quote is not None and offer.venue is not None:
-        _open_or_refuse(account, signal, position, offer.venue, offer)
-        opens = False
+        # While the desk is stale an entry waits, as it does for its own quote.
+        if not state_in_force(profile=account.profile).is_waiting:
+            _open_or_refuse(account, signal, position, offer.venue, offer)
+            opens = False
     _keep_pending(account, signal, is_pending=closes or opens)
 
 

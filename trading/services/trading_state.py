@@ -1,0 +1,212 @@
+"""The trading state of an account and of the desk: thrown by people, tripped by figures.
+
+An order's transaction holds its account's lock and reads both states under it. So an account's
+switch takes that lock. The desk's switch commits its row first, from which moment whoever takes
+any lock meets it, and then takes the lock of every account in turn: behind it nobody is left who
+read the state before. No two accounts are ever held at once, and one that does not let go of its
+lock keeps no other from being halted.
+
+Halted or reducing, by whomever, working entries are cancelled: whoever wants less exposure does
+not want an old wish to come true once things go on. Staleness passes by itself, so under it they
+wait, as signals that would enter do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from django.db import transaction
+
+from collectors import clock
+from risk.models import Desk, StateCause, TradingState, TradingStateChange
+from risk.portfolio import loss_fraction
+from risk.selectors import limits_of, read_desk, state_in_force
+from risk.services import check_switch, record_state
+from trading.fields import from_units, to_units
+from trading.models import (
+    ENTRY_LEGS,
+    Account,
+    AttemptOutcome,
+    ExecutionAttempt,
+    Order,
+    OrderStatus,
+)
+from trading.selectors import account_worth
+from trading.services.accounts import locked_account
+
+log = structlog.get_logger(__name__)
+
+# The breaker: so many failures, if they are more than this share of the newest executions.
+BREAKER_ERRORS = 10
+BREAKER_SHARE = 0.8
+BREAKER_WINDOW = 100
+
+
+def set_trading_state(*, account_id: int, state: str, reason: str, by: str) -> TradingStateChange:
+    """A person throws the switch of one account. Once it answers, no opening order commits.
+
+    Whoever takes an account out of a halt that figures caused, or would cause again at once,
+    accepts the loss: the high-water mark and the day's start become what the account is worth now.
+    Raises ValidationError for an unknown state or without a reason.
+    """
+    check_switch(state=state, reason=reason)
+    with locked_account(account_id) as account:
+        details: dict[str, Any] = {}
+        if account.profile.trading_state == TradingState.HALTED != state:
+            details = _accept_losses(account)
+        return _switch(account, state, StateCause.PERSON, reason, by=by, details=details)
+
+
+def set_desk_state(*, state: str, reason: str, by: str) -> TradingStateChange:
+    """A person throws the switch of all accounts. Once it answers, none commits an opening order.
+
+    May not be called in a transaction. Raises ValidationError for an unknown state or without a
+    reason.
+    """
+    check_switch(state=state, reason=reason)
+    with transaction.atomic(durable=True):
+        change = record_state(
+            owner=lock_desk(), state=state, cause=StateCause.PERSON, reason=reason, by=by
+        )
+    if state != TradingState.ACTIVE:
+        for account_id in Account.objects.order_by("pk").values_list("pk", flat=True):
+            with locked_account(account_id) as account:
+                cancel_entries(account=account)
+    return change
+
+
+def lock_desk() -> Desk:
+    """The desk's row, held until the end of the transaction."""
+    Desk.objects.get_or_create(pk=Desk.ONLY)
+    return Desk.objects.select_for_update().get(pk=Desk.ONLY)
+
+
+def trip(
+    *, account: Account, cause: str, reason: str, details: dict[str, Any] | None = None
+) -> TradingStateChange | None:
+    """Halt an account because of its figures, until a person resets it; None if it is halted.
+
+    Runs inside the account's lock.
+    """
+    if account.profile.trading_state == TradingState.HALTED:
+        return None
+    log.error("trading_halted", account=account.pk, cause=cause, reason=reason)
+    return _switch(account, TradingState.HALTED, cause, reason, details=details or {})
+
+
+def check_trips(*, account: Account, equity: int) -> TradingStateChange | None:
+    """Halt an account that is worth too little (`equity` in money units) or fails too often.
+
+    Call it inside the account's lock wherever the account is marked, after its marks were rolled.
+    """
+    if account.profile.trading_state == TradingState.HALTED:
+        return None
+    found = _loss(account, equity) or _failures(account)
+    if found is None:
+        return None
+    cause, reason, details = found
+    return trip(account=account, cause=cause, reason=reason, details=details)
+
+
+def cancel_entries(*, account: Account) -> int:
+    """Cancel the working entries of an account that may not enter; how many there were.
+
+    Runs inside the account's lock.
+    """
+    in_force = state_in_force(profile=account.profile)
+    if in_force.may_enter or in_force.is_waiting:
+        return 0
+    working = Order.objects.filter(account=account, status=OrderStatus.WORKING, leg__in=ENTRY_LEGS)
+    return working.update(
+        status=OrderStatus.CANCELLED, reason=f"trading is {in_force.state}", ended_at=clock.now()
+    )
+
+
+def sweep_entries() -> int:
+    """Cancel what a desk switch that died on its way left working; how many orders."""
+    desk = read_desk()
+    left = 0
+    waiting = Account.objects.filter(
+        orders__status=OrderStatus.WORKING, orders__leg__in=ENTRY_LEGS
+    ).select_related("profile")
+    for account in waiting.distinct():
+        if not state_in_force(profile=account.profile, desk=desk).may_enter:
+            with locked_account(account.pk) as current:
+                left += cancel_entries(account=current)
+    return left
+
+
+def _switch(
+    account: Account,
+    state: str,
+    cause: str,
+    reason: str,
+    *,
+    by: str = "",
+    details: dict[str, Any],
+) -> TradingStateChange:
+    change = record_state(
+        owner=account.profile, state=state, cause=cause, reason=reason, by=by, details=details
+    )
+    cancel_entries(account=account)
+    return change
+
+
+Trip = tuple[StateCause, str, dict[str, Any]]
+
+
+def _loss(account: Account, equity: int) -> Trip | None:
+    limits = limits_of(profile=account.profile)
+    for cause, words, mark, bound in (
+        (StateCause.DRAWDOWN, "below its high-water mark", account.high_water_mark,
+         limits.max_drawdown),
+        (StateCause.DAILY_LOSS, "below the day's start", account.day_start_equity,
+         limits.max_daily_loss),
+    ):  # fmt: skip
+        lost = loss_fraction(float(equity), float(to_units(mark)))
+        if lost >= bound:
+            reason = f"{lost:.2%} {words}, the limit is {bound:.2%}"
+            return cause, reason, {
+                "equity": str(from_units(equity)),
+                "high_water_mark": str(account.high_water_mark),
+                "day_start_equity": str(account.day_start_equity),
+                "lost": lost,
+                "limit": bound,
+            }  # fmt: skip
+    return None
+
+
+def _failures(account: Account) -> Trip | None:
+    """Too many failures among the newest executions since the state last changed."""
+    attempts = ExecutionAttempt.objects.filter(account=account)
+    last = account.profile.state_changed_at
+    if last is not None:
+        attempts = attempts.filter(at__gt=last)
+    newest = list(attempts.order_by("-id").values_list("outcome", "error")[:BREAKER_WINDOW])
+    errors = [error for outcome, error in newest if outcome == AttemptOutcome.FAILED]
+    if len(errors) < BREAKER_ERRORS or len(errors) <= BREAKER_SHARE * len(newest):
+        return None
+    reason = f"{len(errors)} of the last {len(newest)} executions failed"
+    details = {"failed": len(errors), "executions": len(newest), "newest_error": errors[0]}
+    return StateCause.ERRORS, reason, details
+
+
+def _accept_losses(account: Account) -> dict[str, Any]:
+    """Count losses from now on, if it was they, or a fault, that halted the account."""
+    equity, _ = account_worth(account=account, bar=None)
+    halt = (
+        TradingStateChange.objects.filter(profile=account.profile, to_state=TradingState.HALTED)
+        .exclude(from_state=TradingState.HALTED)
+        .first()
+    )
+    is_latched = halt is not None and halt.cause != StateCause.PERSON
+    if not is_latched and _loss(account, equity) is None:
+        return {}
+    before = {
+        "high_water_mark": str(account.high_water_mark),
+        "day_start_equity": str(account.day_start_equity),
+    }
+    account.high_water_mark = account.day_start_equity = from_units(equity)
+    account.save(update_fields=["high_water_mark", "day_start_equity"])
+    return {"equity": str(from_units(equity)), "before": before}
