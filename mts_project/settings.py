@@ -136,6 +136,8 @@ PROVIDER_URLS = ENV.provider_urls
 CANDLE_SOURCES = ENV.candle_sources
 STREAM_KINDS = ENV.stream_kinds
 STREAM_SHARDS = ENV.stream_shards
+# What looks at every quote in the stream process: context managers that give a callable.
+QUOTE_WATCHERS: tuple[str, ...] = ()
 REQUEST_TIMEOUT = ENV.request_timeout
 RETRY_PAUSE_S = 0.25  # before the second try; it doubles, and each is cut by chance
 

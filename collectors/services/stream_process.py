@@ -70,6 +70,7 @@ class StreamProcess:
 
     `subscribed` reads what all processes are to follow now (in a thread: it asks the database);
     this one follows those whose shards `keeper` holds, and neither writes nor publishes others.
+    `watchers` are called with every quote at once; they must not block.
     """
 
     def __init__(
@@ -81,7 +82,9 @@ class StreamProcess:
         keeper: ShardKeeper,
         client: redis.asyncio.Redis,
         pace: Pace | None = None,
+        watchers: Sequence[Callable[[Quote], None]] = (),
     ) -> None:
+        self._watchers = watchers
         self._feeds = feeds
         self._subscribed = subscribed
         self._writer = writer
@@ -146,6 +149,7 @@ class StreamProcess:
         match update:
             case Quote():
                 self._desk.take_top(update)
+                self._watch(update)
             case StreamedCandle():
                 if self._is_ours(update):
                     self._writer.put(update)
@@ -159,6 +163,14 @@ class StreamProcess:
                 self._tape(update.exchange, update.symbol).take_trade(update, time.monotonic())
             case DayTicker():
                 self._tape(update.exchange, update.symbol).take_day(update)
+
+    def _watch(self, quote: Quote) -> None:
+        for watcher in self._watchers:
+            try:
+                watcher(quote)
+            except Exception:
+                # Whoever watches must not end the streams of all.
+                log.exception("quote_not_watched", symbol=quote.symbol)
 
     def take_book(self, book: KeptBook) -> None:
         """See `collectors.stream.Outlets`."""
@@ -222,6 +234,9 @@ class StreamProcess:
         """Write the books that have changed, at most every 100 ms; a lost write is repeated."""
         while await self._goes_on(PUBLISH_INTERVAL_S):
             found = self._desk.due(clock.wall_now())
+            if Kind.TOP not in settings.STREAM_KINDS:
+                for quote in filter(None, map(top_of, found)):
+                    self._watch(quote)
             at = clock.now()
             for (exchange, symbol), state in self._desk.states():
                 self._hours.note(exchange, symbol, at, state)
@@ -347,6 +362,31 @@ def topics_of(
             item.symbol, timeframes=item.instrument.timeframes, kinds={Kind(kind) for kind in kinds}
         )
     ]
+
+
+def top_of(book: LiveBook) -> Quote | None:
+    """The best prices of a synchronised book; None of one that has none to trust."""
+    if (
+        not book.is_synced
+        or book.best_bid is None
+        or book.bid_quantity is None
+        or book.best_ask is None
+        or book.ask_quantity is None
+        or book.event_time is None
+        or book.received_at is None
+    ):
+        return None
+    return Quote(
+        exchange=book.exchange,
+        symbol=book.symbol,
+        best_bid=book.best_bid,
+        bid_quantity=book.bid_quantity,
+        best_ask=book.best_ask,
+        ask_quantity=book.ask_quantity,
+        event_time=book.event_time,
+        received_at=book.received_at,
+        sequence=book.sequence or 0,
+    )
 
 
 def tape_key(exchange: str, symbol: str) -> str:

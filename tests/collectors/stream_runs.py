@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 import redis.asyncio
@@ -13,6 +13,7 @@ from django.db import connections
 from collectors import clock
 from collectors.keptbook import KeptBook
 from collectors.livebook import LiveBook
+from collectors.marketdata import Quote
 from collectors.selectors import quote_key
 from collectors.services.shards import ShardKeeper
 from collectors.services.stream_process import StreamProcess
@@ -84,7 +85,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(pace: Pace = QUICK) -> AsyncIterator[Running]:
+async def running(
+    pace: Pace = QUICK, watchers: Sequence[Callable[[Quote], None]] = ()
+) -> AsyncIterator[Running]:
     """A stream process of all that is enabled."""
     writer, keeper = StreamWriter([]), ShardKeeper()
     writer.start()
@@ -98,6 +101,7 @@ async def running(pace: Pace = QUICK) -> AsyncIterator[Running]:
             keeper=keeper,
             client=client,
             pace=pace,
+            watchers=watchers,
         )
         task = asyncio.create_task(process.run(stop))
         try:

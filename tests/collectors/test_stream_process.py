@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from collectors import selectors
+from collectors.marketdata import Quote
 from collectors.models import BookDowntime, BookHour, Instrument
 from collectors.sources import FEEDS
 from tests.collectors.stream_runs import TOPICS, running
@@ -40,7 +41,8 @@ def connected(world: SandboxWorld, settings: Any, bitcoin: Instrument) -> Iterat
 
 @pytest.mark.django_db(transaction=True)
 async def test_all_four_markets_serve_their_true_books(connected: SandboxWorld) -> None:
-    async with running() as now:
+    seen: list[Quote] = []
+    async with running(watchers=[[].index, seen.append]) as now:
         for exchange in FEEDS:
             value = await now.serves(exchange, lambda book: book.is_synced)
             assert value.best_bid is not None and value.best_ask is not None
@@ -62,6 +64,8 @@ async def test_all_four_markets_serve_their_true_books(connected: SandboxWorld) 
         assert served.health.gaps == served.health.malformed == served.health.resyncs == 0
         lines = {count.name: count for count in now.process.stream.counts()}
         assert all(count.malformed == count.unknown == 0 for count in lines.values())
+        # Whoever watches is called with every quote, also after another one that raises.
+        assert {quote.exchange for quote in seen} == set(FEEDS)
         assert await now.client.get("heartbeat:stream")
         assert await now.client.get("tape:binance:BTCUSDT")
         assert await now.client.get("funding:binance:BTCUSDT")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis.asyncio
 import uvloop
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.module_loading import import_string
 
 from collectors import clock
+from collectors.marketdata import Quote
 from collectors.services.shards import ShardKeeper
 from collectors.services.stream_process import StreamProcess
 from collectors.services.stream_writer import StreamWriter
@@ -51,17 +54,25 @@ class Command(BaseCommand):
         if not subscribed():
             raise CommandError("no enabled instrument is listed at an exchange", returncode=2)
         writer, keeper = StreamWriter([]), ShardKeeper()
-        writer.start()
-        keeper.start()
-        try:
-            uvloop.run(stream_until_stopped(writer, keeper, subscribed))
-        finally:
-            writer.close()
-            keeper.stop()
+        with contextlib.ExitStack() as running:
+            writer.start()
+            running.callback(writer.close)
+            keeper.start()
+            running.callback(keeper.stop)
+            watchers = [running.enter_context(watch) for watch in _watches()]
+            uvloop.run(stream_until_stopped(writer, keeper, subscribed, watchers))
+
+
+def _watches() -> list[contextlib.AbstractContextManager[Callable[[Quote], None]]]:
+    """What looks at every quote, named by the settings: collectors know nothing of it."""
+    return [import_string(path)() for path in settings.QUOTE_WATCHERS]
 
 
 async def stream_until_stopped(
-    writer: StreamWriter, keeper: ShardKeeper, subscribed: Callable[[], list[Subscription]]
+    writer: StreamWriter,
+    keeper: ShardKeeper,
+    subscribed: Callable[[], list[Subscription]],
+    watchers: Sequence[Callable[[Quote], None]] = (),
 ) -> None:
     """Stream until SIGTERM or SIGINT; `subscribed` reads what is wanted now."""
     stop = asyncio.Event()
@@ -70,6 +81,11 @@ async def stream_until_stopped(
         loop.add_signal_handler(number, stop.set)
     async with redis.asyncio.Redis.from_url(settings.REDIS_URL, socket_timeout=5) as client:
         process = StreamProcess(
-            feeds=FEEDS, subscribed=subscribed, writer=writer, keeper=keeper, client=client
+            feeds=FEEDS,
+            subscribed=subscribed,
+            writer=writer,
+            keeper=keeper,
+            client=client,
+            watchers=watchers,
         )
         await process.run(stop)
