@@ -6,7 +6,7 @@ from typing import Any
 
 from django.dispatch import receiver
 
-from signals.events import bar_run_finished
+from signals.events import bar_run_finished, signals_ingested
 from trading import tasks
 
 
@@ -14,3 +14,9 @@ from trading import tasks
 def advance_on_bar_run(**_: Any) -> None:
     """A bar run is there: work it off."""
     tasks.advance_accounts.delay()
+
+
+@receiver(signals_ingested, dispatch_uid="trading.signals_ingested")
+def follow_signals_from_outside(**_: Any) -> None:
+    """Something was said outside: give it its turn."""
+    tasks.execute_outside_signals.delay()

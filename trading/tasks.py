@@ -12,6 +12,7 @@ from trading.models import Account
 
 log = structlog.get_logger(__name__)
 _turns = Turns()
+_outside_turns = Turns()
 
 
 @shared_task  # type: ignore[untyped-decorator]
@@ -28,6 +29,19 @@ def _advance_accounts() -> None:
             services.advance_account(account_id=account_id)
         except Exception:
             log.exception("account_failed", account=account_id)
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def execute_outside_signals() -> None:
+    """Give the signals from outside their turn; an account that fails holds up no other."""
+    with _outside_turns.turn() as is_ours:
+        if not is_ours:
+            return
+        for account_id in Account.objects.filter(is_active=True).values_list("pk", flat=True):
+            try:
+                services.execute_outside_signals(account_id=account_id)
+            except Exception:
+                log.exception("outside_signals_failed", account=account_id)
 
 
 @shared_task  # type: ignore[untyped-decorator]

@@ -28,6 +28,7 @@ from trading.models.orders import (
     Side,
     TimeInForce,
 )
+from trading.models.outside import OutsideTurn, TurnResult
 
 __all__ = [
     "ENTRY_LEGS",
@@ -48,12 +49,14 @@ __all__ = [
     "OrderKind",
     "OrderLeg",
     "OrderStatus",
+    "OutsideTurn",
     "PendingSignal",
     "Position",
     "Side",
     "TimeInForce",
     "Trade",
     "TransactionKind",
+    "TurnResult",
     "default_subscriptions",
     "validate_subscriptions",
 ]

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator
 from django.db import models
 
-from signals.catalog import strategy_names
+from signals.catalog import subscription_names
 from signals.registry import CONSENSUS
 from trading.fields import MoneyField
 
@@ -19,10 +19,10 @@ def default_subscriptions() -> list[str]:
 
 
 def validate_subscriptions(names: Any) -> None:
-    """Refuse what is not a list of strategies that exist, or the consensus of them."""
+    """Refuse what is not a list of strategies that exist, the consensus of them, or `outside`."""
     if not isinstance(names, list):
         raise ValidationError("not a list of strategies")
-    known = [CONSENSUS, *strategy_names()]
+    known = subscription_names()
     unknown = [str(name) for name in names if name not in known]
     if unknown:
         raise ValidationError(f"unknown strategy {', '.join(unknown)}; known: {', '.join(known)}")

@@ -16,6 +16,7 @@ from trading.services.backtests import (
     run_inline,
 )
 from trading.services.execution import NoQuoteError, close_position
+from trading.services.outside import execute_outside_signals
 from trading.services.reconciliation import reconcile
 from trading.services.trading_state import (
     check_trips,
@@ -34,6 +35,7 @@ __all__ = [
     "create_account",
     "create_backtest",
     "execute_backtest",
+    "execute_outside_signals",
     "expired_backtests",
     "locked_account",
     "preview_assessment",
