@@ -37,7 +37,7 @@ QUERY = """
 def measure_live() -> list[Measure]:
     """Some 40 bars of a demo on SQLite with all strategies enabled."""
     with tempfile.TemporaryDirectory(prefix="signals-live-") as folder:
-        log = _run_demo(Path(folder))
+        log = run_demo(Path(folder))
         (database,) = Path(folder).glob("**/mts.sqlite3")
         with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
             rows = connection.execute(QUERY).fetchall()
@@ -62,7 +62,7 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _run_demo(folder: Path) -> str:
+def run_demo(folder: Path) -> str:
     """All processes, for BARS hours of market time; what they printed. That some stage behind the
     signals has nothing to show yet, which is an error to a demo, is none here."""
     environment = {
