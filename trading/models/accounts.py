@@ -137,6 +137,13 @@ class ExecutionAttempt(models.Model):
     class Meta:
         ordering = ["-id"]
         indexes: ClassVar = [models.Index(fields=["account", "-id"], name="attempt_newest")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["account", "signal"],
+                condition=models.Q(outcome="done", signal__isnull=False),
+                name="attempt_done_once",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.account_id} {self.at:%Y-%m-%d %H:%M:%S} {self.outcome}"

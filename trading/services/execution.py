@@ -10,6 +10,7 @@ for a quote has a row that says so, its `PendingSignal`.
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from functools import partial
 
@@ -31,6 +32,7 @@ from trading.orders import OrderError, transition
 from trading.selectors import account_portfolio
 from trading.services.accounts import locked_account
 from trading.services.assessment import or_nan
+from trading.services.attempts import UNREACHABLE, put_off_signal, record_done
 from trading.services.booking import MANUAL, book_fill, position_for
 from trading.services.placing import Ticket, place_order
 from trading.services.quotes import Offer, current_offer
@@ -52,12 +54,23 @@ def execute_signal(*, account: Account, signal: Signal, run_bar: datetime | None
     """Do what the signal still asks for; leave it pending when no usable quote is there.
 
     `run_bar` is the bar run being worked off, None for the retry of a pending signal. Whoever
-    comes late (the run is worked off, the signal was overtaken) changes nothing.
+    comes late (the run is worked off, the signal was overtaken) changes nothing. What raises is
+    put off, so that it holds up nothing else; raises what says that the database is out of reach.
     """
-    offer = current_offer(account=account, instrument=signal.instrument, since=signal.at)
-    with locked_account(account.pk) as current:
-        if _is_still_due(current, signal, run_bar):
-            _move_to_wanted(current, signal, offer, is_retry=run_bar is None)
+    started = time.perf_counter()
+    try:
+        offer = current_offer(account=account, instrument=signal.instrument, since=signal.at)
+        with locked_account(account.pk) as current:
+            if _is_still_due(current, signal, run_bar):
+                is_done = _move_to_wanted(current, signal, offer, is_retry=run_bar is None)
+                if is_done:
+                    record_done(account=current, signal=signal, started=started)
+    except UNREACHABLE:
+        raise
+    except Exception as error:
+        put_off_signal(
+            account_id=account.pk, signal=signal, run_bar=run_bar, error=error, started=started
+        )
 
 
 def close_position(*, account_id: int, coin_id: str) -> Fill | None:
@@ -88,7 +101,8 @@ def _is_still_due(account: Account, signal: Signal, run_bar: datetime | None) ->
     return account.processed_bar is None or account.processed_bar < run_bar
 
 
-def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry: bool) -> None:
+def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry: bool) -> bool:
+    """Do what can be done now; whether that was all."""
     position = position_for(account=account, instrument=signal.instrument, venue=offer.venue)
     if position.stopped_direction not in (0, signal.direction):
         position.stopped_direction = 0
@@ -122,6 +136,7 @@ def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry:
             _open_or_refuse(account, signal, position, offer.venue, offer)
             opens = False
     _keep_pending(account, signal, is_pending=closes or opens)
+    return not (closes or opens)
 
 
 def _refusal(

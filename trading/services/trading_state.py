@@ -13,7 +13,7 @@ wait, as signals that would enter do.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import structlog
 from django.db import transaction
@@ -103,10 +103,13 @@ def check_trips(*, account: Account, equity: int) -> TradingStateChange | None:
     if account.profile.trading_state == TradingState.HALTED:
         return None
     found = _loss(account, equity) or _failures(account)
-    if found is None:
-        return None
-    cause, reason, details = found
-    return trip(account=account, cause=cause, reason=reason, details=details)
+    return None if found is None else trip(account=account, **found)
+
+
+def check_executions(*, account: Account) -> TradingStateChange | None:
+    """Halt an account most of whose executions fail. Runs inside its lock."""
+    found = _failures(account)
+    return None if found is None else trip(account=account, **found)
 
 
 def cancel_entries(*, account: Account) -> int:
@@ -153,7 +156,12 @@ def _switch(
     return change
 
 
-Trip = tuple[StateCause, str, dict[str, Any]]
+class Trip(TypedDict):
+    """What halts an account."""
+
+    cause: StateCause
+    reason: str
+    details: dict[str, Any]
 
 
 def _loss(account: Account, equity: int) -> Trip | None:
@@ -166,14 +174,15 @@ def _loss(account: Account, equity: int) -> Trip | None:
     ):  # fmt: skip
         lost = loss_fraction(float(equity), float(to_units(mark)))
         if lost >= bound:
-            reason = f"{lost:.2%} {words}, the limit is {bound:.2%}"
-            return cause, reason, {
+            details = {
                 "equity": str(from_units(equity)),
                 "high_water_mark": str(account.high_water_mark),
                 "day_start_equity": str(account.day_start_equity),
                 "lost": lost,
                 "limit": bound,
-            }  # fmt: skip
+            }
+            reason = f"{lost:.2%} {words}, the limit is {bound:.2%}"
+            return Trip(cause=cause, reason=reason, details=details)
     return None
 
 
@@ -189,7 +198,7 @@ def _failures(account: Account) -> Trip | None:
         return None
     reason = f"{len(errors)} of the last {len(newest)} executions failed"
     details = {"failed": len(errors), "executions": len(newest), "newest_error": errors[0]}
-    return StateCause.ERRORS, reason, details
+    return Trip(cause=StateCause.ERRORS, reason=reason, details=details)
 
 
 def _accept_losses(account: Account) -> dict[str, Any]:

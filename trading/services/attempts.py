@@ -1,0 +1,128 @@
+"""Executions that were tried: each leaves a row, and what raised holds up nothing else.
+
+What raises changed nothing: its transaction is gone, and the row is written in another. A signal
+that raises waits and is tried again, `MOST_TRIES` times; then it is refused. When most executions
+of an account raise, the account is halted.
+
+Where the database itself does not answer nothing can be written, so that is left to the caller.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from functools import partial
+
+import structlog
+from django.db import InterfaceError, OperationalError, transaction
+
+from collectors import clock
+from risk.models import RiskDecision
+from risk.services import refuse
+from signals.models import Signal
+from trading.events import decisions_recorded
+from trading.models import Account, AttemptOutcome, ExecutionAttempt, Order, PendingSignal
+from trading.services.accounts import locked_account
+from trading.services.trading_state import check_executions
+
+log = structlog.get_logger(__name__)
+
+EXECUTION_ERROR = "execution_error"
+MOST_TRIES = 5
+# The database's own trouble, not that of what was executed.
+UNREACHABLE = (OperationalError, InterfaceError)
+
+
+def record_done(
+    *, account: Account, started: float, signal: Signal | None = None, order: Order | None = None
+) -> None:
+    """Write that an execution ended, of a signal once; `started` is of `time.perf_counter`.
+
+    Runs in the execution's own transaction.
+    """
+    _write(account, AttemptOutcome.DONE, started, signal=signal, order=order)
+
+
+def record_failure(
+    *, account: Account, error: Exception, started: float, order: Order | None = None
+) -> None:
+    """Write what an order, or an instrument's orders, raised; halts who fails too often.
+
+    Runs inside the account's lock, after the savepoint of the execution was rolled back.
+    """
+    log.error("execution_failed", account=account.pk, order=order and order.pk, exc_info=error)
+    _write(account, AttemptOutcome.FAILED, started, order=order, error=error)
+    check_executions(account=account)
+
+
+def put_off_signal(
+    *,
+    account_id: int,
+    signal: Signal,
+    run_bar: datetime | None,
+    error: Exception,
+    started: float,
+) -> None:
+    """Write what the execution of a signal raised, and let it wait, or refuse it for good.
+
+    `run_bar` is that of the execution, None for a retry. Takes the account's lock.
+    """
+    log.error("execution_failed", account=account_id, signal=signal.pk, exc_info=error)
+    with locked_account(account_id) as account:
+        _write(account, AttemptOutcome.FAILED, started, signal=signal, error=error)
+        failed = ExecutionAttempt.objects.filter(
+            account=account, signal=signal, outcome=AttemptOutcome.FAILED
+        ).count()
+        waiting = PendingSignal.objects.filter(account=account, instrument=signal.instrument)
+        if failed >= MOST_TRIES:
+            waiting.filter(signal=signal).delete()
+            _refuse(account, signal, error)
+        elif run_bar is not None and not _is_worked_off(account, run_bar):
+            waiting.update_or_create(
+                account=account, instrument=signal.instrument, defaults={"signal": signal}
+            )
+        check_executions(account=account)
+
+
+def _write(
+    account: Account,
+    outcome: str,
+    started: float,
+    *,
+    signal: Signal | None = None,
+    order: Order | None = None,
+    error: Exception | None = None,
+) -> None:
+    attempt = ExecutionAttempt(
+        account=account,
+        signal=signal,
+        order=order,
+        outcome=outcome,
+        error="" if error is None else f"{type(error).__name__}: {error}"[:300],
+        duration_ms=(time.perf_counter() - started) * 1000.0,
+        at=clock.wall_now(),
+    )
+    # Another worker on the same bar run finds that nothing is left to do, and says so too.
+    ExecutionAttempt.objects.bulk_create([attempt], ignore_conflicts=True)
+
+
+def _is_worked_off(account: Account, run_bar: datetime) -> bool:
+    return account.processed_bar is not None and account.processed_bar >= run_bar
+
+
+def _refuse(account: Account, signal: Signal, error: Exception) -> None:
+    if RiskDecision.objects.filter(profile=account.profile, signal=signal).exists():
+        return
+    decision = refuse(
+        profile=account.profile,
+        instrument=signal.instrument,
+        direction=signal.direction,
+        reason=EXECUTION_ERROR,
+        at=clock.now(),
+        signal=signal,
+        context={"error": f"{type(error).__name__}: {error}"[:300], "tries": MOST_TRIES},
+    )
+    transaction.on_commit(
+        partial(decisions_recorded.send_robust, sender=RiskDecision, decision_ids=[decision.pk]),
+        robust=True,
+    )
