@@ -111,8 +111,8 @@ def make_market() -> None:
     """Coins with a calm history and a quote, and a hundred finished bars that turn all of them."""
     import msgspec
 
-    from collectors.marketdata import Quote
-    from collectors.models import Instrument, Listing, Ohlcv
+    from collectors.marketdata import Quote, candle_key
+    from collectors.models import Instrument, Listing, Ohlcv, Series
     from collectors.selectors.live import quote_key, redis_client
     from signals.models import BarRun, RunState, Signal
 
@@ -147,6 +147,7 @@ def make_market() -> None:
             )
             for hours in range(24 * 33)
         )
+        Series.objects.create(key=candle_key(coin_id, "1h"), revision=1)
         quote = Quote(
             exchange=EXCHANGE,
             symbol=symbol,

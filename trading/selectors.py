@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, F, Q, Sum
+from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
 
 from collectors.marketdata import duration, to_ms
 from collectors.models import Instrument, Ohlcv
@@ -88,12 +88,18 @@ def marks_at(
 
     `bar` None means the newest candle there is.
     """
+    held = list(holdings)
+    if not held:
+        return {}
+    candles = Ohlcv.objects.filter(instrument=OuterRef("pk"), timeframe=timeframe)
+    if bar is not None:
+        candles = candles.filter(open_time__lte=bar)
+    newest = Subquery(candles.order_by("-open_time").values("close")[:1])
+    rows = Instrument.objects.filter(coin_id__in=[holding.coin_id for holding in held])
+    closes = dict(rows.order_by().values_list("coin_id", newest))
     marks = {}
-    for holding in holdings:
-        candles = Ohlcv.objects.filter(instrument__coin_id=holding.coin_id, timeframe=timeframe)
-        if bar is not None:
-            candles = candles.filter(open_time__lte=bar)
-        close = candles.order_by("-open_time").values_list("close", flat=True).first()
+    for holding in held:
+        close = closes.get(holding.coin_id)
         grid = holding.grid
         marks[holding.coin_id] = (
             holding.cost_ticks
