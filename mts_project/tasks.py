@@ -7,6 +7,7 @@ from datetime import timedelta
 from celery import shared_task
 
 from collectors import clock
+from collectors.once import forget_old_answers
 from mts_project import archive, retention
 
 
@@ -19,5 +20,6 @@ def archive_days() -> int:
 
 @shared_task  # type: ignore[untyped-decorator]
 def prune_rows() -> int:
-    """Delete what the retention policies keep no longer; gives the number of rows."""
-    return sum(retention.prune_rows(now=clock.now()).values())
+    """Delete what the retention policies keep no longer, and old answers to writes; gives the
+    number of rows."""
+    return sum(retention.prune_rows(now=clock.now()).values()) + forget_old_answers()

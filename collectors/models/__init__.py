@@ -31,10 +31,12 @@ from collectors.models.instruments import (
 )
 from collectors.models.macro import MacroObservation, MacroSeries
 from collectors.models.shards import StreamProcess, StreamShard
+from collectors.models.writes import AnsweredWrite
 
 __all__ = [
     "DERIVED_TIMEFRAMES",
     "NATIVE_TIMEFRAMES",
+    "AnsweredWrite",
     "Backfill",
     "BackfillState",
     "BookDowntime",

@@ -1,0 +1,106 @@
+"""Writes over HTTP that are done once however often they are asked for: the `Idempotency-Key`.
+
+The key's row is written in the transaction of the write itself. So a process that dies between the
+commit and its answer leaves the answer behind, one that dies before leaves nothing, and of two
+requests at once the second waits for the first one's end. An answer that says why nothing was done
+is kept as well where the view returned it; what a view raises undoes everything, the key included,
+and the key may be used for the mended request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from rest_framework import status
+from rest_framework.exceptions import APIException, ValidationError
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from collectors import clock
+from collectors.models import AnsweredWrite
+
+HEADER = "Idempotency-Key"
+KEY_LENGTH = 120
+KEPT_FOR = timedelta(days=30)
+
+
+class KeyReused(APIException):
+    """The key came before, with another request."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_detail = "the idempotency key belongs to another request"
+    default_code = "conflict"
+
+
+def answer_once(request: Request, work: Callable[[], Response]) -> Response:
+    """The answer of `work`, or the one that the user's same request with the same key got before.
+
+    `work` runs in a transaction when there is a key: it reads nothing slow. A repeated answer has
+    the header `Idempotent-Replay`. Raises KeyReused (409) for a key of another request, and
+    ValidationError for one that is no key.
+    """
+    key = request.headers.get(HEADER, "")
+    user_id = request.user.pk
+    if not key or user_id is None:
+        return work()
+    if len(key) > KEY_LENGTH or not key.isprintable():
+        raise ValidationError({HEADER: [f"at most {KEY_LENGTH} printable characters"]})
+    asked = _request_hash(request)
+    earlier = _earlier_answer(user_id, key, asked)
+    if earlier is not None:
+        return earlier
+    try:
+        with transaction.atomic():
+            row = AnsweredWrite(user_id=user_id, key=key, request_hash=asked, at=clock.wall_now())
+            _claim(row)
+            response = work()
+            row.status = response.status_code
+            row.body = json.loads(JSONRenderer().render(response.data))
+            row.save(update_fields=["status", "body"])
+            return response
+    except _Claimed:
+        earlier = _earlier_answer(user_id, key, asked)
+        if earlier is None:
+            raise KeyReused("the same request failed at this moment: try again") from None
+        return earlier
+
+
+def forget_old_answers(*, kept_for: timedelta = KEPT_FOR) -> int:
+    """Delete the answers older than `kept_for` (wall time); returns how many."""
+    horizon = clock.wall_now() - kept_for
+    deleted, _ = AnsweredWrite.objects.filter(at__lt=horizon).delete()
+    return deleted
+
+
+class _Claimed(Exception):
+    """Somebody else was first with the key."""
+
+
+def _claim(row: AnsweredWrite) -> None:
+    """Write the key's row; waits for whoever writes the same one. Raises _Claimed."""
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError:
+        raise _Claimed from None
+
+
+def _earlier_answer(user_id: int, key: str, asked: str) -> Response | None:
+    row = AnsweredWrite.objects.filter(user_id=user_id, key=key).first()
+    if row is None:
+        return None
+    if row.request_hash != asked:
+        raise KeyReused
+    return Response(row.body, status=row.status, headers={"Idempotent-Replay": "true"})
+
+
+def _request_hash(request: Request) -> str:
+    body: Any = request.data
+    said = json.dumps([request.method, request.path, body], sort_keys=True, default=str)
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
