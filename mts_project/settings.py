@@ -231,6 +231,9 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
     "ENUM_NAME_OVERRIDES": {
         "BacktestStateEnum": "trading.models.BacktestState",
+        "HeldDirectionEnum": ["LONG", "SHORT"],
+        "OrderKindEnum": "trading.models.OrderKind",
+        "TransactionKindEnum": "trading.models.TransactionKind",
         "TradingStateEnum": "risk.models.TradingState",
     },
 }

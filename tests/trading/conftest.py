@@ -11,14 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 import redis
+from django.contrib.auth import get_user_model
+from rest_framework.test import APIClient
 
 from collectors import clock
 from collectors.marketdata import Quote
 from collectors.models import Instrument, Listing, Ohlcv
 from signals.models import BarRun, RunState, Signal
-from tests.factories import make_instrument, make_signal
+from tests.factories import make_instrument, make_signal, make_user
 from trading.models import Account
-from trading.services import create_account
+from trading.services import advance_account, create_account
 
 START = datetime(2021, 5, 13, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -138,3 +140,27 @@ def world(redis_client: redis.Redis) -> Iterator[World]:
 def account(world: World, db: None) -> Account:
     """An account of 10,000 that was opened half an hour into the first bar."""
     return create_account(name="paper", initial_capital=Decimal(10_000))
+
+
+@pytest.fixture
+def client_of(api_client: APIClient) -> Any:
+    """Logs the client in with a role."""
+
+    def login(role: str) -> APIClient:
+        user = get_user_model().objects.filter(username=role).first()
+        api_client.force_authenticate(user or make_user(role, role=role))
+        return api_client
+
+    return login
+
+
+@pytest.fixture
+def holding(world: Any, account: Account) -> Account:
+    """The account with a long position in bitcoin."""
+    world.candle("bitcoin", START, (100.0, 101.0, 99.0, 100.0))
+    world.signal("bitcoin", 1, START)
+    world.run(START)
+    world.at(START + HOUR)
+    world.quote("bitcoin", 100.0, 100.1)
+    advance_account(account_id=account.pk)
+    return account

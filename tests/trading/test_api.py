@@ -20,29 +20,6 @@ HOUR = timedelta(hours=1)
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def client_of(api_client: APIClient) -> Any:
-    """Logs the client in with a role."""
-
-    def login(role: str) -> APIClient:
-        api_client.force_authenticate(make_user(role, role=role))
-        return api_client
-
-    return login
-
-
-@pytest.fixture
-def holding(world: Any, account: Account) -> Account:
-    """The account with a long position in bitcoin."""
-    world.candle("bitcoin", START, (100.0, 101.0, 99.0, 100.0))
-    world.signal("bitcoin", 1, START)
-    world.run(START)
-    world.at(START + HOUR)
-    world.quote("bitcoin", 100.0, 100.1)
-    advance_account(account_id=account.pk)
-    return account
-
-
 def test_everything_of_an_account_can_be_read(client_of: Any, holding: Account) -> None:
     client = client_of("viewer")
     base = f"/api/v1/accounts/{holding.pk}/"

@@ -1,5 +1,14 @@
-"""Trading over HTTP: accounts with their books, the trading state, and backtests."""
+"""Trading over HTTP: accounts with their orders and books, assessments, the trading state, and
+backtests."""
 
-from trading.api import accounts, backtests, state
+from trading.api import accounts, assessment, backtests, books, orders, positions, state
 
-urlpatterns = [*accounts.urlpatterns, *backtests.urlpatterns, *state.urlpatterns]
+urlpatterns = [
+    *accounts.urlpatterns,
+    *positions.urlpatterns,
+    *orders.urlpatterns,
+    *books.urlpatterns,
+    *assessment.urlpatterns,
+    *state.urlpatterns,
+    *backtests.urlpatterns,
+]

@@ -16,8 +16,19 @@ from trading.services.backtests import (
     run_inline,
 )
 from trading.services.execution import NoQuoteError, close_position
+from trading.services.hand_orders import (
+    Flattening,
+    HandOutcome,
+    cancel_working_order,
+    flatten,
+    place_hand_order,
+    read_offer,
+    read_offers,
+    record_invalid_order,
+)
 from trading.services.outside import execute_outside_signals
 from trading.services.reconciliation import reconcile
+from trading.services.tickets import HandOrder, Terms
 from trading.services.trading_state import (
     check_trips,
     set_desk_state,
@@ -27,9 +38,14 @@ from trading.services.trading_state import (
 
 __all__ = [
     "BacktestError",
+    "Flattening",
+    "HandOrder",
+    "HandOutcome",
     "NoQuoteError",
+    "Terms",
     "advance_account",
     "cancel_backtest",
+    "cancel_working_order",
     "check_trips",
     "close_position",
     "create_account",
@@ -37,9 +53,14 @@ __all__ = [
     "execute_backtest",
     "execute_outside_signals",
     "expired_backtests",
+    "flatten",
     "locked_account",
+    "place_hand_order",
     "preview_assessment",
+    "read_offer",
+    "read_offers",
     "reconcile",
+    "record_invalid_order",
     "run_inline",
     "seed_account",
     "set_desk_state",

@@ -114,18 +114,26 @@ def update_account(
     account_id: int,
     subscriptions: Sequence[str] | None = None,
     is_active: bool | None = None,
+    latency_ms: int | None = None,
+    is_pyramiding: bool | None = None,
 ) -> Account:
-    """Change what an account follows and whether it trades at all; None leaves a value alone.
+    """Change what an account follows, whether it trades at all, and how; None leaves a value alone.
 
     An account that follows nothing enters nothing; stops, targets and people still close what it
     holds. Raises ValidationError naming the wrong field.
     """
+    asked = {
+        "subscriptions": None if subscriptions is None else list(subscriptions),
+        "is_active": is_active,
+        "latency_ms": latency_ms,
+        "is_pyramiding": is_pyramiding,
+    }
+    changes = {name: value for name, value in asked.items() if value is not None}
     with locked_account(account_id) as account:
-        if subscriptions is not None:
-            account.subscriptions = list(subscriptions)
-            others = {field.name for field in Account._meta.fields} - {"subscriptions"}
-            account.clean_fields(exclude=others)
-        if is_active is not None:
-            account.is_active = is_active
-        account.save(update_fields=["subscriptions", "is_active"])
+        for name, value in changes.items():
+            setattr(account, name, value)
+        account.clean_fields(
+            exclude={field.name for field in Account._meta.fields} - changes.keys()
+        )
+        account.save(update_fields=list(changes))
     return account

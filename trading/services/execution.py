@@ -73,14 +73,15 @@ def execute_signal(*, account: Account, signal: Signal, run_bar: datetime | None
         )
 
 
-def close_position(*, account_id: int, coin_id: str) -> Fill | None:
+def close_position(*, account_id: int, coin_id: str, offer: Offer | None = None) -> Fill | None:
     """Close what the account holds of an instrument, by a person; None when it holds nothing.
 
-    Works in every trading state. Raises NoQuoteError.
+    Works in every trading state. Inside a transaction the `offer` is given, as reading it reads
+    Redis. Raises NoQuoteError.
     """
     account = Account.objects.get(pk=account_id)
     instrument = Instrument.objects.get(coin_id=coin_id)
-    offer = current_offer(account=account, instrument=instrument, since=None)
+    offer = offer or current_offer(account=account, instrument=instrument, since=None)
     with locked_account(account_id) as current:
         position = position_for(account=current, instrument=instrument, venue=offer.venue)
         if not position.quantity_steps:

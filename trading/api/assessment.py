@@ -1,0 +1,67 @@
+"""HTTP: the assessment of a request that nobody executes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.shortcuts import get_object_or_404
+from django.urls import path
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from collectors.models import Instrument
+from trading import services
+from trading.models import Account
+from trading.services.assessment import DIRECTIONS, AssessmentRequest
+
+
+class AssessView(APIView):
+    """The assessment of a request that nobody executes."""
+
+    write_role = "trader"
+
+    class AssessSerializer(serializers.Serializer[Any]):
+        """What is asked; `portfolio_state` stands in for the account's own portfolio."""
+
+        signal_id = serializers.CharField(default="", allow_blank=True)
+        asset = serializers.SlugRelatedField("coin_id", queryset=Instrument.objects.all())
+        signal_type = serializers.ChoiceField(choices=sorted(DIRECTIONS))
+        price = serializers.FloatField()
+        confidence = serializers.FloatField()
+        stop_loss = serializers.FloatField(default=None, allow_null=True)
+        take_profit = serializers.FloatField(default=None, allow_null=True)
+        position_size = serializers.FloatField(default=None, allow_null=True)
+        account = serializers.PrimaryKeyRelatedField(
+            queryset=Account.objects.select_related("profile"), default=None, allow_null=True
+        )
+        portfolio_state = serializers.DictField(
+            child=serializers.FloatField(), default=None, allow_null=True
+        )
+
+        def validate_portfolio_state(self, value: dict[str, float] | None) -> Any:
+            """Equity is the least that must be said."""
+            if value is not None and "equity" not in value:
+                raise serializers.ValidationError("equity is missing")
+            return value
+
+    @extend_schema(request=AssessSerializer, responses=OpenApiTypes.OBJECT)
+    def post(self, request: Request) -> Response:
+        """Assess; a refusal is an answer too."""
+        asked = self.AssessSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        values = dict(asked.validated_data)
+        account = values.pop("account") or get_object_or_404(
+            Account.objects.select_related("profile").order_by("pk")[:1]
+        )
+        state = values.pop("portfolio_state")
+        wanted = AssessmentRequest(**{**values, "asset": values["asset"].coin_id})
+        return Response(
+            services.preview_assessment(account=account, asked=wanted, portfolio_state=state)
+        )
+
+
+urlpatterns = [path("risk/assess/", AssessView.as_view())]

@@ -1,0 +1,71 @@
+"""HTTP: what the pages of an account share: its rows, its filters, strict bodies, conflicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import django_filters
+from django.db.models import QuerySet
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework import generics, serializers, status
+from rest_framework.exceptions import APIException
+
+from signals.api.filters import MomentFilter
+from trading.models import Account
+
+MONEY: dict[str, Any] = {"max_digits": 20, "decimal_places": 8}
+
+IDEMPOTENCY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="the same key with the same request does it once and gives the same answer",
+)
+
+
+class NoQuote(APIException):
+    """There is nothing fresh to trade at."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "no_quote"
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """A body in which every key is known: a misspelt one would otherwise be silently dropped."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The validated values. Raises ValidationError naming every unknown key."""
+        if isinstance(data, Mapping):
+            unknown = [str(name) for name in data if name not in self.fields]
+            if unknown:
+                known = ", ".join(sorted(self.fields))
+                raise serializers.ValidationError(
+                    {name: [f"unknown; known: {known}"] for name in unknown}
+                )
+        return super().to_internal_value(data)
+
+
+class PeriodFilter(django_filters.FilterSet):  # type: ignore[misc]
+    """start <= at < end, market time."""
+
+    start = MomentFilter(field_name="at", lookup_expr="gte")
+    end = MomentFilter(field_name="at", lookup_expr="lt")
+
+
+class AccountRows(generics.ListAPIView[Any]):
+    """One kind of an account's rows, newest first."""
+
+    rows: QuerySet[Any]
+
+    def get_queryset(self) -> QuerySet[Any]:
+        """The account's rows."""
+        if getattr(self, "swagger_fake_view", False):  # the schema asks without an account
+            return self.rows.none()
+        return self.rows.filter(account=asked_account(self.kwargs["account_id"]))
+
+
+def asked_account(account_id: int) -> Account:
+    """The account of an address. Raises Http404."""
+    return get_object_or_404(Account.objects.select_related("profile"), pk=account_id)
