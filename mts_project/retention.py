@@ -80,7 +80,8 @@ def _prune_kind(kind: StoredKind, policy: RetentionPolicy, today: date) -> int:
 
 def _delete(kind: StoredKind, before: datetime, newest_id: int) -> int:
     """Delete in chunks, the oldest rows first, each chunk in a transaction of its own."""
-    old = kind.between(None, before).filter(pk__lte=newest_id).order_by("pk")
+    free = {f"{name}__isnull": True for name in kind.referring}
+    old = kind.between(None, before).filter(pk__lte=newest_id, **free).order_by("pk")
     deleted = 0
     while chunk := list(old.values_list("pk", flat=True)[:CHUNK]):
         kind.model._default_manager.filter(pk__in=chunk).delete()

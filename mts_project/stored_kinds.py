@@ -45,7 +45,8 @@ class StoredKind:
     `time` is the column whose market day a row belongs to; `changed` (wall time, say) grows when
     a row is written again. `leading` are the columns before `time` in the index that serves it.
     `prune` names who deletes them where deleting the rows is not enough; `is_kept` are those
-    that others refer to, kept for ever.
+    that others refer to, kept for ever; `referring` are relations whose rows hold on to single
+    rows of this kind.
     """
 
     name: str
@@ -57,6 +58,7 @@ class StoredKind:
     keep_days: int | None = None
     prune: str = ""
     is_kept: bool = False
+    referring: tuple[str, ...] = ()
 
     def between(self, start: datetime | None, end: datetime) -> QuerySet[Any]:
         """The rows of [start, end), everything before `end` without a start."""
@@ -138,6 +140,7 @@ STORED_KINDS = (
         columns="instrument__coin_id exchange symbol funding_time rate mark_price "
         "interval_hours received_at",
         changed="received_at",
+        referring=("payments",),
     ),
     StoredKind(
         name="books",

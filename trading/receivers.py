@@ -6,6 +6,7 @@ from typing import Any
 
 from django.dispatch import receiver
 
+from collectors.events import funding_stored
 from signals.events import bar_run_finished, signals_ingested
 from trading import tasks
 
@@ -20,3 +21,9 @@ def advance_on_bar_run(**_: Any) -> None:
 def follow_signals_from_outside(**_: Any) -> None:
     """Something was said outside: give it its turn."""
     tasks.execute_outside_signals.delay()
+
+
+@receiver(funding_stored, dispatch_uid="trading.funding_stored")
+def pay_on_settlements(instrument_ids: list[int], **_: Any) -> None:
+    """Settlements are new, or other than they were: look who held the instruments."""
+    tasks.pay_funding.delay(instrument_ids)

@@ -45,6 +45,13 @@ def execute_outside_signals() -> None:
 
 
 @shared_task  # type: ignore[untyped-decorator]
+def pay_funding(instrument_ids: list[int] | None = None) -> int:
+    """Book the funding that is due, of some instruments or (recent settlements) of all; gives the
+    number of payments."""
+    return services.pay_funding(instrument_ids=instrument_ids, recent=instrument_ids is None)
+
+
+@shared_task  # type: ignore[untyped-decorator]
 def reconcile_accounts() -> None:
     """Recompute every account from its ledger; a mismatch halts it."""
     for account_id in Account.objects.values_list("pk", flat=True):

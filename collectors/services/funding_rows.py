@@ -3,13 +3,15 @@ later. The history confirms or corrects."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from django.db import transaction
+from django.db.models import ProtectedError
 
-from collectors import clock
+from collectors import clock, events
 from collectors.models import FundingRate, Instrument
 from collectors.quality import Finding
 from collectors.services.findings import record_findings
@@ -28,6 +30,7 @@ def store_seen_settlements(seen: Sequence[tuple[Instrument, SeenSettlement]]) ->
     One that is there, from wherever, stays as it is.
     """
     stored = 0
+    changed: set[int] = set()
     with transaction.atomic():
         for instrument, item in sorted(seen, key=lambda pair: pair[1].funding_time):
             _, is_new = FundingRate.objects.get_or_create(
@@ -44,7 +47,21 @@ def store_seen_settlements(seen: Sequence[tuple[Instrument, SeenSettlement]]) ->
                 },
             )
             stored += is_new
+            if is_new:
+                changed.add(instrument.pk)
+        _announce(changed)
     return stored
+
+
+def _announce(instrument_ids: Iterable[int]) -> None:
+    """Tell, after commit, of which instruments there are other settlements than before."""
+    if instrument_ids:
+        announcement = partial(
+            events.funding_stored.send_robust,
+            sender=FundingRate,
+            instrument_ids=sorted(instrument_ids),
+        )
+        transaction.on_commit(announcement, robust=True)
 
 
 def _usual_interval(instrument: Instrument, item: SeenSettlement) -> float | None:
@@ -86,7 +103,8 @@ def store_history(
     first one the next after what the table has before it).
 
     Rows that the stream has made are confirmed. A rate that it had wrong is corrected, and what
-    the history passes over is removed; either is a finding.
+    the history passes over is removed, or, where somebody has booked it, says from now on that
+    nothing was charged; each is a finding.
     """
     if not found:
         return StoredHistory(0, 0, 0)
@@ -105,6 +123,7 @@ def _store_history(
     rows: list[FundingRate] = []
     findings: list[Finding] = []
     confirmed = 0
+    has_changed = False
     for item in found:
         hours = (item.funding_time - before).total_seconds() / 3600 if before else None
         rate = known.pop(item.funding_time, None)
@@ -115,16 +134,18 @@ def _store_history(
             if rate.rate != item.rate:
                 values = {"kept": {"rate": item.rate}, "dropped": {"rate": rate.rate}}
                 findings.append(_finding(rate, "streamed funding rate corrected", values))
-            _confirm(rate, item, hours)
+            has_changed = _confirm(rate, item, hours) or has_changed
         before = item.funding_time
     for rate in known.values():
         if not rate.is_confirmed:
             values = {"dropped": {"rate": rate.rate}}
             findings.append(_finding(rate, "streamed settlement not in the history", values))
-            rate.delete()
+            _take_back(rate)
     FundingRate.objects.bulk_create(rows, ignore_conflicts=True)
     subject = funding_subject(exchange, found[0].symbol)
     record_findings(subject=subject, findings=findings, instrument=instrument)
+    if rows or findings or has_changed:
+        _announce([instrument.pk])
     return StoredHistory(len(rows), confirmed, len(findings))
 
 
@@ -141,9 +162,20 @@ def _row(instrument: Instrument, item: Settlement, hours: float | None) -> Fundi
     )
 
 
-def _confirm(rate: FundingRate, item: Settlement, hours: float | None) -> None:
-    """Take what the history says. A row that it only confirms is not received anew: an archive
-    has it already."""
+def _take_back(rate: FundingRate) -> None:
+    """What the stream has seen was none. Whoever booked it refers to the row, which stays and
+    charges nothing: a correction has something to go by."""
+    try:
+        rate.delete()
+    except ProtectedError:
+        FundingRate.objects.filter(pk=rate.pk).update(
+            rate=0.0, is_confirmed=True, received_at=clock.wall_now()
+        )
+
+
+def _confirm(rate: FundingRate, item: Settlement, hours: float | None) -> bool:
+    """Take what the history says; whether that is anything new. A row that it only confirms is not
+    received anew: an archive has it already."""
     said = {
         "rate": item.rate,
         "mark_price": rate.mark_price if item.mark_price is None else item.mark_price,
@@ -152,6 +184,7 @@ def _confirm(rate: FundingRate, item: Settlement, hours: float | None) -> None:
     changed = {name: value for name, value in said.items() if getattr(rate, name) != value}
     received: dict[str, datetime] = {"received_at": clock.wall_now()} if changed else {}
     FundingRate.objects.filter(pk=rate.pk).update(is_confirmed=True, **changed, **received)
+    return bool(changed)
 
 
 def _finding(rate: FundingRate, reason: str, values: dict[str, Any]) -> Finding:

@@ -14,8 +14,14 @@ from trading.models.accounts import (
     validate_subscriptions,
 )
 from trading.models.backtests import Backtest, BacktestState
-from trading.models.holdings import FundingPayment, Position, Trade
-from trading.models.ledger import Book, LedgerEntry, LedgerTransaction, TransactionKind
+from trading.models.holdings import FundingPayment, MarkSource, Position, Trade
+from trading.models.ledger import (
+    Book,
+    LedgerEntry,
+    LedgerMismatch,
+    LedgerTransaction,
+    TransactionKind,
+)
 from trading.models.orders import (
     ENTRY_LEGS,
     PROTECTIVE_LEGS,
@@ -43,8 +49,10 @@ __all__ = [
     "Fill",
     "FundingPayment",
     "LedgerEntry",
+    "LedgerMismatch",
     "LedgerTransaction",
     "Liquidity",
+    "MarkSource",
     "Order",
     "OrderKind",
     "OrderLeg",

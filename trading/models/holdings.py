@@ -64,16 +64,33 @@ class Position(models.Model):
         return (self.quantity_steps > 0) - (self.quantity_steps < 0)
 
 
+class MarkSource(models.TextChoices):
+    """Where the price of a funding payment is from."""
+
+    SETTLEMENT = "settlement", "settlement: the exchange said it"
+    CANDLE = "candle", "candle: the last close by the funding time"
+    COST = "cost", "cost: the average price paid, as no candle is known"
+
+
 class FundingPayment(models.Model):
-    """What one settlement of an exchange brought or cost an account; once per settlement."""
+    """What one settlement of an exchange brought or cost an account; once per settlement.
+
+    Never changed: when the rate, the price or the quantity turns out to have been another, the
+    difference is a payment of the next `revision`. What was settled is the sum of all amounts, and
+    the newest revision says what it was reckoned with.
+    """
 
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="funding")
     position = models.ForeignKey(Position, on_delete=models.PROTECT, related_name="funding")
     settlement = models.ForeignKey(
         "collectors.FundingRate", on_delete=models.PROTECT, related_name="payments"
     )
+    revision = models.PositiveSmallIntegerField(default=0, help_text="above 0: a correction")
     quantity_steps = models.BigIntegerField(help_text="signed, as held at the funding time")
     mark_price = models.FloatField(help_text="that it was reckoned with")
+    mark_source = models.CharField(
+        max_length=10, choices=MarkSource.choices, default=MarkSource.SETTLEMENT
+    )
     rate = models.FloatField(help_text="that it was reckoned with")
     amount = MoneyField(help_text="received; negative: paid")
     at = models.DateTimeField(help_text="the exchange's funding time (market time)")
@@ -82,7 +99,9 @@ class FundingPayment(models.Model):
     class Meta:
         ordering = ["-at", "-id"]
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["account", "settlement"], name="funding_payment_once"),
+            models.UniqueConstraint(
+                fields=["account", "settlement", "revision"], name="funding_payment_once"
+            ),
         ]
 
     def __str__(self) -> str:

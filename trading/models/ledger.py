@@ -61,6 +61,27 @@ class LedgerTransaction(models.Model):
         return f"{self.account_id} {self.key}"
 
 
+class LedgerMismatch(models.Model):
+    """What a reconciliation found wrong in an account, once however often it is found."""
+
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="mismatches")
+    fingerprint = models.CharField(max_length=32, help_text="of what was found")
+    found = models.JSONField(help_text="in words, one for each thing that does not add up")
+    at = models.DateTimeField(help_text="market time of the first time")
+    first_seen_at = models.DateTimeField(help_text="wall time")
+    last_seen_at = models.DateTimeField(help_text="wall time")
+
+    class Meta:
+        ordering = ["-last_seen_at"]
+        verbose_name_plural = "ledger mismatches"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["account", "fingerprint"], name="mismatch_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id}: {len(self.found)} mismatches"
+
+
 class LedgerEntry(models.Model):
     """One side of a transaction. A positive amount is a debit: cash that came, a fee that went."""
 

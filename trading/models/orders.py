@@ -191,6 +191,7 @@ class Fill(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["order", "trigger"], name="fill_once_per_trigger"),
         ]
+        indexes: ClassVar = [models.Index(fields=["account", "at"], name="fill_by_time")]
 
     def __str__(self) -> str:
         return f"{self.order.side} {self.quantity_steps} x {self.price_ticks}"

@@ -16,6 +16,7 @@ from trading.services.backtests import (
     run_inline,
 )
 from trading.services.execution import NoQuoteError, close_position
+from trading.services.funding import pay_funding, review_funding
 from trading.services.hand_orders import (
     Flattening,
     HandOutcome,
@@ -55,12 +56,14 @@ __all__ = [
     "expired_backtests",
     "flatten",
     "locked_account",
+    "pay_funding",
     "place_hand_order",
     "preview_assessment",
     "read_offer",
     "read_offers",
     "reconcile",
     "record_invalid_order",
+    "review_funding",
     "run_inline",
     "seed_account",
     "set_desk_state",
