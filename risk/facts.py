@@ -82,7 +82,7 @@ def facts_at(hours: Hours, column: int, moment: int) -> InstrumentFacts:
     return InstrumentFacts(
         volatility_24h=hourly_volatility(close, valid, closed),
         daily_volatility=daily_volatility(returns),
-        quote_volume_24h=traded_volume(hours.quote_volume[:, column], closed),
+        quote_volume_24h=float(traded_volume(hours.quote_volume[:, column], closed)),
         daily_returns=returns,
     )
 

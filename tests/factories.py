@@ -120,6 +120,7 @@ def make_fill(*, signal: Signal | None = None, at: datetime = BAR, **fields: Any
         "quantity_steps": 500,
         "fee": Decimal("10.00002"),
         "realised_pnl": Decimal(0),
+        "slippage": Decimal(0),
         "slippage_bps": 1.5,
         "quote": {},
         "bar_open_time": signal.bar_open_time,

@@ -10,7 +10,8 @@ from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
+from django.db import connection
+from django.db.models import OuterRef, Q, Subquery, Sum
 
 from collectors.marketdata import duration, to_ms
 from collectors.models import Instrument, Ohlcv
@@ -123,28 +124,24 @@ def account_portfolio(*, account: Account, bar: datetime | None, strategy: str =
     )
 
 
+# Every assessment asks it under the account's lock: the ORM would take longer to write this query
+# than the database to answer it.
+RECORD = f"""
+    SELECT COUNT(*), COUNT(*) FILTER (WHERE net > 0),
+        COALESCE(SUM(net), 0), COALESCE(SUM(net) FILTER (WHERE net > 0), 0)
+    FROM (
+        SELECT pnl - fees + funding AS net FROM {Trade._meta.db_table}
+        WHERE account_id = %s AND strategy = %s
+    ) AS trades
+"""
+
+
 def strategy_record(*, account_id: int, strategy: str) -> Record:
     """How the strategy's closed trades in the account ended, after fees and funding."""
-    has_won = Q(pnl__gt=F("fees") - F("funding"))
-    found = Trade.objects.filter(account_id=account_id, strategy=strategy).aggregate(
-        trades=Count("id"),
-        wins=Count("id", filter=has_won),
-        all_pnl=Sum("pnl"),
-        all_fees=Sum("fees"),
-        all_funding=Sum("funding"),
-        won_pnl=Sum("pnl", filter=has_won),
-        won_fees=Sum("fees", filter=has_won),
-        won_funding=Sum("funding", filter=has_won),
-    )
-    units = {name: to_units(Decimal(value or 0)) for name, value in found.items()}
-    net = units["all_pnl"] - units["all_fees"] + units["all_funding"]
-    won = units["won_pnl"] - units["won_fees"] + units["won_funding"]
-    return Record(
-        trades=found["trades"],
-        wins=found["wins"],
-        won=won / MONEY_UNITS,
-        lost=(won - net) / MONEY_UNITS,
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(RECORD, [account_id, strategy])
+        trades, wins, net, won = map(int, cursor.fetchone())
+    return Record(trades=trades, wins=wins, won=won / MONEY_UNITS, lost=(won - net) / MONEY_UNITS)
 
 
 def account_worth(*, account: Account, bar: datetime | None) -> tuple[int, int]:
