@@ -27,7 +27,7 @@ from collectors.selectors.instruments import (
     strategy_instruments,
 )
 from collectors.selectors.listings import BookListing, book_listings, find_listing
-from collectors.selectors.live import latest_quote, live_books, quote_key, redis_client
+from collectors.selectors.live import latest_quote, latest_tops, live_books, quote_key, redis_client
 from collectors.selectors.macro import (
     MacroColumn,
     due_macro_series,
@@ -66,6 +66,7 @@ __all__ = [
     "known_series",
     "lacking_bars",
     "latest_quote",
+    "latest_tops",
     "listing_for",
     "listings_at",
     "live_books",

@@ -55,7 +55,25 @@ def latest_quote(*, exchange: str, symbol: str) -> Quote | None:
     None without one, and for one that does not decode, that nobody can trade at, or that Redis
     cannot be asked for: it raises nothing and never takes more than about two seconds.
     """
-    raw = _quote_store.read(quote_key(exchange, symbol))
+    return _read_quote(_quote_store.read(quote_key(exchange, symbol)), exchange, symbol)
+
+
+def latest_tops(symbols: Sequence[tuple[str, str]]) -> list[tuple[Quote | None, LiveBook | None]]:
+    """The newest quote of each (exchange, symbol), as `latest_quote` has it, and the book behind
+    it where that is synchronised and fresh; in their order, from one look at Redis."""
+    values = _quote_store.read_many([quote_key(*names) for names in symbols]) if symbols else []
+    if values is None:
+        return [(None, None)] * len(symbols)
+    now = clock.wall_now()
+    tops: list[tuple[Quote | None, LiveBook | None]] = []
+    for (exchange, symbol), raw in zip(symbols, values, strict=True):
+        quote = _read_quote(raw, exchange, symbol)
+        book = judge(raw, exchange=exchange, symbol=symbol, now=now) if quote else None
+        tops.append((quote, book if book is not None and book.is_synced else None))
+    return tops
+
+
+def _read_quote(raw: bytes | None, exchange: str, symbol: str) -> Quote | None:
     if raw is None:
         return None
     try:

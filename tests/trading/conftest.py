@@ -24,6 +24,8 @@ from trading.services import advance_account, create_account
 
 START = datetime(2021, 5, 13, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+# Of a quote of now: an order of now is at the venue before it.
+REACHED = timedelta(milliseconds=200)
 VOLUME = 1e5  # an hour, base units
 
 
@@ -80,7 +82,7 @@ class World:
             bid_quantity=1.0,
             best_ask=ask,
             ask_quantity=1.0,
-            event_time=at or clock.now(),
+            event_time=at or clock.now() + REACHED,
             received_at=clock.now(),
             sequence=1,
         )

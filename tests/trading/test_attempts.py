@@ -19,7 +19,7 @@ from trading.models import (
     PendingSignal,
     Position,
 )
-from trading.services import advance_account, create_account, execution, reconcile
+from trading.services import advance_account, create_account, matching, reconcile
 from trading.services.attempts import MOST_TRIES
 
 START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db
 def breaks(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes every fill of a coin raise, after its order and decision were written."""
     broken: dict[str, Exception] = {}
-    plain = execution.book_fill
+    plain = matching.book_fill
 
     def book(*, account: Account, position: Position, order: Order, hit: Any) -> Fill:
         fill = plain(account=account, position=position, order=order, hit=hit)
@@ -40,7 +40,7 @@ def breaks(monkeypatch: pytest.MonkeyPatch) -> Any:
             raise error
         return fill
 
-    monkeypatch.setattr(execution, "book_fill", book)
+    monkeypatch.setattr(matching, "book_fill", book)
 
     def breaks(coin_id: str, error: Exception | None) -> None:
         broken.pop(coin_id, None)
@@ -133,14 +133,14 @@ def test_an_account_that_always_fails_is_halted_and_others_trade_on(
     world.at(START + timedelta(minutes=30))
     other = create_account(name="second", initial_capital=Decimal(10_000))
     market(world, "bitcoin", "ethereum")
-    plain = execution.book_fill
+    plain = matching.book_fill
 
     def book(*, account: Account, **rest: Any) -> Fill:
         if account.name == "paper":
             raise RuntimeError("broken books")
         return plain(account=account, **rest)
 
-    monkeypatch.setattr(execution, "book_fill", book)
+    monkeypatch.setattr(matching, "book_fill", book)
     for _ in range(MOST_TRIES):
         for pk in (account.pk, other.pk):
             advance_account(account_id=pk)

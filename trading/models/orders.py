@@ -127,6 +127,9 @@ class Order(models.Model):
         blank=True,
         help_text="open time of the first candle that may fill or trigger it",
     )
+    met_at = models.DateTimeField(
+        null=True, blank=True, help_text="market time of the newest input that changed it"
+    )
     at = models.DateTimeField(help_text="market time")
     ended_at = models.DateTimeField(null=True, blank=True, help_text="market time")
 

@@ -27,8 +27,10 @@ from trading.services.hand_orders import (
     read_offers,
     record_invalid_order,
 )
+from trading.services.matching import work_orders
 from trading.services.outside import execute_outside_signals
 from trading.services.reconciliation import reconcile
+from trading.services.sweeping import work_account, work_instrument
 from trading.services.tickets import HandOrder, Terms
 from trading.services.trading_state import (
     check_trips,
@@ -70,4 +72,7 @@ __all__ = [
     "set_trading_state",
     "sweep_entries",
     "update_account",
+    "work_account",
+    "work_instrument",
+    "work_orders",
 ]

@@ -43,10 +43,16 @@ from trading.orders import (
     execute,
 )
 from trading.services.ledger import post_transaction
-from trading.services.protection import cancel_reductions, protect_position, resize_protection
+from trading.services.protection import (
+    cancel_reductions,
+    cancel_unfilled_entries,
+    protect_position,
+    resize_protection,
+)
 from trading.services.venues import Venue
 
 MANUAL = "manual"
+NOTHING_HELD = "nothing is held any more"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +238,8 @@ def _follow_with_protection(
 ) -> None:
     """Stops and targets follow what is held: none without a holding, new ones for a new side."""
     if position.direction == 0:
-        cancel_reductions(position=position, reason="nothing is held any more", at=fill.at)
+        cancel_reductions(position=position, reason=NOTHING_HELD, at=fill.at)
+        cancel_unfilled_entries(position=position, reason=NOTHING_HELD, at=fill.at)
     elif position.direction != before:
         if before:
             cancel_reductions(position=position, reason="the position turned", at=fill.at)

@@ -26,20 +26,32 @@ from risk.selectors import state_in_force
 from risk.services import assess, refuse
 from signals.models import Signal
 from trading.backtest import NO_LISTING, NO_QUOTE, NOT_COUNTABLE, STOPPED_OUT
-from trading.events import decisions_recorded
-from trading.models import Account, Fill, Order, OrderLeg, PendingSignal, Position
-from trading.orders import OrderError, transition
+from trading.models import (
+    Account,
+    Fill,
+    Order,
+    OrderKind,
+    OrderLeg,
+    OrderStatus,
+    PendingSignal,
+    Position,
+)
+from trading.orders import Grid, OrderError, transition
 from trading.selectors import account_portfolio
 from trading.services.accounts import locked_account
 from trading.services.assessment import or_nan
 from trading.services.attempts import UNREACHABLE, put_off_signal, record_done
-from trading.services.booking import MANUAL, book_fill, position_for
+from trading.services.booking import MANUAL, position_for
+from trading.services.granting import announce_decision
+from trading.services.matching import as_working, meet_order
 from trading.services.placing import Ticket, place_order
+from trading.services.protection import cancel_unfilled_entries
 from trading.services.quotes import Offer, current_offer
 from trading.services.venues import Venue
 
 log = structlog.get_logger(__name__)
 LATE = "late"
+OVERTAKEN = "another signal wants otherwise"
 
 
 class TradingError(Exception):
@@ -74,10 +86,11 @@ def execute_signal(*, account: Account, signal: Signal, run_bar: datetime | None
 
 
 def close_position(*, account_id: int, coin_id: str, offer: Offer | None = None) -> Fill | None:
-    """Close what the account holds of an instrument, by a person; None when it holds nothing.
+    """Close what the account holds of an instrument, by a person.
 
-    Works in every trading state. Inside a transaction the `offer` is given, as reading it reads
-    Redis. Raises NoQuoteError.
+    None when it holds nothing, and when the market gave nothing yet: then the order works. Works in
+    every trading state. Inside a transaction the `offer` is given, as reading it reads Redis.
+    Raises NoQuoteError.
     """
     account = Account.objects.get(pk=account_id)
     instrument = Instrument.objects.get(coin_id=coin_id)
@@ -91,9 +104,22 @@ def close_position(*, account_id: int, coin_id: str, offer: Offer | None = None)
         PendingSignal.objects.filter(account=current, instrument=instrument).delete()
         bar = last_closed(offer.now, current.timeframe)
         try:
-            return _close_at_quote(current, position, offer.venue, offer, bar=bar, reason=MANUAL)
+            return _close_at_market(current, position, offer.venue, offer, bar=bar, reason=MANUAL)
         except OrderError as error:
             raise NoQuoteError(str(error)) from None
+
+
+def meet_offer(
+    account: Account, position: Position, order: Order, offer: Offer, *, bar: datetime
+) -> Fill | None:
+    """Let a market order meet what there is now, unless it cannot be at the venue yet."""
+    met = offer.met(instrument=position.instrument)
+    if not offer.is_reachable or (order.met_at is not None and met.at <= order.met_at):
+        return None
+    match = met.match(as_working(order, position), Grid.of(order.tick_size, order.quantity_step))
+    return meet_order(
+        account=account, position=position, order=order, match=match, met=met, at=offer.now, bar=bar
+    )
 
 
 def _is_still_due(account: Account, signal: Signal, run_bar: datetime | None) -> bool:
@@ -109,6 +135,10 @@ def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry:
         position.stopped_direction = 0
         position.save(update_fields=["stopped_direction"])
     closes, opens = transition(position.direction, signal.direction)
+    if signal.direction != position.direction:
+        cancel_unfilled_entries(position=position, reason=OVERTAKEN, at=offer.now, of=signal)
+    if closes and _has_closed(account, signal):
+        closes = opens = False
     if opens and _is_decided(account, signal):
         opens = False
     if opens:
@@ -118,7 +148,7 @@ def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry:
             opens = False
     if closes and offer.quote is not None and offer.venue is not None:
         try:
-            _close_at_quote(
+            _close_at_market(
                 account,
                 position,
                 offer.venue,
@@ -127,7 +157,8 @@ def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry:
                 reason="flip" if signal.direction else "signal",
                 signal=signal,
             )
-            closes = False
+            # What the market did not take yet goes on working; the other side waits for it.
+            closes = position.quantity_steps != 0
         except OrderError as error:
             # Nothing of it was written. What is held can be counted, so it waits for a quote.
             log.error("close_impossible", signal=signal.pk, error=str(error))
@@ -160,13 +191,13 @@ def _open_or_refuse(
     """Open, or refuse what the books cannot count; the close of a flip stands either way."""
     try:
         with transaction.atomic():
-            _open_at_quote(account, signal, position, venue, offer)
+            _open_at_market(account, signal, position, venue, offer)
     except OrderError as error:
         log.error("order_impossible", signal=signal.pk, error=str(error))
         _refuse(account, signal, NOT_COUNTABLE, offer)
 
 
-def _open_at_quote(
+def _open_at_market(
     account: Account, signal: Signal, position: Position, venue: Venue, offer: Offer
 ) -> None:
     grid = venue.grid
@@ -192,7 +223,7 @@ def _open_at_quote(
         signal=signal,
         context={"quote": offer.recorded(), "marked_at_bar": bar.isoformat()},
     )
-    _announce_decision(decision)
+    announce_decision(decision)
     if verdict.is_approved:
         order = place_order(
             account=account,
@@ -209,13 +240,10 @@ def _open_at_quote(
             ),
             at=offer.now,
         )
-        hit = offer.hit(
-            side=signal.direction, steps=verdict.steps, venue=venue, bar=signal.bar_open_time
-        )
-        book_fill(account=account, position=position, order=order, hit=hit)
+        meet_offer(account, position, order, offer, bar=signal.bar_open_time)
 
 
-def _close_at_quote(
+def _close_at_market(
     account: Account,
     position: Position,
     venue: Venue,
@@ -224,20 +252,41 @@ def _close_at_quote(
     bar: datetime,
     reason: str,
     signal: Signal | None = None,
-) -> Fill:
-    """Close everything held, on the grid that it was opened on."""
-    held_on = venue.on_grid_of(position)
-    side, steps = -position.direction, abs(position.quantity_steps)
+) -> Fill | None:
+    """Close everything held, on the grid that it was opened on, as far as the market takes it.
+
+    A signal closes once: what its order did not get, the order goes on asking for.
+    """
     with transaction.atomic():
-        order = place_order(
-            account=account,
-            instrument=position.instrument,
-            venue=held_on,
-            ticket=Ticket(leg=OrderLeg.CLOSE, side=side, steps=steps, signal=signal, reason=reason),
-            at=offer.now,
-        )
-        hit = offer.hit(side=side, steps=steps, venue=held_on, bar=bar)
-        return book_fill(account=account, position=position, order=order, hit=hit)
+        order = _working_close(account, position, signal)
+        if order is None:
+            order = place_order(
+                account=account,
+                instrument=position.instrument,
+                venue=venue.on_grid_of(position),
+                ticket=Ticket(
+                    leg=OrderLeg.CLOSE,
+                    side=-position.direction,
+                    steps=abs(position.quantity_steps),
+                    signal=signal,
+                    reason=reason,
+                ),
+                at=offer.now,
+            )
+        return meet_offer(account, position, order, offer, bar=bar)
+
+
+def _working_close(account: Account, position: Position, signal: Signal | None) -> Order | None:
+    """The order that closes the position already, of this signal or of a person."""
+    working = Order.objects.filter(
+        account=account,
+        instrument=position.instrument,
+        signal=signal,
+        leg=OrderLeg.CLOSE,
+        kind=OrderKind.MARKET,
+        status=OrderStatus.WORKING,
+    )
+    return working.select_related("instrument", "signal", "decision").first()
 
 
 def _keep_pending(account: Account, signal: Signal, *, is_pending: bool) -> None:
@@ -257,6 +306,12 @@ def _is_decided(account: Account, signal: Signal) -> bool:
     )
 
 
+def _has_closed(account: Account, signal: Signal) -> bool:
+    """Whether the signal's close is over, though something is held: somebody else saw to it."""
+    closes = Order.objects.filter(account=account, signal=signal, leg=OrderLeg.CLOSE)
+    return closes.exclude(status=OrderStatus.WORKING).exists()
+
+
 def _refuse(account: Account, signal: Signal, reason: str, offer: Offer) -> None:
     decision = refuse(
         profile=account.profile,
@@ -267,11 +322,4 @@ def _refuse(account: Account, signal: Signal, reason: str, offer: Offer) -> None
         signal=signal,
         context={"quote": offer.recorded(), "signal_at": signal.at.isoformat()},
     )
-    _announce_decision(decision)
-
-
-def _announce_decision(decision: RiskDecision) -> None:
-    transaction.on_commit(
-        partial(decisions_recorded.send_robust, sender=RiskDecision, decision_ids=[decision.pk]),
-        robust=True,
-    )
+    announce_decision(decision)

@@ -40,8 +40,8 @@ from trading.selectors import account_portfolio, open_positions
 from trading.services import placing
 from trading.services.accounts import locked_account
 from trading.services.assessment import or_nan
-from trading.services.booking import MANUAL, book_fill, position_for
-from trading.services.execution import NoQuoteError, close_position
+from trading.services.booking import MANUAL, position_for
+from trading.services.execution import NoQuoteError, close_position, meet_offer
 from trading.services.placing import Ticket
 from trading.services.quotes import Offer, current_offer
 from trading.services.tickets import Drafted, HandOrder, Refused, draft_tickets
@@ -262,21 +262,14 @@ def _assess(
 def _write(
     account: Account, instrument: Instrument, venue: Venue, ticket: Ticket, offer: Offer
 ) -> Order:
-    """The order's row and, for a market order, what it gets at once."""
+    """The order's row and, for a market order, what it gets at once: for the rest it works."""
     order = placing.place_order(
         account=account, instrument=instrument, venue=venue, ticket=ticket, at=offer.now
     )
     if ticket.kind == OrderKind.MARKET:
-        hit = offer.hit(
-            side=ticket.side,
-            steps=ticket.steps,
-            venue=venue,
-            bar=last_closed(offer.now, account.timeframe),
-        )
         position = position_for(account=account, instrument=instrument, venue=venue)
-        book_fill(account=account, position=position, order=order, hit=hit)
-        if order.status == OrderStatus.WORKING:
-            placing.cancel_order(order=order, reason="the market shows no more", at=offer.now)
+        bar = last_closed(offer.now, account.timeframe)
+        meet_offer(account, position, order, offer, bar=bar)
     return order
 
 

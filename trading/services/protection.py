@@ -12,6 +12,7 @@ from django.db.models import F
 
 from collectors import clock
 from collectors.marketdata import duration, floor_time
+from signals.models import Signal
 from trading.models import (
     ENTRY_LEGS,
     PROTECTIVE_LEGS,
@@ -78,6 +79,26 @@ def cancel_reductions(*, position: Position, reason: str, at: datetime) -> int:
     return working.exclude(leg__in=ENTRY_LEGS).update(
         status=OrderStatus.CANCELLED, reason=reason, ended_at=at
     )
+
+
+def cancel_unfilled_entries(
+    *, position: Position, reason: str, at: datetime, of: Signal | None = None
+) -> int:
+    """Cancel what market orders of signals still ask for, but not those of the signal `of`.
+
+    Such an order is what an entry did not get at once; what a person placed is left alone.
+    """
+    working = Order.objects.filter(
+        account_id=position.account_id,
+        instrument_id=position.instrument_id,
+        status=OrderStatus.WORKING,
+        leg__in=ENTRY_LEGS,
+        kind=OrderKind.MARKET,
+        signal__isnull=False,
+    )
+    if of is not None:
+        working = working.exclude(signal=of)
+    return working.update(status=OrderStatus.CANCELLED, reason=reason, ended_at=at)
 
 
 def first_judged_bar(*, filled_at: datetime, timeframe: str) -> datetime:

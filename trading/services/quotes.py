@@ -1,22 +1,23 @@
-"""What an order could trade against now: the listing's venue and the newest quote met there."""
+"""What an order could trade against now: the listing's venue and the newest prices met there."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from collectors import clock
-from collectors.marketdata import Quote, to_ms
+from collectors.livebook import LiveBook
+from collectors.marketdata import Quote
 from collectors.models import Instrument
-from collectors.selectors import latest_quote
+from collectors.selectors import latest_tops
 from risk.assessment import ABSURD_PRICE
+from risk.selectors import surroundings_at
+from trading.encounters import BookMet, QuoteMet, recorded_quote
 from trading.models import Account
 from trading.orders import SLIPPAGE_BPS
-from trading.services.booking import Hit
 from trading.services.venues import Venue, venue_of
 from trading.simulator import market_fill_ticks
-from trading.ticks import nearest_ticks
 
 # How old a quote may be in market time before an order refuses to meet it.
 FRESH = timedelta(seconds=10)
@@ -24,14 +25,17 @@ FRESH = timedelta(seconds=10)
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """A venue and, when one is usable, its quote; read before the transaction that uses it."""
+    """A venue and, when one is usable, its quote and book; read before the transaction that uses
+    them. `is_reachable` is false for a quote from before an order of now could be at the venue."""
 
     venue: Venue | None
     quote: Quote | None
     now: datetime
+    book: LiveBook | None = None
+    is_reachable: bool = True
 
     def ticks(self, side: int, venue: Venue) -> int:
-        """What a market order of `side` pays on the grid of `venue`. Needs a quote."""
+        """What a small market order of `side` pays on the grid of `venue`. Needs a quote."""
         if self.quote is None:
             raise ValueError("no quote to fill at")
         grid = venue.grid
@@ -44,55 +48,58 @@ class Offer:
             grid.tick_den,
         )
 
-    def hit(self, *, side: int, steps: int, venue: Venue, bar: datetime) -> Hit:
-        """What a market order of `steps` gets now; `bar` is that of its signal. Needs a quote."""
+    def met(self, *, instrument: Instrument) -> QuoteMet | BookMet:
+        """What an order meets now: the book where one is known, else the quote. Needs a quote."""
         if self.quote is None:
             raise ValueError("no quote to fill at")
-        touch = self.quote.best_ask if side > 0 else self.quote.best_bid
-        grid = venue.grid
-        return Hit(
-            steps=steps,
-            ticks=self.ticks(side, venue),
-            reference_ticks=nearest_ticks(touch, grid.tick_num, grid.tick_den),
-            slippage_bps=SLIPPAGE_BPS,
-            trigger=f"quote:{to_ms(self.quote.event_time)}:{self.quote.sequence}",
-            at=self.now,
-            bar=bar,
-            quote=self.recorded(),
-        )
+        return with_facts(met_now(self.quote, self.book), instrument=instrument, at=self.now)
 
     def recorded(self) -> dict[str, Any]:
-        """The quote as a fill or a decision stores it; empty without one."""
+        """The quote as a decision stores it; empty without one."""
         if self.quote is None:
             return {}
-        quote = self.quote
-        return {
-            "exchange": quote.exchange,
-            "symbol": quote.symbol,
-            "best_bid": quote.best_bid,
-            "bid_quantity": quote.bid_quantity,
-            "best_ask": quote.best_ask,
-            "ask_quantity": quote.ask_quantity,
-            "event_time": quote.event_time.isoformat(),
-            "received_at": quote.received_at.isoformat(),
-            "sequence": quote.sequence,
-            "slippage_bps": SLIPPAGE_BPS,
-        }
+        return {**recorded_quote(self.quote), "slippage_bps": SLIPPAGE_BPS}
+
+
+def met_now(quote: Quote, book: LiveBook | None) -> QuoteMet | BookMet:
+    """What orders meet: the book where one is known, else the quote."""
+    if book is not None and book.bids and book.asks:
+        return BookMet(quote=quote, bids=book.bids, asks=book.asks)
+    return QuoteMet(quote=quote)
+
+
+def with_facts(
+    met: QuoteMet | BookMet, *, instrument: Instrument, at: datetime
+) -> QuoteMet | BookMet:
+    """A quote with what is known of the market behind it, which is what its slippage goes by."""
+    if isinstance(met, BookMet):
+        return met
+    facts = surroundings_at(coin_ids=[instrument.coin_id], at=at).of(instrument.coin_id)
+    return replace(met, volatility=facts.volatility_24h, day_volume=facts.quote_volume_24h)
 
 
 def current_offer(*, account: Account, instrument: Instrument, since: datetime | None) -> Offer:
     """The venue at the account's exchange and its quote, if that is fresh and not before `since`.
 
-    A venue whose grid cannot be counted is no venue. Reads Redis, so never in a transaction.
+    An order of `since` (None: of now, by this machine's clock) reaches the venue after the
+    account's latency. A venue whose grid cannot be counted is no venue. Reads Redis, so never in a
+    transaction.
     """
     now = clock.now()
     venue = venue_of(instrument=instrument, exchange=account.exchange, at=now)
     if venue is None:
         return Offer(venue=None, quote=None, now=now)
-    quote = latest_quote(exchange=venue.exchange, symbol=venue.symbol)
-    if quote is not None and not is_usable(quote, since=since, now=now):
-        quote = None
-    return Offer(venue=venue, quote=quote, now=now)
+    [(quote, book)] = latest_tops([(venue.exchange, venue.symbol)])
+    if quote is None or not is_usable(quote, since=since, now=now):
+        return Offer(venue=venue, quote=None, now=now)
+    sent = now - clock.current().widen(timedelta(0)) if since is None else since
+    return Offer(
+        venue=venue,
+        quote=quote,
+        now=now,
+        book=book,
+        is_reachable=quote.event_time >= sent + timedelta(milliseconds=account.latency_ms),
+    )
 
 
 def is_usable(quote: Quote, *, since: datetime | None, now: datetime) -> bool:

@@ -1,0 +1,154 @@
+"""Which orders wait, and for what: sweeps that bring working orders and the market together.
+
+A sweep looks without a lock first, and takes an account's lock only where something would change.
+Bars that closed meanwhile come before the newest quote, oldest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from itertools import groupby
+
+from collectors import clock
+from collectors.marketdata import Quote, duration, last_closed
+from collectors.models import Ohlcv
+from collectors.selectors import latest_tops
+from signals.models import BarRun
+from trading.encounters import BarMet, BookMet, QuoteMet
+from trading.models import Account, Order, OrderKind, OrderStatus
+from trading.services.matching import expire_orders, work_orders, would_change
+from trading.services.quotes import is_usable, met_now, with_facts
+
+MANY_BARS = 1000  # of one instrument, in one look
+
+
+def work_account(*, account_id: int) -> int:
+    """Let all working orders of an account meet what the market has done; the number of fills.
+
+    One look in the tables where nothing waits. Raises Account.DoesNotExist.
+    """
+    account = Account.objects.get(pk=account_id)
+    waiting = _waiting(account)
+    if not account.is_active or not waiting:
+        return 0
+    fills = _catch_up(account)
+    fills += _meet_tops(_waiting(account) if fills else waiting)
+    now = clock.now()
+    if any(row.expires_at is not None and row.expires_at <= now for row in waiting):
+        expire_orders(account_id=account_id, at=now)
+    return fills
+
+
+def work_instrument(*, exchange: str, symbol: str, quotes: Sequence[Quote] = ()) -> int:
+    """Let the working orders of every account on one symbol meet `quotes` that somebody saw, oldest
+    first, and then the newest one; the number of fills."""
+    fills = 0
+    for quote in quotes:
+        fills += _meet(_waiting_for(exchange, symbol), {(exchange, symbol): met_now(quote, None)})
+    return fills + _meet_tops(_waiting_for(exchange, symbol))
+
+
+def _waiting_for(exchange: str, symbol: str) -> list[Order]:
+    rows = Order.objects.filter(
+        exchange=exchange, symbol=symbol, status=OrderStatus.WORKING, account__is_active=True
+    ).select_related("account", "instrument")
+    return list(rows.order_by("account", "instrument", "id"))
+
+
+def work_bars(*, account: Account, until: datetime) -> int:
+    """Let the working orders of an account meet the bars that closed since the last one that it
+    worked off, up to the one that opened at `until`; the number of fills.
+
+    Bars built from samples decide nothing: their high and low are not true.
+    """
+    rows = [row for row in _waiting(account) if row.kind != OrderKind.MARKET]
+    if not rows:
+        return 0
+    instruments = {row.instrument_id: row.instrument for row in rows}
+    first = until
+    if account.processed_bar is not None:
+        first = min(until, account.processed_bar + duration(account.timeframe))
+    candles = Ohlcv.objects.filter(
+        instrument__in=instruments,
+        timeframe=account.timeframe,
+        open_time__gte=first,
+        open_time__lte=until,
+        is_sampled=False,
+    ).order_by("open_time", "instrument__coin_id")
+    fills = 0
+    for candle in candles[: MANY_BARS * len(instruments)]:
+        met = _bar_met(candle, account.timeframe)
+        waiting = [row for row in rows if row.instrument_id == candle.instrument_id]
+        if would_change(account=account, orders=waiting, met=met):
+            instrument = instruments[candle.instrument_id]
+            fills += len(work_orders(account_id=account.pk, instrument=instrument, met=met))
+            rows = [row for row in _waiting(account) if row.kind != OrderKind.MARKET]
+    return fills
+
+
+def _catch_up(account: Account) -> int:
+    """Bars that closed before now and that no bar run brought. One behind a bar run that is not
+    worked off waits for it: the signals of that come first."""
+    step = duration(account.timeframe)
+    until = last_closed(clock.now(), account.timeframe)
+    if account.processed_bar is None or account.processed_bar >= until:
+        return 0
+    pending = (
+        BarRun.objects.filter(
+            timeframe=account.timeframe,
+            bar_open_time__gt=account.processed_bar,
+            bar_open_time__lt=until,
+        )
+        .order_by("bar_open_time")
+        .first()
+    )
+    if pending is not None:
+        until = pending.bar_open_time
+    if account.processed_bar + step > until:
+        return 0
+    return work_bars(account=account, until=until)
+
+
+def _meet_tops(rows: Sequence[Order]) -> int:
+    """The orders meet the newest prices of their symbols."""
+    names = sorted({(row.exchange, row.symbol) for row in rows})
+    now = clock.now()
+    tops = {
+        key: met_now(quote, book)
+        for key, (quote, book) in zip(names, latest_tops(names), strict=True)
+        if quote is not None and is_usable(quote, since=None, now=now)
+    }
+    return _meet(rows, tops)
+
+
+def _meet(rows: Sequence[Order], tops: Mapping[tuple[str, str], QuoteMet | BookMet]) -> int:
+    """The orders, sorted by account and instrument, meet the prices of their symbols."""
+    fills = 0
+    for _, group in groupby(rows, key=lambda row: (row.account_id, row.instrument_id)):
+        waiting = list(group)
+        first = waiting[0]
+        top = tops.get((first.exchange, first.symbol))
+        if top is None or not would_change(account=first.account, orders=waiting, met=top):
+            continue
+        # What is known of the market only says how much slippage there is.
+        top = with_facts(top, instrument=first.instrument, at=top.at)
+        fills += len(work_orders(account_id=first.account_id, instrument=first.instrument, met=top))
+    return fills
+
+
+def _waiting(account: Account) -> list[Order]:
+    rows = Order.objects.filter(account=account, status=OrderStatus.WORKING)
+    return list(rows.select_related("account", "instrument").order_by("instrument", "id"))
+
+
+def _bar_met(candle: Ohlcv, timeframe: str) -> BarMet:
+    return BarMet(
+        open_time=candle.open_time,
+        close_time=candle.open_time + duration(timeframe),
+        open=candle.open,
+        high=candle.high,
+        low=candle.low,
+        close=candle.close,
+        source=candle.source,
+    )
