@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db.models import Max, QuerySet
 
@@ -44,10 +45,20 @@ def newest_outside(*, since: datetime) -> dict[int, datetime]:
     return dict(said.values_list("instrument_id").annotate(newest=Max("at")))
 
 
-def files_looked_at(*, folder: str, names: Iterable[str]) -> dict[str, AlertFile]:
-    """What is known of files of a folder, by name."""
-    rows = AlertFile.objects.filter(folder=folder, name__in=list(names))
-    return {row.name: row for row in rows}
+class KnownFile(NamedTuple):
+    """What is known of a file: the version that was looked at, and how far it is judged."""
+
+    name: str
+    size: int
+    modified_ns: int
+    state: str
+    seen_at: datetime
+
+
+def files_looked_at(*, folder: str, names: Iterable[str]) -> dict[str, KnownFile]:
+    """What is known of files of a folder, by name. Plain values: there may be very many."""
+    rows = AlertFile.objects.filter(folder=folder, name__in=list(names)).order_by()
+    return {row[0]: KnownFile(*row) for row in rows.values_list(*KnownFile._fields)}
 
 
 def _said_at(strategy: str, places: Collection[Place]) -> QuerySet[Signal]:

@@ -38,7 +38,7 @@ from collectors.selectors.macro import (
     macro_known_at,
     macro_on_days,
 )
-from collectors.selectors.names import instruments_named, is_named
+from collectors.selectors.names import instruments_named, is_named, known_names
 from collectors.selectors.shards import ShardHolding, shard_holding
 from collectors.selectors.ticks import series_that_lack
 
@@ -63,6 +63,7 @@ __all__ = [
     "instrument_by_coin_id",
     "instruments_named",
     "is_named",
+    "known_names",
     "known_series",
     "lacking_bars",
     "latest_quote",

@@ -18,6 +18,12 @@ def instruments_named(*, names: Collection[str]) -> list[Instrument]:
     return list(found.distinct().order_by("coin_id"))
 
 
+def known_names(instrument: Instrument) -> set[str]:
+    """Everything that the instrument is or ever was called."""
+    symbols = {listing.symbol for listing in instrument.listings.all()}
+    return {instrument.coin_id, instrument.symbol, *symbols}
+
+
 def is_named(instrument: Instrument, name: str, *, at: datetime) -> bool:
     """Whether a name means the instrument at `at` (market time): its coin id always, a symbol of
     an exchange while the listing is valid, its ticker while any is."""

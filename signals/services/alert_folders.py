@@ -24,7 +24,7 @@ from django.db import DatabaseError, OperationalError, transaction
 from collectors import clock
 from signals.alertjson import SIZE_LIMIT, AlertRefused, NotWhole, read_alert
 from signals.models import AlertFile, AlertFileState, AlertOrigin, AlertVerdict
-from signals.outside import files_looked_at
+from signals.outside import KnownFile, files_looked_at
 from signals.services.ingest import Arrival, Judgement, ingest_alerts
 
 log = structlog.get_logger(__name__)
@@ -48,7 +48,7 @@ class _Version:
     name: str
     size: int = field(compare=False)
     mode: int = field(compare=False)
-    known: AlertFile | None = field(compare=False, default=None)
+    known: KnownFile | None = field(compare=False, default=None)
 
     @property
     def label(self) -> str:

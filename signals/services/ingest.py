@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,7 +16,7 @@ from django.db import connection, transaction
 from collectors import clock
 from collectors.marketdata import duration
 from collectors.models import Instrument
-from collectors.selectors import instruments_named, is_named
+from collectors.selectors import instruments_named, is_named, known_names
 from signals import events, publication
 from signals.alertjson import AlertRefused, read_alert, shown
 from signals.models import AlertVerdict, OutsideAlert, Signal
@@ -66,20 +67,14 @@ class Judgement:
 
 @dataclass(kw_only=True)
 class _Case:
-    """An arrival while it is judged: a reason ends it."""
+    """An arrival while it is judged: a reason ends it. `signal` is what it proposes, if that is
+    of a known asset."""
 
     arrival: Arrival
     proposal: Proposal | None = None
-    instrument: Instrument | None = None
+    signal: Signal | None = None
     key: str = ""
     reason: str = ""
-
-    @property
-    def signal(self) -> Signal | None:
-        """The signal that is proposed; None for what proposes none, or none of a known asset."""
-        if self.proposal is None or self.instrument is None:
-            return None
-        return _signal(self.proposal, self.instrument)
 
 
 def ingest_alerts(*, arrivals: Sequence[Arrival]) -> list[Judgement]:
@@ -91,7 +86,7 @@ def ingest_alerts(*, arrivals: Sequence[Arrival]) -> list[Judgement]:
     """
     admission = current_admission()
     cases = [_read(arrival, admission) for arrival in arrivals]
-    _name_assets(cases, admission)
+    _name_assets(cases)
     with transaction.atomic():
         _wait_for_turn()
         return _settle(cases)
@@ -124,24 +119,28 @@ def _read(arrival: Arrival, admission: Admission) -> _Case:
     return case
 
 
-def _name_assets(cases: Sequence[_Case], admission: Admission) -> None:
+def _name_assets(cases: Sequence[_Case]) -> None:
     """Find the instrument that each proposal means at its moment."""
-    open_cases = [case for case in cases if case.proposal and not case.reason]
-    names = {case.proposal.asset for case in open_cases if case.proposal}
-    candidates = instruments_named(names=names) if names else []
-    for case in open_cases:
+    names = {case.proposal.asset for case in cases if case.proposal and not case.reason}
+    called: dict[str, list[Instrument]] = defaultdict(list)
+    for each in instruments_named(names=names) if names else ():
+        for name in known_names(each):
+            called[name].append(each)
+    for case in cases:
         proposal = case.proposal
-        if proposal is None:
+        if proposal is None or case.reason:
             continue
+        candidates = called.get(proposal.asset, [])
         found = [each for each in candidates if is_named(each, proposal.asset, at=proposal.at)]
         if len(found) != 1:
             meant = ", ".join(each.coin_id for each in found) or "no instrument of that time"
             case.reason = f"asset {shown(proposal.asset)} means {meant}"[:300]
             continue
-        case.instrument = found[0]
-        case.key = alert_key(proposal, found[0].coin_id)
-        if proposal.direction and not (found[0].is_enabled and found[0].is_strategy_enabled):
-            case.reason = f"{found[0].coin_id} is not offered to strategies"
+        (instrument,) = found
+        case.signal = _signal(proposal, instrument)
+        case.key = alert_key(proposal, instrument.coin_id)
+        if proposal.direction and not (instrument.is_enabled and instrument.is_strategy_enabled):
+            case.reason = f"{instrument.coin_id} is not offered to strategies"
 
 
 def _settle(cases: Sequence[_Case]) -> list[Judgement]:
