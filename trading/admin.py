@@ -14,6 +14,7 @@ from trading.models import (
     Fill,
     LedgerEntry,
     Order,
+    OutsideTurn,
     PendingSignal,
     Position,
     Trade,
@@ -112,6 +113,15 @@ class PendingSignalAdmin(RecordAdmin):
     list_filter = ["account"]
     search_fields = ["instrument__coin_id"]
     list_select_related = ["account", "instrument", "signal"]
+
+
+@admin.register(OutsideTurn)
+class OutsideTurnAdmin(RecordAdmin):
+    """What became of signals from outside at an account."""
+
+    list_display = ["at", "account", "signal", "result"]
+    list_filter = ["result", "account"]
+    list_select_related = ["account", "signal"]
 
 
 @admin.register(Trade)

@@ -416,3 +416,19 @@ def test_a_bot_needs_no_role(market: dict[str, Instrument], api_client: Any) -> 
     assert api_client.post(url, signal_alert(), format="json").status_code == 201
     assert api_client.get(url).status_code == 403
     assert api_client.get("/api/v1/signals/").status_code == 403
+
+
+def test_the_admin_shows_what_came_and_changes_nothing(
+    market: dict[str, Instrument], client: Any
+) -> None:
+    took(signal_alert(), received_by="bot")
+    hostile = took(b'{"asset": "<script>alert(1)</script>"}')
+    client.force_login(make_user("root", role=None, is_staff=True, is_superuser=True))
+    address = "/admin/signals/outsidealert/"
+    listed = client.get(f"{address}?verdict__exact=refused").content.decode()
+    assert "signal_type is missing" in listed and "ethereum" not in listed
+    page = client.get(f"{address}{hostile.pk}/change/").content.decode()
+    assert "<script>alert(1)</script>" not in page and "&lt;script&gt;alert(1)" in page
+    assert client.get(f"{address}add/").status_code == 403
+    assert client.post(f"{address}{hostile.pk}/change/", {"verdict": "accepted"}).status_code == 403
+    assert client.get("/admin/signals/alertfile/").status_code == 200
