@@ -15,7 +15,6 @@ from django.db.models import OuterRef, Q, Subquery, Sum
 
 from collectors.marketdata import duration, to_ms
 from collectors.models import Instrument, Ohlcv
-from collectors.selectors import candle_at
 from risk.portfolio import NO_RECORD, Portfolio, Record
 from risk.selectors import state_in_force
 from signals.models import BarRun, RunState, Signal
@@ -74,12 +73,6 @@ def holding_of(*, position: Position) -> Holding:
         stop_loss=math.nan if position.stop_loss is None else position.stop_loss,
         take_profit=math.nan if position.take_profit is None else position.take_profit,
     )
-
-
-def usable_candle(*, instrument: Instrument, timeframe: str, open_time: datetime) -> Ohlcv | None:
-    """The stored candle of one bar, unless it was built from samples (no true high and low)."""
-    candle = candle_at(instrument=instrument, timeframe=timeframe, open_time=open_time)
-    return None if candle is None or candle.is_sampled else candle
 
 
 def marks_at(

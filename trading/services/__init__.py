@@ -27,6 +27,7 @@ from trading.services.hand_orders import (
     read_offers,
     record_invalid_order,
 )
+from trading.services.liquidation import liquidate_if_due
 from trading.services.matching import work_orders
 from trading.services.outside import execute_outside_signals
 from trading.services.reconciliation import reconcile
@@ -57,6 +58,7 @@ __all__ = [
     "execute_outside_signals",
     "expired_backtests",
     "flatten",
+    "liquidate_if_due",
     "locked_account",
     "pay_funding",
     "place_hand_order",
