@@ -98,6 +98,10 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
             hour="0",
             clock="wall",
         ),
+        # The bars that close at midnight are worked off by then, and the day is rolled.
+        PeriodicSeed(
+            name="daily reports", task="trading.tasks.write_daily_reports", minute="15", hour="0"
+        ),
         PeriodicSeed(
             name="forget old events",
             task="realtime.tasks.forget_old_events",

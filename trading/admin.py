@@ -3,8 +3,10 @@
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
 from unfold.admin import ModelAdmin
+from unfold.decorators import action
 
 from collectors.admin.records import RecordAdmin
 from trading.models import (
@@ -19,7 +21,11 @@ from trading.models import (
     Position,
     Trade,
 )
+from trading.reports.content import make_report
+from trading.reports.page import page_response
 from trading.services import update_account
+
+NEW_TAB = {"target": "_blank"}
 
 
 @admin.register(Account)
@@ -44,6 +50,13 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
         "processed_bar",
         "created_at",
     ]
+
+    actions_detail = ["report"]
+
+    @action(description="Report", permissions=["view"], attrs=NEW_TAB)  # type: ignore[untyped-decorator]
+    def report(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """How the account did until now, as a page of its own."""
+        return page_response(make_report(account_id=get_object_or_404(Account, pk=object_id).pk))
 
     def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
         """Through the service: a whole save would write back money that has moved since."""

@@ -57,8 +57,10 @@ class TradeColumns:
     fees: Floats
     slippage: Floats
     funding: Floats
+    worth: Floats  # at the price of entry, never negative
     notional: Floats  # of entry and exit together
-    held_ms: NDArray[np.int64]
+    entered: NDArray[np.int64]  # epoch milliseconds
+    exited: NDArray[np.int64]
 
     def take(self, rows: NDArray[np.int64]) -> TradeColumns:
         """The trades at these positions."""
@@ -76,15 +78,16 @@ def trade_columns(trades: Sequence[RoundTrip]) -> TradeColumns:
         dtype=np.float64,
     ).reshape(-1, 7)  # fmt: skip
     pnl, fees, slippage, funding, quantity, entry, leave = np.ascontiguousarray(rows.T)
-    held = [each.exited_at - each.entered_at for each in trades]
     return TradeColumns(
         net=pnl - fees + funding,
         pnl=pnl,
         fees=fees,
         slippage=slippage,
         funding=funding,
+        worth=np.abs(quantity) * entry,
         notional=np.abs(quantity) * (entry + leave),
-        held_ms=np.array(held, dtype=np.int64),
+        entered=np.array([each.entered_at for each in trades], dtype=np.int64),
+        exited=np.array([each.exited_at for each in trades], dtype=np.int64),
     )
 
 
@@ -109,7 +112,7 @@ def trade_figures(columns: TradeColumns) -> dict[str, float | int | None]:
         "largest_win": float(wins.max()) if len(wins) else None,
         "largest_loss": float(losses.max()) if len(losses) else None,
         "average_holding_hours": (
-            math.fsum(columns.held_ms.tolist()) / count / HOUR_MS if count else None
+            int((columns.exited - columns.entered).sum()) / count / HOUR_MS if count else None
         ),
     }
 
@@ -125,18 +128,25 @@ def by_group(
     if not trades:
         return {}
     table = trade_columns(trades) if columns is None else columns
-    rows: dict[str, list[int]] = {}
-    for row, trade in enumerate(trades):
-        rows.setdefault(str(getattr(trade, attribute)), []).append(row)
     groups: dict[str, Mapping[str, Any]] = {}
-    for name in sorted(rows):
-        chosen = table.take(np.array(rows[name], dtype=np.int64))
+    for name, rows in group_rows(trades, attribute).items():
+        chosen = table.take(rows)
         amounts = {
             each: total(getattr(chosen, each))
             for each in ("net", "pnl", "fees", "slippage", "funding")
         }
         groups[name] = {**trade_figures(chosen), **amounts}
     return groups
+
+
+def group_rows(trades: Sequence[RoundTrip], attribute: Attribute) -> dict[str, NDArray[np.int64]]:
+    """The positions of the trades of each group, in order of the groups' names."""
+    names, groups = np.unique(
+        np.array([getattr(each, attribute) for each in trades], dtype=np.str_), return_inverse=True
+    )
+    order = np.argsort(groups, kind="stable")
+    parts = np.split(order, np.searchsorted(groups[order], np.arange(1, len(names))))
+    return dict(zip(names.tolist(), parts, strict=False))
 
 
 def total(amounts: Floats) -> float:

@@ -9,11 +9,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from django.conf import settings
 from django.db import connection
-from django.db.models import OuterRef, Q, Subquery, Sum
+from django.db.models import Count, F, OuterRef, Q, Subquery, Sum
 
-from collectors.marketdata import duration, to_ms
+from collectors.marketdata import duration
 from collectors.models import Instrument, Ohlcv
 from risk.portfolio import NO_RECORD, Portfolio, Record
 from risk.selectors import state_in_force
@@ -23,7 +22,6 @@ from trading.fields import from_units, to_units
 from trading.holdings import Holding, marked_equity, marked_portfolio
 from trading.models import Account, Book, EquityPoint, Fill, LedgerEntry, Position, Side, Trade
 from trading.orders import MONEY_UNITS, Grid
-from trading.performance import RoundTrip, measure_performance
 from trading.ticks import nearest_ticks
 
 
@@ -160,8 +158,8 @@ def account_summary(*, account_id: int) -> dict[str, Any]:
     """What a dashboard says of an account; amounts are Decimal, shares are fractions."""
     account = Account.objects.select_related("profile").get(pk=account_id)
     portfolio = account_portfolio(account=account, bar=None)
-    trades = round_trips(account_id=account_id)
-    wins = sum(1 for trade in trades if trade.net > 0.0)
+    has_won = Q(pnl__gt=F("fees") - F("funding"))
+    trades = account.trades.aggregate(count=Count("pk"), wins=Count("pk", filter=has_won))
     return {
         "id": account.pk,
         "name": account.name,
@@ -175,46 +173,10 @@ def account_summary(*, account_id: int) -> dict[str, Any]:
         "gross_exposure": Decimal(f"{portfolio.gross_exposure:.2f}"),
         "open_positions": portfolio.open_positions,
         "fill_count": account.fills.count(),
-        "trade_count": len(trades),
-        "win_rate": wins / len(trades) if trades else None,
+        "trade_count": trades["count"],
+        "win_rate": trades["wins"] / trades["count"] if trades["count"] else None,
         "processed_bar": account.processed_bar,
     }
-
-
-def round_trips(*, account_id: int) -> list[RoundTrip]:
-    """The account's closed trades as values, oldest first."""
-    rows = Trade.objects.filter(account_id=account_id).select_related("instrument")
-    return [
-        RoundTrip(
-            instrument=row.instrument.coin_id,
-            strategy=row.strategy,
-            direction=row.direction,
-            quantity=float(row.quantity),
-            entry_price=row.entry_price,
-            exit_price=row.exit_price,
-            pnl=float(row.pnl),
-            fees=float(row.fees),
-            entered_at=to_ms(row.entered_at),
-            exited_at=to_ms(row.exited_at),
-            exit_reason=row.exit_reason,
-        )
-        for row in rows.order_by("exited_at", "id")
-    ]
-
-
-def account_performance(*, account_id: int) -> dict[str, float | int | None]:
-    """Every metric of `trading.performance` over the account's life."""
-    account = Account.objects.get(pk=account_id)
-    curve = equity_curve(account_id=account_id)
-    fees = account.fills.aggregate(total=Sum("fee"))["total"] or Decimal(0)
-    return measure_performance(
-        trades=round_trips(account_id=account_id),
-        times=[to_ms(at) for at, _ in curve],
-        equity=[float(value) for _, value in curve],
-        initial_capital=float(account.initial_capital),
-        fees_paid=float(fees),
-        risk_free_rate=settings.ENV.risk_free_rate,
-    )
 
 
 def position_json(position: Position, *, mark_ticks: int) -> dict[str, Any]:

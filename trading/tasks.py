@@ -69,3 +69,9 @@ def sweep_backtests() -> None:
     """Offer again the backtests whose message or worker was lost."""
     for backtest_id in services.expired_backtests():
         run_backtest.delay(backtest_id)
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def write_daily_reports() -> None:
+    """The reports of the day that has ended, unless they are there."""
+    services.write_daily_reports()

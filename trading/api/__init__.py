@@ -1,7 +1,7 @@
 """Trading over HTTP: accounts with their orders and books, assessments, the trading state, and
 backtests."""
 
-from trading.api import accounts, assessment, backtests, books, orders, positions, state
+from trading.api import accounts, assessment, backtests, books, orders, positions, reports, state
 
 urlpatterns = [
     *accounts.urlpatterns,
@@ -9,6 +9,7 @@ urlpatterns = [
     *orders.urlpatterns,
     *books.urlpatterns,
     *assessment.urlpatterns,
+    *reports.urlpatterns,
     *state.urlpatterns,
     *backtests.urlpatterns,
 ]

@@ -26,7 +26,8 @@ from trading.models import (
     Trade,
     TransactionKind,
 )
-from trading.selectors import account_performance, fill_json
+from trading.selectors import fill_json
+from trading.track_record import account_performance
 
 
 class FillSerializer(serializers.Serializer[Fill]):

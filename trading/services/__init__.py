@@ -31,6 +31,7 @@ from trading.services.liquidation import liquidate_if_due
 from trading.services.matching import work_orders
 from trading.services.outside import execute_outside_signals
 from trading.services.reconciliation import reconcile
+from trading.services.reports import write_daily_reports, write_report
 from trading.services.sweeping import work_account, work_instrument
 from trading.services.tickets import HandOrder, Terms
 from trading.services.trading_state import (
@@ -77,4 +78,6 @@ __all__ = [
     "work_account",
     "work_instrument",
     "work_orders",
+    "write_daily_reports",
+    "write_report",
 ]
