@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -16,11 +17,14 @@ import pytest
 from django.db import connection
 
 from risk.models import RiskDecision, TradingState
+from risk.selectors import read_desk, state_in_force
 from trading.models import Account, EquityPoint, Fill, Order, Trade
 from trading.services import (
     advance_account,
     create_account,
+    locked_account,
     reconcile,
+    set_desk_state,
     set_trading_state,
 )
 
@@ -180,3 +184,67 @@ def test_two_accounts_trade_the_same_signals_apart(world: Any, account: Account)
     # 1.5% of 500 is below the smallest order.
     assert not Fill.objects.filter(account=other).exists()
     assert not Trade.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_desks_switch_holds_for_all_workers_once_it_answered(
+    world: Any, account: Account
+) -> None:
+    world.at(START + timedelta(minutes=30))
+    accounts = [account.pk] + [
+        create_account(name=f"more {number}", initial_capital=Decimal(10_000)).pk
+        for number in range(2)
+    ]
+    coins = [f"coin-{number}" for number in range(12)]
+    for coin_id in coins:
+        world.candle(coin_id, START, (100.0, 100.5, 99.5, 100.0))
+        world.signal(coin_id, 1, START)
+    world.run(START)
+    world.at(START + HOUR)
+    for coin_id in coins:
+        world.quote(coin_id, 100.0, 100.1)
+    workers = [threading.Thread(target=advance_in_threads, args=[pk]) for pk in accounts]
+    for worker in workers:
+        worker.start()
+    while not Fill.objects.exists():
+        time.sleep(0.01)
+    asked = time.perf_counter()
+    set_desk_state(state=TradingState.HALTED, reason="test", by="ada")
+    seconds = time.perf_counter() - asked
+    opened = Order.objects.filter(leg="open").count()
+    for worker in workers:
+        worker.join()
+    assert Order.objects.filter(leg="open").count() == opened < 3 * len(coins)
+    halted = RiskDecision.objects.filter(rejection_reason="trading_halted").count()
+    assert halted == 3 * len(coins) - opened
+    assert seconds < 1.0
+    for pk in accounts:
+        assert reconcile(account_id=pk).mismatches == ()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_desks_switch_waits_for_who_looked_before(world: Any, account: Account) -> None:
+    at_work, let_go, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        with locked_account(account.pk) as current:
+            assert state_in_force(profile=current.profile).may_enter
+            at_work.set()
+            let_go.wait(10)
+        connection.close()
+
+    def throw() -> None:
+        set_desk_state(state=TradingState.HALTED, reason="test", by="ada")
+        answered.set()
+        connection.close()
+
+    threads = [threading.Thread(target=work), threading.Thread(target=throw)]
+    threads[0].start()
+    assert at_work.wait(10)
+    threads[1].start()
+    assert not answered.wait(0.5)
+    assert read_desk().trading_state == TradingState.HALTED  # for everybody who looks now
+    let_go.set()
+    for thread in threads:
+        thread.join()
+    assert answered.is_set()

@@ -17,6 +17,7 @@ from risk.services import create_profile
 from trading.fields import to_units
 from trading.models import Account, Book, TransactionKind, default_subscriptions
 from trading.orders import TAKER_FEE_PPM
+from trading.services.desk_lock import share_desk
 from trading.services.ledger import post_transaction
 
 PAPER = "paper"
@@ -31,6 +32,7 @@ def locked_account(account_id: int) -> Iterator[Account]:
     """
     with transaction.atomic():
         profile = RiskProfile.objects.select_for_update(of=("self",)).get(account=account_id)
+        share_desk()
         account = Account.objects.get(pk=account_id)
         account.profile = profile
         yield account

@@ -1,10 +1,8 @@
 """The trading state of an account and of the desk: thrown by people, tripped by figures.
 
 An order's transaction holds its account's lock and reads both states under it. So an account's
-switch takes that lock. The desk's switch commits its row first, from which moment whoever takes
-any lock meets it, and then takes the lock of every account in turn: behind it nobody is left who
-read the state before. No two accounts are ever held at once, and one that does not let go of its
-lock keeps no other from being halted.
+switch takes that lock. The desk's switch commits its row first: whoever looks from then on meets
+it. Then it waits, for a moment, until nobody is at work who may have looked before.
 
 Halted or reducing, by whomever, working entries are cancelled: whoever wants less exposure does
 not want an old wish to come true once things go on. Staleness passes by itself, so under it they
@@ -17,6 +15,7 @@ from typing import Any, TypedDict
 
 import structlog
 from django.db import transaction
+from django.db.models import QuerySet
 
 from collectors import clock
 from risk.models import Desk, StateCause, TradingState, TradingStateChange
@@ -34,6 +33,7 @@ from trading.models import (
 )
 from trading.selectors import account_worth
 from trading.services.accounts import locked_account
+from trading.services.desk_lock import hold_desk
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,8 @@ def set_desk_state(*, state: str, reason: str, by: str) -> TradingStateChange:
     """A person throws the switch of all accounts. Once it answers, none commits an opening order.
 
     May not be called in a transaction. Raises ValidationError for an unknown state or without a
-    reason.
+    reason, and OperationalError when a worker does not come to the end of what it does: then the
+    state is set, and only the promise cannot be given.
     """
     check_switch(state=state, reason=reason)
     with transaction.atomic(durable=True):
@@ -70,9 +71,9 @@ def set_desk_state(*, state: str, reason: str, by: str) -> TradingStateChange:
             owner=lock_desk(), state=state, cause=StateCause.PERSON, reason=reason, by=by
         )
     if state != TradingState.ACTIVE:
-        for account_id in Account.objects.order_by("pk").values_list("pk", flat=True):
-            with locked_account(account_id) as account:
-                cancel_entries(account=account)
+        with transaction.atomic(durable=True):
+            hold_desk()
+            _cancel_everywhere()
     return change
 
 
@@ -120,24 +121,32 @@ def cancel_entries(*, account: Account) -> int:
     in_force = state_in_force(profile=account.profile)
     if in_force.may_enter or in_force.is_waiting:
         return 0
-    working = Order.objects.filter(account=account, status=OrderStatus.WORKING, leg__in=ENTRY_LEGS)
-    return working.update(
-        status=OrderStatus.CANCELLED, reason=f"trading is {in_force.state}", ended_at=clock.now()
-    )
+    return _cancel(_working_entries().filter(account=account), in_force.state)
 
 
 def sweep_entries() -> int:
     """Cancel what a desk switch that died on its way left working; how many orders."""
-    desk = read_desk()
-    left = 0
-    waiting = Account.objects.filter(
-        orders__status=OrderStatus.WORKING, orders__leg__in=ENTRY_LEGS
-    ).select_related("profile")
-    for account in waiting.distinct():
-        if not state_in_force(profile=account.profile, desk=desk).may_enter:
-            with locked_account(account.pk) as current:
-                left += cancel_entries(account=current)
-    return left
+    if read_desk().trading_state == TradingState.ACTIVE or not _working_entries().exists():
+        return 0
+    with transaction.atomic():
+        hold_desk()
+        return _cancel_everywhere()
+
+
+def _cancel_everywhere() -> int:
+    """Cancel the working entries of all accounts, for the desk's state. Nobody is at work."""
+    state = read_desk().trading_state
+    return 0 if state == TradingState.ACTIVE else _cancel(_working_entries(), state)
+
+
+def _working_entries() -> QuerySet[Order]:
+    return Order.objects.filter(status=OrderStatus.WORKING, leg__in=ENTRY_LEGS)
+
+
+def _cancel(orders: QuerySet[Order], state: str) -> int:
+    return orders.update(
+        status=OrderStatus.CANCELLED, reason=f"trading is {state}", ended_at=clock.now()
+    )
 
 
 def _switch(
