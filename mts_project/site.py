@@ -39,6 +39,9 @@ PAGES = {
     "StrategyChart": (
         "Strategy chart", "signals_strategy_chart", "signals.view_signal", "Signal",
     ),
+    "HeatMap": (
+        "Heat map", "trading_heat", "trading.view_account", "Account",
+    ),
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
+import structlog
 
 from collectors.marketdata import CandleMatrix, candle_key, floor_time, from_ms, to_ms
 from collectors.models import Instrument, Series
@@ -26,6 +27,8 @@ from risk.limits import STATE_ACTIVE, STATE_HALTED, STATE_REDUCING, Limits
 from risk.metrics import TAIL_DAYS, Heat, portfolio_heat
 from risk.models import Desk, RiskLimit, RiskProfile, TradingState
 from risk.portfolio import Portfolio
+
+log = structlog.get_logger(__name__)
 
 TIMEFRAME = "1h"
 STATE_CODES = {
@@ -100,6 +103,15 @@ def surroundings_at(*, coin_ids: Iterable[str], at: datetime) -> Surroundings:
             if coin_id in states:
                 _remember(coin_id, moment, states[coin_id], facts[coin_id])
     return Surroundings(facts=facts, sectors=sectors)
+
+
+def read_ahead(*, coin_ids: Iterable[str], at: datetime) -> None:
+    """Read what assessments will ask of these instruments, before a lock is held: this process
+    remembers it. What fails here fails there again, where it refuses."""
+    try:
+        surroundings_at(coin_ids=coin_ids, at=at)
+    except Exception:
+        log.exception("facts_not_read_ahead")
 
 
 def heat_of(*, portfolio: Portfolio, at: datetime) -> Heat:

@@ -1,14 +1,17 @@
 """The books in the admin. What was written by trading is read only; accounts can be adjusted."""
 
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
+from django.urls import path
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
 
 from collectors.admin.records import RecordAdmin
+from trading.heatpage import show_heat
 from trading.models import (
     Account,
     Backtest,
@@ -57,6 +60,14 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
     def report(self, request: HttpRequest, object_id: int) -> HttpResponse:
         """How the account did until now, as a page of its own."""
         return page_response(make_report(account_id=get_object_or_404(Account, pk=object_id).pk))
+
+    def get_urls(self) -> list[Any]:
+        """The heat map besides the pages of the rows."""
+        show = partial(show_heat, model_admin=self)
+        return [
+            path("heat/", self.admin_site.admin_view(show), name="trading_heat"),
+            *super().get_urls(),
+        ]
 
     def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
         """Through the service: a whole save would write back money that has moved since."""

@@ -6,14 +6,16 @@ them, `processed_bar` moves on only after everything of the bar, and every row h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date
 
 from collectors.marketdata import duration
-from signals.models import BarRun
+from risk.selectors import read_ahead
+from signals.models import BarRun, Signal
 from trading.accounting import roll_marks
 from trading.fields import from_units, to_units
 from trading.models import Account, EquityPoint, PendingSignal
-from trading.selectors import account_worth, due_runs, signals_to_execute
+from trading.selectors import account_worth, due_runs, open_positions, signals_to_execute
 from trading.services.accounts import locked_account
 from trading.services.execution import execute_signal
 from trading.services.sweeping import work_bars
@@ -32,12 +34,23 @@ def advance_account(*, account_id: int) -> int:
     runs = due_runs(account=account)
     for run in runs:
         work_bars(account=account, until=run.bar_open_time)
-        for signal in signals_to_execute(account=account, run=run):
+        signals = signals_to_execute(account=account, run=run)
+        _read_ahead(account, run, signals)
+        for signal in signals:
             execute_signal(account=account, signal=signal, run_bar=run.bar_open_time)
         _finish_run(account, run)
         account.processed_bar = run.bar_open_time
     retry_pending(account=account)
     return len(runs)
+
+
+def _read_ahead(account: Account, run: BarRun, signals: Sequence[Signal]) -> None:
+    """Read the market of all openings and of what is held at once, before any lock is held."""
+    coin_ids = {signal.instrument.coin_id for signal in signals if signal.direction}
+    if coin_ids:
+        held = {row.instrument.coin_id for row in open_positions(account_id=account.pk)}
+        at = run.bar_open_time + duration(account.timeframe)
+        read_ahead(coin_ids=coin_ids | held, at=at)
 
 
 def retry_pending(*, account: Account) -> None:
