@@ -18,7 +18,18 @@ from collectors.livebook import Levels
 from collectors.marketdata import Quote, to_ms
 from trading.orders import SLIPPAGE_BPS, Grid
 from trading.protection import NOBODY, first_fill
-from trading.simulator import FILLED, Match, Touch, WorkingOrder, match_bar, match_book, match_quote
+from trading.simulator import (
+    FILLED,
+    LIMIT,
+    STOP_LIMIT,
+    TAKER,
+    Match,
+    Touch,
+    WorkingOrder,
+    match_bar,
+    match_book,
+    match_quote,
+)
 from trading.slippage import MARKET_BOUND_BPS, expected_slippage_bps
 from trading.ticks import shown_steps
 
@@ -40,6 +51,11 @@ class QuoteMet:
     @property
     def at(self) -> datetime:
         """The market time of the quote."""
+        return self.quote.event_time
+
+    @property
+    def since(self) -> datetime:
+        """The same."""
         return self.quote.event_time
 
     def slippage_bps(self, order: WorkingOrder, grid: Grid) -> float:
@@ -69,16 +85,23 @@ class QuoteMet:
 
 @dataclass(frozen=True, kw_only=True)
 class BookMet:
-    """A live book: the quote at its top, and its levels as (price, quantity), best first."""
+    """A live book: the quote at its top, and its levels as (price, quantity), best first.
+
+    `seen` is a quote from just before it that somebody saw: that sets stops off and serves what
+    rests, and what takes then walks the levels.
+    """
 
     quote: Quote
     bids: Levels
     asks: Levels
     bound_bps: float = MARKET_BOUND_BPS
+    seen: Quote | None = None
 
     @property
     def trigger(self) -> str:
-        """Names the book: an order meets it once."""
+        """Names what is met: an order meets it once."""
+        if self.seen is not None:
+            return f"quote:{to_ms(self.seen.event_time)}:{self.seen.sequence}"
         return f"book:{to_ms(self.quote.event_time)}:{self.quote.sequence}"
 
     @property
@@ -86,8 +109,18 @@ class BookMet:
         """The market time of the book."""
         return self.quote.event_time
 
+    @property
+    def since(self) -> datetime:
+        """The market time of the first of it."""
+        return self.quote.event_time if self.seen is None else self.seen.event_time
+
     def match(self, order: WorkingOrder, grid: Grid) -> Match:
-        """What the order gets from the book."""
+        """What the order gets."""
+        if self.seen is not None:
+            match = match_quote(order, _touch(self.seen), 0.0, grid)
+            if match.action != FILLED or match.liquidity != TAKER:
+                return match
+            order = self._set_off(order, match)
         return _match_levels(order, self._levels(order), self.bound_bps, grid)
 
     def first(
@@ -97,7 +130,13 @@ class BookMet:
         return _first(self, orders, grids)
 
     def record(self, order: WorkingOrder, grid: Grid) -> dict[str, Any]:
-        """The inputs of the match, for a JSON column: of the levels those that it walked."""
+        """The inputs of the match, for a JSON column: of the levels those that it walked, and the
+        order as it walked them."""
+        if self.seen is not None:
+            match = match_quote(order, _touch(self.seen), 0.0, grid)
+            if match.liquidity != TAKER:
+                return QuoteMet(quote=self.seen).record(order, grid)
+            order = self._set_off(order, match)
         walked, shown = 0, 0
         levels = self._levels(order)
         while walked < len(levels) and shown < max(order.remaining_steps, 1):
@@ -108,7 +147,14 @@ class BookMet:
             "levels": [list(level) for level in levels[:walked]],
             "bound_bps": self.bound_bps,
             "order": order._asdict(),
+            **({} if self.seen is None else {"set_off_by": recorded_quote(self.seen)}),
         }
+
+    def _set_off(self, order: WorkingOrder, match: Match) -> WorkingOrder:
+        if order.kind in (LIMIT, STOP_LIMIT):
+            # It takes, up to its limit; what rests was served by the quote.
+            return order._replace(kind=LIMIT, is_triggered=False)
+        return order._replace(is_triggered=True, watermark_ticks=match.watermark_ticks)
 
     def _levels(self, order: WorkingOrder) -> Levels:
         return self.asks if order.side > 0 else self.bids

@@ -8,67 +8,21 @@ from typing import Any
 
 import pytest
 
-from collectors import clock
 from collectors.models import Instrument
 from risk.models import RiskDecision, TradingState
-from trading.encounters import match_again
+from tests.trading.waiting import check, enter, place, sweep
 from trading.models import Account, Fill, Order, Position, Trade
-from trading.orders import Grid
 from trading.services import (
     advance_account,
-    locked_account,
-    reconcile,
     set_trading_state,
     work_account,
     work_instrument,
 )
-from trading.services.placing import Ticket, place_order
-from trading.services.venues import venue_of
 
 START = datetime(2021, 5, 13, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
 pytestmark = pytest.mark.django_db
-
-
-def place(world: Any, account: Account, leg: str, side: int, steps: int, **fields: Any) -> Order:
-    """A working order in bitcoin, placed now."""
-    instrument = world.listed("bitcoin")
-    venue = venue_of(instrument=instrument, exchange="binance", at=clock.now())
-    assert venue is not None
-    with locked_account(account.pk) as current:
-        return place_order(
-            account=current,
-            instrument=instrument,
-            venue=venue,
-            ticket=Ticket(leg=leg, side=side, steps=steps, **fields),
-            at=clock.now(),
-        )
-
-
-def sweep(world: Any, account: Account, moment: datetime, bid: float, ask: float) -> int:
-    """The market is at a quote, and the account's orders meet it; the fills."""
-    world.at(moment)
-    world.quote("bitcoin", bid, ask)
-    count = work_account(account_id=account.pk)
-    check(account)
-    return count
-
-
-def check(account: Account) -> None:
-    """The books add up, and every fill follows from what it recorded."""
-    assert reconcile(account_id=account.pk).mismatches == ()
-    for fill in Fill.objects.select_related("order"):
-        grid = Grid.of(fill.order.tick_size, fill.order.quantity_step)
-        match = match_again(fill.quote, grid)
-        assert (match.ticks, match.steps) == (fill.price_ticks, fill.quantity_steps)
-
-
-def enter(world: Any, account: Account, steps: int = 1500, **fields: Any) -> Position:
-    """A long position in bitcoin from a market order that met 100.0 / 100.1."""
-    place(world, account, "open", 1, steps, stop_loss=95.0, take_profit=110.0, **fields)
-    assert sweep(world, account, START + 31 * timedelta(minutes=1), 100.0, 100.1) == 1
-    return Position.objects.get()
 
 
 def test_a_market_order_waits_for_its_quote(world: Any, account: Account) -> None:

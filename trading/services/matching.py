@@ -283,7 +283,7 @@ def _may_meet(account: Account, order: Order, met: Encounter) -> bool:
             and (order.met_at is None or met.open_time >= order.met_at)
         )
     arrives = order.at + timedelta(milliseconds=account.latency_ms)
-    return met.at >= arrives and (order.met_at is None or met.at > order.met_at)
+    return met.since >= arrives and (order.met_at is None or met.since > order.met_at)
 
 
 def _is_over(order: Order, at: datetime) -> bool:

@@ -21,6 +21,8 @@ from trading.simulator import market_fill_ticks
 
 # How old a quote may be in market time before an order refuses to meet it.
 FRESH = timedelta(seconds=10)
+# How long after a quote a book still shows the depth that was there, wall time.
+AFTER = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,17 @@ def met_now(quote: Quote, book: LiveBook | None) -> QuoteMet | BookMet:
     if book is not None and book.bids and book.asks:
         return BookMet(quote=quote, bids=book.bids, asks=book.asks)
     return QuoteMet(quote=quote)
+
+
+def met_at_quote(seen: Quote, quote: Quote | None, book: LiveBook | None) -> QuoteMet | BookMet:
+    """What orders meet that are reached by a quote which somebody has just seen: that quote, with
+    the depth of the newest book where this is from just after it."""
+    if quote is None or book is None or not (book.bids and book.asks):
+        return QuoteMet(quote=seen)
+    late = quote.event_time - seen.event_time
+    if not timedelta(0) <= late <= AFTER * clock.current().speed:
+        return QuoteMet(quote=seen)
+    return BookMet(quote=quote, bids=book.bids, asks=book.asks, seen=seen)
 
 
 def with_facts(

@@ -18,7 +18,7 @@ from signals.models import BarRun
 from trading.encounters import BarMet, BookMet, QuoteMet
 from trading.models import Account, Order, OrderKind, OrderStatus
 from trading.services.matching import expire_orders, work_orders, would_change
-from trading.services.quotes import is_usable, met_now, with_facts
+from trading.services.quotes import is_usable, met_at_quote, met_now, with_facts
 
 MANY_BARS = 1000  # of one instrument, in one look
 
@@ -44,8 +44,12 @@ def work_instrument(*, exchange: str, symbol: str, quotes: Sequence[Quote] = ())
     """Let the working orders of every account on one symbol meet `quotes` that somebody saw, oldest
     first, and then the newest one; the number of fills."""
     fills = 0
-    for quote in quotes:
-        fills += _meet(_waiting_for(exchange, symbol), {(exchange, symbol): met_now(quote, None)})
+    key = (exchange, symbol)
+    if quotes:
+        [(newest, book)] = latest_tops([key])
+        for quote in quotes:
+            met = met_at_quote(quote, newest, book)
+            fills += _meet(_waiting_for(exchange, symbol), {key: met})
     return fills + _meet_tops(_waiting_for(exchange, symbol))
 
 
