@@ -124,6 +124,26 @@ def trading_state_alert(
     )
 
 
+def ledger_mismatch_alert(
+    *, mismatch_id: int, account: str, found: Sequence[str], at: datetime
+) -> Draft:
+    """The books of an account do not add up. Told also where the account was halted before."""
+    return Draft(
+        kind="risk",
+        key=f"ledger_mismatch:{mismatch_id}",
+        asset=account,
+        title=f"the books of {account} do not add up: {found[0]}"[:200],
+        payload={
+            "timestamp": milliseconds(at),
+            "asset": account,
+            "alert_type": "ledger_mismatch",
+            "account": account,
+            "mismatches": list(found),
+        },
+        at=at,
+    )
+
+
 def failing_strategy_alert(*, strategy: str, reason: str, runs: int, at: datetime) -> Draft:
     """A strategy that could not be used in its last `runs` bar runs: told once a market day."""
     return Draft(

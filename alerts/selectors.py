@@ -17,6 +17,7 @@ from collectors.marketdata import duration
 from risk.models import RiskDecision, TradingStateChange
 from signals.models import BarRun, RunState, Signal
 from signals.registry import CONSENSUS, TIMEFRAMES
+from trading.models import LedgerMismatch
 
 # Older rows are history: a first start over old tables tells nobody about them.
 RECENT = timedelta(hours=6)
@@ -30,6 +31,7 @@ def due_drafts() -> Iterator[rules.Draft]:
     yield from _signal_drafts(since)
     yield from _refusal_drafts(since)
     yield from _trading_state_drafts()
+    yield from _ledger_mismatch_drafts()
     yield from _failing_strategy_drafts(since)
 
 
@@ -112,6 +114,20 @@ def _trading_state_drafts() -> Iterator[rules.Draft]:
             reason=change.reason,
             by=change.by or change.cause,
             at=change.market_time,
+        )
+
+
+def _ledger_mismatch_drafts() -> Iterator[rules.Draft]:
+    mismatches = _without_alert(
+        LedgerMismatch.objects.filter(first_seen_at__gte=clock.wall_now() - RECENT),
+        "ledger_mismatch:",
+    )
+    for mismatch in mismatches.select_related("account").order_by("pk"):
+        yield rules.ledger_mismatch_alert(
+            mismatch_id=mismatch.pk,
+            account=mismatch.account.name,
+            found=mismatch.found,
+            at=mismatch.at,
         )
 
 

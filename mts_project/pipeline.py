@@ -15,8 +15,8 @@ from collectors.models import MacroObservation, Ohlcv
 from realtime.models import Event
 from risk.models import RiskDecision
 from signals.models import BarRun, RunState, Signal
+from trading.audits import audit_books
 from trading.models import Account, EquityPoint, Fill, LedgerEntry, Position
-from trading.selectors import recompute_books
 
 NEWEST_EVENTS = 8
 ACCOUNT = "paper"
@@ -130,7 +130,7 @@ def _earliest(model: type[Model], field: str) -> datetime | None:
 
 
 def _check_ledger(account: Account) -> LedgerCheck:
-    books = recompute_books(account=account)
+    books = audit_books(account_id=account.pk)
     return LedgerCheck(
         account=account.name,
         cash=books.cash,

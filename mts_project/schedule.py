@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 
@@ -92,10 +93,9 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
             hour="3",
         ),
         PeriodicSeed(
-            name="reconcile accounts",
+            name="reconcile books",
             task="trading.tasks.reconcile_accounts",
-            minute="10",
-            hour="0",
+            every_s=300,
             clock="wall",
         ),
         # The bars that close at midnight are worked off by then, and the day is rolled.
@@ -141,13 +141,15 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
 
 # Tasks that are gone; their rows would send messages that nobody understands.
 RETIRED = ("collectors.tasks.flush_provider_calls",)
+# Rows in whose place there is another: the books were looked through once a day.
+REPLACED = ("reconcile accounts",)
 
 
 @transaction.atomic
 def seed_schedule() -> int:
     """Write the rows that are not there yet and return how many; what exists stays as it is, but
-    for rows of tasks that are gone."""
-    PeriodicTask.objects.filter(task__in=RETIRED).delete()
+    for rows of tasks that are gone and rows that others replace."""
+    PeriodicTask.objects.filter(Q(task__in=RETIRED) | Q(name__in=REPLACED)).delete()
     present = set(PeriodicTask.objects.values_list("name", flat=True))
     missing = [seed for seed in periodic_seeds() if seed.name not in present]
     for seed in missing:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -17,10 +16,9 @@ from collectors.models import Instrument, Ohlcv
 from risk.portfolio import NO_RECORD, Portfolio, Record
 from risk.selectors import state_in_force
 from signals.models import BarRun, RunState, Signal
-from trading.accounting import apply_fill
 from trading.fields import from_units, to_units
 from trading.holdings import Holding, marked_equity, marked_portfolio
-from trading.models import Account, Book, EquityPoint, Fill, LedgerEntry, Position, Side, Trade
+from trading.models import Account, EquityPoint, Fill, Position, Trade
 from trading.orders import MONEY_UNITS, Grid
 from trading.ticks import nearest_ticks
 
@@ -197,59 +195,6 @@ def position_json(position: Position, *, mark_ticks: int) -> dict[str, Any]:
         "strategy": position.entry_signal.strategy if position.entry_signal else "manual",
         "entered_at": position.entered_at.isoformat() if position.entered_at else None,
     }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reconciliation:
-    """The books recomputed from their entries; `mismatches` is empty when they add up."""
-
-    cash: Decimal
-    entries_total: Decimal
-    mismatches: tuple[str, ...]
-
-
-def recompute_books(*, account: Account) -> Reconciliation:
-    """Add up the ledger and replay every fill, and compare with cash and positions."""
-    total = LedgerEntry.objects.filter(account=account, book=Book.CASH).aggregate(
-        total=Sum("amount")
-    )["total"]
-    entries_total = total or Decimal(0)
-    mismatches = []
-    if entries_total != account.cash:
-        mismatches.append(f"cash {account.cash} is not the sum of entries {entries_total}")
-    replayed = _replay_fills(account)
-    positions = {row.instrument_id: row for row in Position.objects.filter(account=account)}
-    for instrument_id in sorted(replayed.keys() | positions.keys()):
-        expected = replayed.get(instrument_id, (0, 0, 0))
-        row = positions.get(instrument_id)
-        found = _books_of(row) if row is not None else (0, 0, 0)
-        if found != expected:
-            mismatches.append(f"position {instrument_id} is {found}, its fills make {expected}")
-    return Reconciliation(
-        cash=account.cash, entries_total=entries_total, mismatches=tuple(mismatches)
-    )
-
-
-def _replay_fills(account: Account) -> Mapping[int, tuple[int, int, int]]:
-    books: dict[int, tuple[int, int, int]] = {}
-    for fill in Fill.objects.filter(account=account).select_related("order").order_by("id"):
-        order = fill.order
-        grid = Grid.of(order.tick_size, order.quantity_step)
-        steps = fill.quantity_steps if order.side == Side.BUY else -fill.quantity_steps
-        quantity, cost, realised = books.get(order.instrument_id, (0, 0, 0))
-        quantity, cost, gained = apply_fill(
-            quantity, cost, steps, fill.price_ticks, grid.unit_num, grid.unit_den
-        )
-        books[order.instrument_id] = (quantity, cost, realised + gained)
-    return books
-
-
-def _books_of(position: Position) -> tuple[int, int, int]:
-    return (
-        position.quantity_steps,
-        to_units(position.total_cost),
-        to_units(position.realised_pnl),
-    )
 
 
 def fill_json(fill: Fill) -> dict[str, Any]:

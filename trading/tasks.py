@@ -12,6 +12,7 @@ from trading.models import Account
 
 log = structlog.get_logger(__name__)
 _turns = Turns()
+_reconciling = Turns()
 _outside_turns = Turns()
 
 
@@ -54,8 +55,14 @@ def pay_funding(instrument_ids: list[int] | None = None) -> int:
 @shared_task  # type: ignore[untyped-decorator]
 def reconcile_accounts() -> None:
     """Recompute every account from its ledger; a mismatch halts it."""
-    for account_id in Account.objects.values_list("pk", flat=True):
-        services.reconcile(account_id=account_id)
+    with _reconciling.turn() as is_ours:
+        if not is_ours:
+            return
+        for account_id in Account.objects.values_list("pk", flat=True):
+            try:
+                services.reconcile(account_id=account_id)
+            except Exception:
+                log.exception("not_reconciled", account=account_id)
 
 
 @shared_task  # type: ignore[untyped-decorator]

@@ -34,13 +34,16 @@ def test_equal_rows_in_the_schedules_tables_stop_nothing() -> None:
     assert seed_schedule() == len(periodic_seeds())
 
 
-def test_a_row_of_a_task_that_is_gone_goes_too() -> None:
+def test_a_row_of_a_task_that_is_gone_or_moved_goes_too() -> None:
     seed_schedule()
     interval = IntervalSchedule.objects.first()
     PeriodicTask.objects.create(
         name="flush provider calls",
         task="collectors.tasks.flush_provider_calls",
         interval=interval,
+    )
+    PeriodicTask.objects.create(
+        name="reconcile accounts", task="trading.tasks.reconcile_accounts", interval=interval
     )
     assert seed_schedule() == 0
     assert PeriodicTask.objects.count() == len(periodic_seeds())
