@@ -129,6 +129,7 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
         ),
         _sweep("load strategy files", "signals.tasks.load_strategy_files"),
         _sweep("sweep accounts", "trading.tasks.advance_accounts"),
+        _sweep("watch the trading state", "trading.tasks.watch_trading_state"),
         _sweep("sweep signals from outside", "trading.tasks.execute_outside_signals"),
         _sweep("sweep funding", "trading.tasks.pay_funding"),
         _sweep("sweep backfills", "collectors.tasks.sweep_backfills"),

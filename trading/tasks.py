@@ -66,6 +66,13 @@ def reconcile_accounts() -> None:
 
 
 @shared_task  # type: ignore[untyped-decorator]
+def watch_trading_state() -> None:
+    """Let entries wait while too many prices are old, and cancel those that a switch left."""
+    services.watch_staleness()
+    services.sweep_entries()
+
+
+@shared_task  # type: ignore[untyped-decorator]
 def run_backtest(backtest_id: int) -> None:
     """Run one backtest unless somebody else does."""
     services.execute_backtest(backtest_id=backtest_id)

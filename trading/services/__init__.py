@@ -32,6 +32,7 @@ from trading.services.matching import work_orders
 from trading.services.outside import execute_outside_signals
 from trading.services.reconciliation import reconcile
 from trading.services.reports import write_daily_reports, write_report
+from trading.services.staleness import watch_staleness
 from trading.services.sweeping import work_account, work_instrument
 from trading.services.tickets import HandOrder, Terms
 from trading.services.trading_state import (
@@ -75,6 +76,7 @@ __all__ = [
     "set_trading_state",
     "sweep_entries",
     "update_account",
+    "watch_staleness",
     "work_account",
     "work_instrument",
     "work_orders",
