@@ -3,8 +3,8 @@
 The nudges of the sequencer carry nothing. A subscriber of a durable stream always reads the events
 after the last one that it sent, one read at a time, so it can neither miss nor repeat one; without
 a nudge it looks every two seconds. It reads no further while its client does not take what it was
-sent, so a slow client costs one page of memory and delays nobody else. A slow client of the market
-costs the text that it has not taken yet, and gets the newest one after it.
+sent, so a slow client costs one page of memory and delays nobody else. A slow client of a market
+or an account costs the text that it has not taken yet, and gets the newest one after it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from channels.db import database_sync_to_async
 
 from realtime import messages
+from realtime.accountwatch import ACCOUNTS, find_account
 from realtime.guarded import GuardedStream
 from realtime.logins import query_parameter
 from realtime.marketwatch import WATCH, find_listings
@@ -103,3 +104,25 @@ class MarketStream(GuardedStream):
                 await self.check_login()
                 sent = market.version
                 await self.send(text_data=market.text(levels))
+
+
+class AccountStream(GuardedStream):
+    """Serves the account that the address names, newest only."""
+
+    channel_layer_alias = "none"
+
+    async def stream(self) -> None:
+        """Greet, then send the newest state whenever there is one that was not sent yet."""
+        text = self.scope["url_route"]["kwargs"]["account"]
+        account = await database_sync_to_async(find_account)(text)
+        if account is None:
+            raise messages.AccountUnknown(text)
+        with ACCOUNTS.following(account.pk) as watched:
+            hello = messages.AccountHello(account=account.pk, name=account.name)
+            await self.send(text_data=messages.encode(hello))
+            sent = 0
+            while True:
+                await watched.newer_than(sent)
+                await self.check_login()
+                sent = watched.version
+                await self.send(text_data=watched.text)

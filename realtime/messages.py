@@ -2,12 +2,14 @@
 
 Every message is one JSON text with a `type`. The first is `hello`; then come the events of the
 topic in the order of `seq`, each naming the event before it in the same topic (`prev`, 0 for the
-first), so that a client can prove that it missed nothing. The market has no numbers: each of its
-messages says everything, and stands for all before it. An `error` is followed by the close.
+first), so that a client can prove that it missed nothing. Markets and accounts have no numbers:
+each of their messages says everything, and stands for all before it. An `error` is followed by the
+close.
 
     StreamRefused       what was asked for cannot be streamed
         CursorError     not from this cursor
         SymbolUnknown   no such symbol or coin
+        AccountUnknown  no such account
         LevelsError     not so many levels
 """
 
@@ -23,7 +25,7 @@ from collectors.livebook import MOST_LEVELS, LiveBook
 LOGIN_NEEDED = 4401
 ROLE_NEEDED = 4403
 BAD_CURSOR = BAD_REQUEST = 4400
-SYMBOL_UNKNOWN = 4404
+SYMBOL_UNKNOWN = ACCOUNT_UNKNOWN = 4404
 SERVER_FAILED = 1011
 
 DEFAULT_LEVELS = 20
@@ -66,6 +68,27 @@ class MarketUpdate(msgspec.Struct, tag="market", frozen=True, kw_only=True):
     exchanges: dict[str, LiveBook]
 
 
+class AccountHello(msgspec.Struct, tag="hello", frozen=True, kw_only=True):
+    """The first message of an account."""
+
+    topic: str = "account"
+    account: int
+    name: str
+
+
+class AccountUpdate(msgspec.Struct, tag="account", frozen=True, kw_only=True):
+    """All of an account: equity, cash, profit and loss, exposure, positions, orders, state.
+
+    `at` is wall time. `is_current` is false while the books cannot be read: then `data` is the last
+    that was.
+    """
+
+    account: int
+    at: datetime
+    is_current: bool
+    data: dict[str, Any]
+
+
 class Failure(msgspec.Struct, tag="error", frozen=True, kw_only=True, omit_defaults=True):
     """Why the stream ends; `oldest` is the oldest seq that can still be replayed."""
 
@@ -100,11 +123,21 @@ class SymbolUnknown(StreamRefused):
         super().__init__(Failure(code="symbol_unknown", message=message))
 
 
+class AccountUnknown(StreamRefused):
+    """There is no account of that id."""
+
+    code = ACCOUNT_UNKNOWN
+
+    def __init__(self, name: str) -> None:
+        message = f"there is no account {name[:64]!r}: use an id of accounts/"
+        super().__init__(Failure(code="account_unknown", message=message))
+
+
 class LevelsError(StreamRefused):
     """A number of levels that is none, or that is not served."""
 
 
-Message = Hello | Envelope | MarketHello | MarketUpdate | Failure
+Message = Hello | Envelope | MarketHello | MarketUpdate | AccountHello | AccountUpdate | Failure
 
 
 def encode(message: Message) -> str:

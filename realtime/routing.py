@@ -1,4 +1,4 @@
-"""The WebSocket addresses: topics and markets; any other is refused at the handshake."""
+"""The WebSocket addresses: topics, markets and accounts; any other is refused at the handshake."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from django.urls import path, re_path
 
-from realtime.consumers import EventStream, MarketStream
+from realtime.consumers import AccountStream, EventStream, MarketStream
 from realtime.topics import TOPICS
 
 
@@ -20,5 +20,6 @@ async def refuse(scope: Any, receive: Any, send: Any) -> None:
 websocket_urlpatterns: list[Any] = [
     *(path(f"ws/{name}/", EventStream.as_asgi(), {"topic": name}) for name in TOPICS),
     path("ws/market/<str:symbol>/", cast(Any, MarketStream.as_asgi())),
+    path("ws/accounts/<str:account>/", cast(Any, AccountStream.as_asgi())),
     re_path(r"", cast(Any, refuse)),
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from trading import accounting
@@ -60,20 +61,10 @@ class Grid(NamedTuple):
     unit_num: int
     unit_den: int
 
-    @classmethod
-    def of(cls, tick_size: str, quantity_step: str) -> Grid:
+    @staticmethod
+    def of(tick_size: str, quantity_step: str) -> Grid:
         """The grid of two decimal strings. Raises GridError."""
-        tick = _positive(tick_size)
-        step = _positive(quantity_step)
-        unit = tick * step * MONEY_UNITS
-        return cls(
-            tick_num=tick.numerator,
-            tick_den=tick.denominator,
-            step_num=step.numerator,
-            step_den=step.denominator,
-            unit_num=unit.numerator,
-            unit_den=unit.denominator,
-        )
+        return _grid_of(tick_size, quantity_step)
 
     def price(self, ticks: int) -> float:
         """A price in quote units."""
@@ -177,6 +168,21 @@ def decimal_text(count: int, numerator: int, denominator: int) -> str:
     if not places:
         return sign + digits
     return f"{sign}{digits[:-places]}.{digits[-places:]}"
+
+
+@lru_cache(maxsize=4096)  # a venue has few grids, and every row of the books asks for its own
+def _grid_of(tick_size: str, quantity_step: str) -> Grid:
+    tick = _positive(tick_size)
+    step = _positive(quantity_step)
+    unit = tick * step * MONEY_UNITS
+    return Grid(
+        tick_num=tick.numerator,
+        tick_den=tick.denominator,
+        step_num=step.numerator,
+        step_den=step.denominator,
+        unit_num=unit.numerator,
+        unit_den=unit.denominator,
+    )
 
 
 def _positive(text: str) -> Fraction:

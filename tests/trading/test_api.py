@@ -35,6 +35,9 @@ def test_everything_of_an_account_can_be_read(client_of: Any, holding: Account) 
         assert len(answer["results"]) == count, kind
     (fill,) = client.get(f"{base}fills/").json()["results"]
     assert (fill["price"], fill["quantity"], fill["side"]) == ("100.2", "1.497", "buy")
+    heat = client.get(f"{base}heat/").json()["heat"]
+    assert heat["by_direction"]["long"] == pytest.approx(149.7 / heat["equity"])
+    assert (list(heat["by_instrument"]), heat["tail"]["historical_var"]) == (["bitcoin"], None)
     performance = client.get(f"{base}performance/").json()
     assert performance["sharpe_ratio"] is None
     assert client.get("/api/v1/accounts/999/ledger/").status_code == 404

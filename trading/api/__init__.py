@@ -1,13 +1,24 @@
 """Trading over HTTP: accounts with their orders and books, assessments, the trading state, and
 backtests."""
 
-from trading.api import accounts, assessment, backtests, books, orders, positions, reports, state
+from trading.api import (
+    accounts,
+    assessment,
+    backtests,
+    books,
+    heat,
+    orders,
+    positions,
+    reports,
+    state,
+)
 
 urlpatterns = [
     *accounts.urlpatterns,
     *positions.urlpatterns,
     *orders.urlpatterns,
     *books.urlpatterns,
+    *heat.urlpatterns,
     *assessment.urlpatterns,
     *reports.urlpatterns,
     *state.urlpatterns,

@@ -17,7 +17,9 @@ from collectors.models import Instrument
 from collectors.once import answer_once
 from trading import services
 from trading.api.books import FillSerializer
+from trading.api.orders import OrderSerializer
 from trading.api.rows import IDEMPOTENCY, NoQuote, asked_account
+from trading.models import Order, OrderKind, OrderLeg, OrderStatus
 from trading.selectors import fill_json, holding_of, marks_at, open_positions, position_json
 from trading.services.quotes import Offer
 
@@ -75,9 +77,14 @@ class ClosePositionView(APIView):
 
     write_role = "trader"
 
-    @extend_schema(request=None, responses={201: FillSerializer}, parameters=[IDEMPOTENCY])
+    @extend_schema(
+        request=None,
+        responses={201: FillSerializer, 202: OrderSerializer},
+        parameters=[IDEMPOTENCY],
+    )
     def post(self, request: Request, account_id: int, instrument: str) -> Response:
-        """Close what is held at the current quote."""
+        """Close what is held at the current quote; 202 with the order that works where the market
+        gave nothing yet."""
         asked_account(account_id)
         try:
             offer = services.read_offer(account_id=account_id, coin_id=instrument)
@@ -90,9 +97,18 @@ class ClosePositionView(APIView):
             fill = services.close_position(account_id=account_id, coin_id=instrument, offer=offer)
         except services.NoQuoteError as error:
             raise NoQuote(str(error)) from None
-        if fill is None:
+        if fill is not None:
+            return Response(fill_json(fill), status=status.HTTP_201_CREATED)
+        works = Order.objects.filter(
+            account=account_id,
+            instrument__coin_id=instrument,
+            leg=OrderLeg.CLOSE,
+            kind=OrderKind.MARKET,
+            status=OrderStatus.WORKING,
+        ).first()
+        if works is None:
             raise NotFound(f"no open position in {instrument}")
-        return Response(fill_json(fill), status=status.HTTP_201_CREATED)
+        return Response(OrderSerializer(works).data, status=status.HTTP_202_ACCEPTED)
 
 
 class FlattenView(APIView):

@@ -23,7 +23,6 @@ from collectors.models import Instrument
 from risk.assessment import Request, Verdict
 from risk.models import RiskDecision
 from risk.services import assess, refuse
-from trading.events import decisions_recorded
 from trading.models import (
     PROTECTIVE_LEGS,
     Account,
@@ -42,6 +41,7 @@ from trading.services.accounts import locked_account
 from trading.services.assessment import or_nan
 from trading.services.booking import MANUAL, position_for
 from trading.services.execution import NoQuoteError, close_position, meet_offer
+from trading.services.granting import announce_decision
 from trading.services.placing import Ticket
 from trading.services.quotes import Offer, current_offer
 from trading.services.tickets import Drafted, HandOrder, Refused, draft_tickets
@@ -174,7 +174,7 @@ def flatten(*, account_id: int, offers: Mapping[str, Offer] | None = None) -> Fl
                     fills.append(fill)
     still = Position.objects.filter(account_id=account_id).exclude(quantity_steps=0)
     for coin_id in still.values_list("instrument__coin_id", flat=True):
-        left.setdefault(coin_id, "the market took only a part")
+        left.setdefault(coin_id, "its order works on: the market did not take all of it yet")
     return Flattening(fills=tuple(fills), cancelled=cancelled, left=left)
 
 
@@ -220,7 +220,7 @@ def _granted(
     if verdict.steps < draft.ticket.steps:
         granted = draft.venue.grid.quantity_text(verdict.steps)
         raise Refused(LARGER, f"risk grants {granted} at most", facts={"granted_quantity": granted})
-    _announce(decision)
+    announce_decision(decision)
     return replace(
         draft.ticket,
         decision=decision,
@@ -288,7 +288,7 @@ def _refusal(
             at=offer.now,
             context={**_context(asked, offer), "fields": refused.fields, **refused.facts},
         )
-    _announce(decision)
+    announce_decision(decision)
     return HandOutcome(decision=decision, refusal=refused)
 
 
@@ -296,10 +296,3 @@ def _context(asked: HandOrder, offer: Offer) -> dict[str, Any]:
     """What a decision records beside its scalars."""
     said = json.loads(json.dumps(asdict(asked), default=str))
     return {"request": "order by hand", "order": said, "quote": offer.recorded()}
-
-
-def _announce(decision: RiskDecision) -> None:
-    transaction.on_commit(
-        partial(decisions_recorded.send_robust, sender=RiskDecision, decision_ids=[decision.pk]),
-        robust=True,
-    )
