@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -56,20 +56,25 @@ class World:
 
     def day_before(self, instrument: Instrument) -> None:
         """A calm day of much trade before START: risk refuses what it knows nothing of."""
+        self.before(instrument, [100.0] * 26)
+
+    def before(self, instrument: Instrument, closes: Sequence[float]) -> None:
+        """Hours that end at START with these closes, in place of what was before."""
+        Ohlcv.objects.filter(instrument=instrument, open_time__lt=START).delete()
         Ohlcv.objects.bulk_create(
             Ohlcv(
                 instrument=instrument,
                 timeframe="1h",
-                open_time=START - hours * HOUR,
-                open=100.0,
-                high=100.0,
-                low=100.0,
-                close=100.0,
+                open_time=START - (len(closes) - hour) * HOUR,
+                open=close,
+                high=close,
+                low=close,
+                close=close,
                 volume=VOLUME,
                 source="binance",
                 received_at=START,
             )
-            for hours in range(1, 27)
+            for hour, close in enumerate(closes)
         )
 
     def quote(self, coin_id: str, bid: float, ask: float, *, at: datetime | None = None) -> None:

@@ -167,31 +167,16 @@ def test_what_is_unknown_of_the_price_is_refused(world: Any, account: Account) -
     assert decision.warnings == ["max_volatility: unknown", "min_liquidity: unknown"]
 
 
-def wild(instrument: Instrument, seed: int, *, days: int = 32) -> None:
-    """Random hours up to START."""
-    close = 100.0 * np.exp(np.cumsum(np.random.default_rng(seed).normal(0.0, 0.01, days * 24)))
-    Ohlcv.objects.filter(instrument=instrument).delete()
-    Ohlcv.objects.bulk_create(
-        Ohlcv(
-            instrument=instrument,
-            timeframe="1h",
-            open_time=START - (len(close) - hour) * HOUR,
-            open=price,
-            high=price,
-            low=price,
-            close=price,
-            volume=1e5,
-            source="binance",
-            received_at=START,
-        )
-        for hour, price in enumerate(close.tolist())
-    )
+def wild(world: Any, instrument: Instrument, seed: int) -> None:
+    """32 days of random hours up to START."""
+    steps = np.random.default_rng(seed).normal(0.0, 0.01, 32 * 24)
+    world.before(instrument, (100.0 * np.exp(np.cumsum(steps))).tolist())
 
 
 def test_two_of_one_kind_are_one_too_many(world: Any, account: Account) -> None:
     bitcoin, ethereum = world.listed("bitcoin"), world.listed("ethereum")
-    wild(bitcoin, 1)
-    wild(ethereum, 1)
+    wild(world, bitcoin, 1)
+    wild(world, ethereum, 1)
     held = Portfolio(
         equity=10_000.0,
         cash=10_000.0,
@@ -203,7 +188,7 @@ def test_two_of_one_kind_are_one_too_many(world: Any, account: Account) -> None:
     _, verdict = judged(account, bitcoin, portfolio=lambda: held)
     assert verdict.reason == "max_correlation"
     assert verdict.usage.correlation == pytest.approx(1.0)
-    wild(ethereum, 2)
+    wild(world, ethereum, 2)
     assert judged(account, bitcoin, portfolio=lambda: held)[1].is_approved
     heat = heat_of(portfolio=held, at=START)
     assert heat.by_direction["gross"] == pytest.approx(0.05)

@@ -16,6 +16,8 @@ from collectors import clock
 from collectors.marketdata import to_ms
 from risk.declarations import limits_from
 from risk.facts import LEAD_HOURS, Hours
+from risk.models import RiskDecision
+from risk.services import change_limit
 from signals.models import Signal
 from trading.backtest import run_backtest
 from trading.models import Account, EquityPoint, Fill
@@ -26,6 +28,7 @@ from trading.tape import HALF_SPREAD_BPS, Listed, Tape, Terms, changed_rows
 START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
 HOUR = timedelta(hours=1)
 HOUR_MS = 3_600_000
+VOLUME = 1e5
 LIMITS = limits_from({})
 LISTED = Listed(since=0, until=2**63, grid=Grid.of("0.1", "0.001"), min_notional=5.0)
 TERMS = Terms(
@@ -223,8 +226,14 @@ def test_the_end_is_the_capital_plus_all_that_happened(
 def test_paper_trading_of_the_same_signals_ends_in_the_same_books(
     world: Any, account: Account
 ) -> None:
-    """Quotes set where the backtest sees them: the same fills, cash and equity, bar by bar."""
+    """Quotes set where the backtest sees them: the same fills, cash and equity, bar by bar.
+
+    Sized by the market of the month before and by the record that grows on the way.
+    """
     rng = np.random.default_rng(7)
+    before = (100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.008, LEAD_HOURS)))).tolist()
+    world.before(world.listed("bitcoin"), before)
+    change_limit(profile_id=account.profile_id, name="kelly_min_trades", value=5)
     closes = np.round(100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, 40))), 1).tolist()
     bars, opened = [], 100.0
     for close in closes:
@@ -232,7 +241,10 @@ def test_paper_trading_of_the_same_signals_ends_in_the_same_books(
         opened = close
     wanted = rng.choice([-1, 0, 1], size=40, p=[0.3, 0.3, 0.4]).tolist()
     history = tape(bars, wanted)
-    outcome = run_backtest(history, replace(TERMS))
+    hours = replace(history.hours, close=np.array([*before, *closes]).reshape(-1, 1))
+    hours = replace(hours, quote_volume=hours.close * VOLUME)
+    terms = replace(TERMS, limits=limits_from({"kelly_min_trades": 5}))
+    outcome = run_backtest(replace(history, hours=hours), terms)
     for index in range(39):
         bar = START + index * HOUR
         world.at(bar + HOUR)
@@ -247,5 +259,8 @@ def test_paper_trading_of_the_same_signals_ends_in_the_same_books(
     assert clock.now() > START
     assert Signal.objects.count() == history.changed[:39].sum() > 10
     assert Fill.objects.count() > 10
+    sizes = [row.outputs["sizes"] for row in RiskDecision.objects.filter(is_approved=True)]
+    assert all(isinstance(each["volatility_target"], float) for each in sizes)
+    assert {isinstance(each["kelly"], float) for each in sizes} == {True, False}
     equity = list(EquityPoint.objects.order_by("at").values_list("equity", flat=True))
     assert [int(value * MONEY_UNITS) for value in equity] == outcome.equity[:39]
