@@ -137,7 +137,7 @@ CANDLE_SOURCES = ENV.candle_sources
 STREAM_KINDS = ENV.stream_kinds
 STREAM_SHARDS = ENV.stream_shards
 # What looks at every quote in the stream process: context managers that give a callable.
-QUOTE_WATCHERS: tuple[str, ...] = ()
+QUOTE_WATCHERS = ("trading.watching.watch_quotes",)
 REQUEST_TIMEOUT = ENV.request_timeout
 RETRY_PAUSE_S = 0.25  # before the second try; it doubles, and each is cut by chance
 

@@ -6,3 +6,5 @@ from django.dispatch import Signal
 fills_recorded = Signal()
 # decision_ids: list[int] (risk decisions, approved or refused)
 decisions_recorded = Signal()
+# Nothing more: orders have begun to work, and whoever watches quotes for them reads the rows.
+orders_placed = Signal()

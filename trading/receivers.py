@@ -9,6 +9,8 @@ from django.dispatch import receiver
 from collectors.events import funding_stored
 from signals.events import bar_run_finished, signals_ingested
 from trading import tasks
+from trading.events import orders_placed
+from trading.watching import say_orders_changed
 
 
 @receiver(bar_run_finished, dispatch_uid="trading.bar_run_finished")
@@ -27,3 +29,9 @@ def follow_signals_from_outside(**_: Any) -> None:
 def pay_on_settlements(instrument_ids: list[int], **_: Any) -> None:
     """Settlements are new, or other than they were: look who held the instruments."""
     tasks.pay_funding.delay(instrument_ids)
+
+
+@receiver(orders_placed, dispatch_uid="trading.orders_placed")
+def watch_for_orders(**_: Any) -> None:
+    """Orders wait for quotes: whoever watches those reads the rows now, not in a second."""
+    say_orders_changed()

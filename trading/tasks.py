@@ -3,16 +3,21 @@ doubled message changes nothing."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import structlog
 from celery import shared_task
 
+from collectors.marketdata import Quote
 from collectors.turns import Turns
 from trading import services
-from trading.models import Account
+from trading.models import Account, Order, OrderStatus
 
 log = structlog.get_logger(__name__)
 _turns = Turns()
 _reconciling = Turns()
+_sweeping = Turns()
 _outside_turns = Turns()
 
 
@@ -43,6 +48,29 @@ def execute_outside_signals() -> None:
                 services.execute_outside_signals(account_id=account_id)
             except Exception:
                 log.exception("outside_signals_failed", account=account_id)
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def work_quotes(exchange: str, symbol: str, quotes: list[dict[str, Any]]) -> int:
+    """Let working orders meet quotes that have reached one of them; gives the number of fills."""
+    seen = [msgspec.convert(quote, Quote) for quote in quotes]
+    return services.work_instrument(exchange=exchange, symbol=symbol, quotes=seen)
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def sweep_orders() -> None:
+    """Let what waits for the market meet what it has done meanwhile, and cancel entries that a
+    switch has left working."""
+    with _sweeping.turn() as is_ours:
+        if not is_ours:
+            return
+        services.sweep_entries()
+        waiting = Order.objects.filter(status=OrderStatus.WORKING).order_by("account")
+        for account_id in waiting.values_list("account", flat=True).distinct():
+            try:
+                services.work_account(account_id=account_id)
+            except Exception:
+                log.exception("orders_not_worked", account=account_id)
 
 
 @shared_task  # type: ignore[untyped-decorator]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from collectors.models import Instrument
 from trading.models import Account, Fill, OrderLeg
@@ -12,8 +13,11 @@ from trading.services.placing import Ticket, place_order
 from trading.services.venues import venue_of
 
 
-def book(account: Account, instrument: Instrument, steps: int, ticks: int, at: datetime) -> Fill:
-    """A market order of signed steps, filled at once; what grows the position is an entry."""
+def book(
+    account: Account, instrument: Instrument, steps: int, ticks: int, at: datetime, **ticket: Any
+) -> Fill:
+    """A market order of signed steps, filled at once; what grows the position is an entry.
+    `ticket` goes to the order."""
     venue = venue_of(instrument=instrument, exchange=account.exchange, at=at)
     assert venue is not None
     with locked_account(account.pk) as current:
@@ -27,6 +31,7 @@ def book(account: Account, instrument: Instrument, steps: int, ticks: int, at: d
                 leg=OrderLeg.CLOSE if shrinks else OrderLeg.OPEN,
                 side=1 if steps > 0 else -1,
                 steps=abs(steps),
+                **ticket,
             ),
             at=at,
         )

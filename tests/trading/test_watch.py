@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import queue
+import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.marketdata import Quote, to_ms
+from tests.trading.books import book
+from trading import tasks, watching
+from trading.models import Account, Fill, Position
 from trading.orders import Grid
 from trading.simulator import (
     LIMIT,
@@ -21,6 +29,7 @@ from trading.simulator import (
     match_quote,
 )
 from trading.watch import Watched, WatchTable
+from trading.watching import watch_quotes
 
 START = datetime(2021, 5, 13, tzinfo=UTC)
 GRID = Grid.of("0.1", "0.001")
@@ -117,6 +126,51 @@ def test_a_quote_that_nobody_can_trade_at_reaches_nothing() -> None:
     watch = table(watched(order(MARKET, -1)))
     for bid, ask in ((float("nan"), 1.0), (0.0, 1.0), (2.0, 1.0), (1.0, float("inf"))):
         assert watch.look(quote(bid, ask)) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stop_that_a_quote_touches_is_filled_at_once(
+    world: Any, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the quote to the message, with the rows read as they are written; then the worker's
+    part, with what the message carries."""
+    messages: queue.Queue[str] = queue.Queue()
+    monkeypatch.setattr(
+        tasks.work_quotes, "apply_async", lambda args, **_: messages.put(json.dumps(args))
+    )
+    world.at(START + timedelta(minutes=30))
+    bitcoin = world.listed("bitcoin")
+    at = {"symbol": "BITCOINUSDT", "ms": 60_000}
+    with watch_quotes() as watch:
+        # Its first look is over when it has heard that there are orders.
+        assert watching.redis_client().ping()
+        book(account, bitcoin, 500, 1000, START, stop_loss=99.0, take_profit=104.0)
+        began = time.monotonic()
+        while messages.empty() and time.monotonic() < began + 5:
+            watch(quote(100.0, **at))
+            watch(quote(98.95, **at))
+            watch(quote(99.5, **at))
+            time.sleep(0.005)
+        took = time.monotonic() - began
+        message = json.loads(messages.get(timeout=1))
+        assert [each["best_bid"] for each in message[2]] == [98.95]
+        assert took < 1.0, "before the table is read again by itself"
+        tasks.work_quotes(*message)
+    fill = Fill.objects.latest("id")
+    assert (fill.order.leg, fill.quantity_steps) == ("stop_loss", 500)
+    assert Position.objects.get().quantity_steps == 0
+    tasks.work_quotes(*message)
+    assert Fill.objects.count() == 2, "a message that comes twice"
+
+
+@pytest.mark.django_db
+def test_the_sweep_finds_what_no_message_told_of(world: Any, account: Account) -> None:
+    world.at(START + timedelta(minutes=30))
+    bitcoin = world.listed("bitcoin")
+    book(account, bitcoin, 500, 1000, START + timedelta(minutes=20), stop_loss=99.0)
+    world.quote("bitcoin", 98.0, 98.1)
+    tasks.sweep_orders()
+    assert Fill.objects.latest("id").order.leg == "stop_loss"
 
 
 ticks = st.integers(min_value=950, max_value=1050)

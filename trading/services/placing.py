@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+
+from django.db import transaction
 
 from collectors.models import Instrument
 from risk.models import RiskDecision
 from signals.models import Signal
+from trading.events import orders_placed
 from trading.models import Account, Order, OrderKind, OrderStatus, Side, TimeInForce
 from trading.services.venues import Venue
 
@@ -48,6 +52,8 @@ def place_order(
 ) -> Order:
     """Write a working order. One per account and signal and leg, or key: a second raises
     IntegrityError."""
+    if ticket.kind != OrderKind.MARKET:
+        announce_orders()
     return Order.objects.create(
         account=account,
         instrument=instrument,
@@ -77,6 +83,11 @@ def place_order(
         placed_by=ticket.placed_by,
         judged_from=ticket.judged_from,
     )
+
+
+def announce_orders() -> None:
+    """Tell, after commit, that orders wait for quotes from now on."""
+    transaction.on_commit(partial(orders_placed.send_robust, sender=Order), robust=True)
 
 
 def cancel_order(*, order: Order, reason: str, at: datetime, status: str = "cancelled") -> None:

@@ -25,6 +25,7 @@ from trading.models import (
     Side,
 )
 from trading.orders import Grid
+from trading.services.placing import announce_orders
 from trading.ticks import level_ticks
 
 # How long after a bar's open an entry still counts as made at it: a bar run waits up to half a
@@ -50,6 +51,7 @@ def protect_position(
     grid = Grid.of(position.tick_size, position.quantity_step)
     orders = list(_protective_orders(account, position, entry, stop_loss, take_profit, at))
     Order.objects.bulk_create(orders)
+    announce_orders()
     position.stop_loss = position.take_profit = None
     for order in orders:
         if order.trigger_ticks is not None:
