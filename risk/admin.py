@@ -22,6 +22,10 @@ class RiskProfileAdmin(ModelAdmin):  # type: ignore[misc]
     search_fields = ["name"]
     readonly_fields = ["trading_state", "state_reason", "state_changed_by", "state_changed_at"]
 
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """A profile is made with its account."""
+        return False
+
     def save_model(self, request: HttpRequest, obj: RiskProfile, form: Any, change: bool) -> None:
         """Only what was changed: a whole save would write back a switch thrown meanwhile."""
         obj.save(update_fields=form.changed_data if change else None)

@@ -106,8 +106,8 @@ DECLARATIONS: tuple[Declaration, ...] = (
         name="max_volatility", default=0.20, low=0.01, high=5.0,
         unit="standard deviation of the return over 24 hours", side=CEILING, usage="volatility",
         # Share of hours over the bound, hourly spot candles 2021-04 to 2022-06, crash of May 2021
-        # included, at 0.20 (and at 0.15): BTC 0.0% (0.2), ETH 0.2% (0.8), BNB 0.3% (1.5), XRP 0.6%
-        # (2.6), OCEAN 1.3% (3.4), SOL 1.7% (4.8), FET 1.8% (6.1), RNDR 3.6% (11.1).
+        # included, at 0.20 (and at 0.15): BTC 0.0% (0.2), ETH 0.2% (0.8), BNB 0.3% (1.5), XRP 0.5%
+        # (1.6), OCEAN 1.3% (3.0), SOL 1.5% (4.3), FET 2.0% (5.6), RNDR 4.0% (11.5).
         text="of the last 24 hourly returns. A calm coin has 0.03, a wild one 0.08 on a usual day:"
         " a fifth is met on crash days only, when a stop fills far from its price; at 0.15 the"
         " small coins would be barred every tenth hour. Unknown (under 12 hours) refuses",

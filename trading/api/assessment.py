@@ -28,6 +28,7 @@ class AssessView(APIView):
         """What is asked; `portfolio_state` stands in for the account's own portfolio."""
 
         signal_id = serializers.CharField(default="", allow_blank=True)
+        strategy = serializers.CharField(default="", allow_blank=True, max_length=64)
         asset = serializers.SlugRelatedField("coin_id", queryset=Instrument.objects.all())
         signal_type = serializers.ChoiceField(choices=sorted(DIRECTIONS))
         price = serializers.FloatField()
