@@ -9,7 +9,7 @@ from unfold.admin import ModelAdmin
 
 from collectors.admin.records import RecordAdmin
 from risk.declarations import BY_NAME
-from risk.models import RiskDecision, RiskLimit, RiskLimitChange, RiskProfile
+from risk.models import RiskDecision, RiskLimit, RiskLimitChange, RiskProfile, TradingStateChange
 from risk.services import change_limit
 
 
@@ -121,4 +121,15 @@ class RiskDecisionAdmin(RecordAdmin):
     list_filter = ["is_approved", "rejection_reason", "risk_level", "profile"]
     search_fields = ["instrument__coin_id", "rejection_reason"]
     list_select_related = ["profile", "instrument"]
+    date_hierarchy = "at"
+
+
+@admin.register(TradingStateChange)
+class TradingStateChangeAdmin(RecordAdmin):
+    """What changed the trading state of an account, or of all. Read only."""
+
+    list_display = ["at", "profile", "from_state", "to_state", "cause", "by", "reason"]
+    list_filter = ["cause", "to_state", "profile"]
+    search_fields = ["reason", "by"]
+    list_select_related = ["profile"]
     date_hierarchy = "at"

@@ -4,9 +4,9 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
-from django.urls import path
+from django.urls import path, reverse
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
 
@@ -16,6 +16,7 @@ from trading.models import (
     Account,
     Backtest,
     EquityPoint,
+    ExecutionAttempt,
     Fill,
     LedgerEntry,
     Order,
@@ -27,6 +28,7 @@ from trading.models import (
 from trading.reports.content import make_report
 from trading.reports.page import page_response
 from trading.services import update_account
+from trading.switchpage import show_switch
 
 NEW_TAB = {"target": "_blank"}
 
@@ -54,18 +56,25 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
         "created_at",
     ]
 
-    actions_detail = ["report"]
+    actions_detail = ["report", "trading_state"]
 
     @action(description="Report", permissions=["view"], attrs=NEW_TAB)  # type: ignore[untyped-decorator]
     def report(self, request: HttpRequest, object_id: int) -> HttpResponse:
         """How the account did until now, as a page of its own."""
         return page_response(make_report(account_id=get_object_or_404(Account, pk=object_id).pk))
 
+    @action(description="Trading state", permissions=["view"], url_path="trading-state")  # type: ignore[untyped-decorator]
+    def trading_state(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """The way to the switches."""
+        return HttpResponseRedirect(reverse("admin:trading_switch"))
+
     def get_urls(self) -> list[Any]:
-        """The heat map besides the pages of the rows."""
-        show = partial(show_heat, model_admin=self)
+        """The heat map and the switches besides the pages of the rows."""
+        heat = partial(show_heat, model_admin=self)
+        switch = partial(show_switch, model_admin=self)
         return [
-            path("heat/", self.admin_site.admin_view(show), name="trading_heat"),
+            path("heat/", self.admin_site.admin_view(heat), name="trading_heat"),
+            path("switch/", self.admin_site.admin_view(switch), name="trading_switch"),
             *super().get_urls(),
         ]
 
@@ -88,6 +97,17 @@ class OrderAdmin(RecordAdmin):
     list_filter = ["leg", "side", "status", "account", "exchange"]
     search_fields = ["symbol", "instrument__coin_id"]
     list_select_related = ["account"]
+
+
+@admin.register(ExecutionAttempt)
+class ExecutionAttemptAdmin(RecordAdmin):
+    """How the executions of signals and orders went."""
+
+    list_display = ["at", "account", "outcome", "signal", "order", "error", "duration_ms"]
+    list_filter = ["outcome", "account"]
+    search_fields = ["error"]
+    list_select_related = ["account", "signal", "order"]
+    date_hierarchy = "at"
 
 
 @admin.register(Fill)
