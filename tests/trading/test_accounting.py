@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +39,42 @@ FILLS = st.lists(
 )
 def test_one_rounding_half_to_even(value: int, factor: int, divisor: int) -> None:
     assert multiply_divide(value, factor, divisor) == round(Fraction(value * factor, divisor))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(5, 0), (15, 2), (25, 2), (-5, 0), (-15, -2), (-25, -2), (6, 1), (-6, -1), (4, 0), (14, 1)],
+)
+def test_what_lies_between_two_units_goes_to_the_even_one(value: int, expected: int) -> None:
+    assert multiply_divide(value, 1, 10) == expected
+    assert multiply_divide(value, 7, 70) == expected
+
+
+@given(fills=FILLS, unit=UNITS)
+def test_flips_and_partials_agree_with_exact_fractions(
+    fills: list[tuple[int, int]], unit: tuple[int, int]
+) -> None:
+    """Cost and realised PnL of a position kept at its average cost, each within one unit for
+    every operation, and nothing is realised by what only adds."""
+    quantity = cost = realised = operations = 0
+    held, exact_cost, exact_realised = 0, Fraction(0), Fraction(0)
+    for steps, ticks in fills:
+        worth = Fraction(ticks * unit[0], unit[1])
+        closing = 0
+        if held * steps < 0:
+            closing = min(abs(held), abs(steps)) * (1 if steps > 0 else -1)
+            average = exact_cost / held
+            exact_realised += -closing * (worth - average)
+            exact_cost += closing * average
+        exact_cost += (steps - closing) * worth
+        held += steps
+        quantity, cost, gained = apply_fill(quantity, cost, steps, ticks, *unit)
+        realised += gained
+        operations += 2
+        assert quantity == held
+        assert gained == 0 or closing != 0
+        assert abs(cost - exact_cost) <= operations
+        assert abs(realised - exact_realised) <= operations
 
 
 @given(fills=FILLS, unit=UNITS, rate=st.integers(0, 1000))
@@ -146,6 +183,16 @@ def test_funding_by_hand() -> None:
     # A negative rate is paid by the shorts, and the eighth decimal counts.
     assert funding_cash(1_500, mark, count_of(-0.00000001, RATE_PARTS), 1, 1000) == 96_000
     assert funding_cash(0, mark, rate, 1, 1000) == 0
+
+
+@pytest.mark.parametrize(
+    ("quantity", "expected"), [(1, 0), (3, -2), (5, -2), (-1, 0), (-3, 2), (-5, 2)]
+)
+def test_funding_between_two_units_goes_to_the_even_one(quantity: int, expected: int) -> None:
+    half = RATE_PARTS // 2
+    assert funding_cash(quantity, 1, half, 1, 1) == expected
+    assert funding_cash(quantity, 10, half, 1, 10) == expected
+    assert funding_cash(-quantity, 1, -half, 1, 1) == expected
 
 
 @given(places=st.integers(-(10**8), 10**8))

@@ -204,6 +204,9 @@ BIDS = (np.array([99.90, 99.89, 98.00]), np.array([0.004, 0.003, 0.009]))
         (order(STOP_LIMIT, SELL, trigger=9_990, limit=9_990), (FILLED, 4, 9_990, TAKER)),
         (order(TRAILING_STOP, SELL, trail=30, mark=10_020), (FILLED, 7, 9_989, TAKER)),
         (order(TRAILING_STOP, SELL, trail=30, mark=10_019), NOTHING),
+        (order(MARKET, BUY, steps=0), NOTHING),
+        (order(LIMIT, BUY), NOTHING),
+        (order(STOP, SELL), NOTHING),
     ],
 )
 def test_books_as_a_table(waiting: WorkingOrder, expected: tuple[int, int, int, int]) -> None:
@@ -217,9 +220,9 @@ def test_books_as_a_table(waiting: WorkingOrder, expected: tuple[int, int, int, 
 def test_a_market_order_that_finds_no_step_stays_open() -> None:
     waiting = order(MARKET, BUY)
     match = match_book(waiting, ASKS[0], np.zeros(3), 20.0, GRID)
-    assert match.action != FILLED
+    assert fill(match) == IN_BOOK
     nothing = np.array([], dtype=np.float64)
-    assert fill(match_book(after(waiting, match), nothing, nothing, 20.0, GRID)) == NOTHING
+    assert fill(match_book(waiting, nothing, nothing, 20.0, GRID)) == NOTHING
     assert match_book(after(waiting, match), *ASKS, 20.0, GRID).steps == 10
 
 
@@ -276,6 +279,7 @@ BAR = (100.00, 101.00, 99.00)
         (order(MARKET, BUY), (NAN, 101.0, 99.0), NOTHING),
         (order(MARKET, BUY), (100.0, 99.9, 99.0), NOTHING),
         (order(MARKET, BUY), (100.0, 101.0, 0.0), NOTHING),
+        (order(MARKET, BUY), (100.0, math.inf, 99.0), NOTHING),
         (order(LIMIT, BUY), BAR, NOTHING),
         (order(STOP, SELL), BAR, NOTHING),
     ],
