@@ -113,7 +113,7 @@ def meet_offer(
     account: Account, position: Position, order: Order, offer: Offer, *, bar: datetime
 ) -> Fill | None:
     """Let a market order meet what there is now, unless it cannot be at the venue yet."""
-    met = offer.met(instrument=position.instrument)
+    met = offer.met()
     if not offer.is_reachable or (order.met_at is not None and met.at <= order.met_at):
         return None
     match = met.match(as_working(order, position), Grid.of(order.tick_size, order.quantity_step))

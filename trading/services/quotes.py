@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -35,6 +36,8 @@ class Offer:
     now: datetime
     book: LiveBook | None = None
     is_reachable: bool = True
+    volatility: float = math.nan
+    day_volume: float = math.nan
 
     def ticks(self, side: int, venue: Venue) -> int:
         """What a small market order of `side` pays on the grid of `venue`. Needs a quote."""
@@ -50,11 +53,14 @@ class Offer:
             grid.tick_den,
         )
 
-    def met(self, *, instrument: Instrument) -> QuoteMet | BookMet:
+    def met(self) -> QuoteMet | BookMet:
         """What an order meets now: the book where one is known, else the quote. Needs a quote."""
         if self.quote is None:
             raise ValueError("no quote to fill at")
-        return with_facts(met_now(self.quote, self.book), instrument=instrument, at=self.now)
+        met = met_now(self.quote, self.book)
+        if isinstance(met, BookMet):
+            return met
+        return replace(met, volatility=self.volatility, day_volume=self.day_volume)
 
     def recorded(self) -> dict[str, Any]:
         """The quote as a decision stores it; empty without one."""
@@ -87,8 +93,8 @@ def with_facts(
     """A quote with what is known of the market behind it, which is what its slippage goes by."""
     if isinstance(met, BookMet):
         return met
-    facts = surroundings_at(coin_ids=[instrument.coin_id], at=at).of(instrument.coin_id)
-    return replace(met, volatility=facts.volatility_24h, day_volume=facts.quote_volume_24h)
+    volatility, day_volume = _facts(instrument, at)
+    return replace(met, volatility=volatility, day_volume=day_volume)
 
 
 def current_offer(*, account: Account, instrument: Instrument, since: datetime | None) -> Offer:
@@ -106,11 +112,15 @@ def current_offer(*, account: Account, instrument: Instrument, since: datetime |
     if quote is None or not is_usable(quote, since=since, now=now):
         return Offer(venue=venue, quote=None, now=now)
     sent = now - clock.current().widen(timedelta(0)) if since is None else since
+    # Of a book nothing more has to be known.
+    volatility, day_volume = (math.nan, math.nan) if book else _facts(instrument, now)
     return Offer(
         venue=venue,
         quote=quote,
         now=now,
         book=book,
+        volatility=volatility,
+        day_volume=day_volume,
         is_reachable=quote.event_time >= sent + timedelta(milliseconds=account.latency_ms),
     )
 
@@ -123,3 +133,9 @@ def is_usable(quote: Quote, *, since: datetime | None, now: datetime) -> bool:
     sane = 0.0 < quote.best_bid <= quote.best_ask < ABSURD_PRICE
     recent = now - quote.event_time <= clock.current().widen(FRESH)
     return sane and recent and (since is None or quote.event_time >= since)
+
+
+def _facts(instrument: Instrument, at: datetime) -> tuple[float, float]:
+    """The volatility of 24 hours (a fraction) and the quote units traded in them; NaN: unknown."""
+    facts = surroundings_at(coin_ids=[instrument.coin_id], at=at).of(instrument.coin_id)
+    return facts.volatility_24h, facts.quote_volume_24h
