@@ -96,7 +96,8 @@ class RiskLimitChangeAdmin(RecordAdmin):
     """Who changed which limit, from what to what, and why. Read only."""
 
     list_display = [
-        "at", "profile", "name", "strategy", "old_value", "new_value", "changed_by", "reason",
+        "at", "profile", "name", "strategy", "old_value", "new_value", "refusal", "changed_by",
+        "reason",
     ]  # fmt: skip
     list_filter = ["profile", "name"]
     search_fields = ["name", "changed_by", "reason"]

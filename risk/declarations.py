@@ -168,8 +168,15 @@ def limits_from(values: Mapping[str, float], *, trading_state: int = STATE_ACTIV
     chosen: dict[str, Any] = {}
     for name, declaration in BY_NAME.items():
         value = values.get(name, declaration.default)
-        chosen[name] = int(value) if declaration.is_whole else float(value)
+        is_count = declaration.is_whole and math.isfinite(value)
+        chosen[name] = int(value) if is_count else float(value)
     return Limits(trading_state=trading_state, **chosen)
+
+
+def declared_faults(limits: Limits) -> str:
+    """Which limits lie out of their bounds, and what those are; empty when none does."""
+    faults = ((each.name, each.fault(getattr(limits, each.name))) for each in DECLARATIONS)
+    return "; ".join(f"{name}: {fault}" for name, fault in faults if fault)
 
 
 def limit_table(usage: Usage, limits: Limits) -> dict[str, tuple[float, float]]:

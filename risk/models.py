@@ -59,13 +59,18 @@ class RiskLimit(models.Model):
 
 
 class RiskLimitChange(models.Model):
-    """What somebody changed a limit from and to, and why. Never changed once written."""
+    """What somebody changed a limit from and to, or was refused to, and why. Never rewritten.
+
+    A refused change has no new value, but what was asked for as text, and why it may not be.
+    """
 
     profile = models.ForeignKey(RiskProfile, on_delete=models.CASCADE, related_name="changes")
     name = models.CharField(max_length=32)
     strategy = models.CharField(max_length=64, blank=True)
-    old_value = models.FloatField()
-    new_value = models.FloatField()
+    old_value = models.FloatField(null=True)
+    new_value = models.FloatField(null=True)
+    asked = models.CharField(max_length=32, blank=True)
+    refusal = models.CharField(max_length=200, blank=True)
     changed_by = models.CharField(max_length=150, blank=True)
     reason = models.CharField(max_length=200, blank=True)
     at = models.DateTimeField(help_text="wall time")
@@ -74,7 +79,7 @@ class RiskLimitChange(models.Model):
         ordering = ["-at", "-id"]
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.old_value:g} to {self.new_value:g}"
+        return f"{self.name}: {self.refusal or f'{self.old_value} to {self.new_value}'}"
 
 
 class RiskDecision(models.Model):

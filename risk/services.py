@@ -21,7 +21,7 @@ from django.db import transaction
 from collectors import clock
 from collectors.models import Instrument
 from risk.assessment import Request, Verdict, decide, no_verdict
-from risk.declarations import BY_NAME, DECLARATIONS, limit_warnings
+from risk.declarations import BY_NAME, DECLARATIONS, declared_faults, limit_warnings
 from risk.events import trading_state_changed
 from risk.limits import ASSESSMENT_ERROR, ASSESSMENT_TIMEOUT, Limits
 from risk.models import (
@@ -109,7 +109,7 @@ def assess(
         warnings=judged.warnings,
         inputs={**judged.inputs, "context": dict(context or {})},
         outputs=recordable(outputs),
-        config_snapshot=limits._asdict(),
+        config_snapshot=recordable(limits._asdict()),
         at=at,
         processing_time_ms=(time.perf_counter() - started) * 1000.0,
     )
@@ -123,6 +123,10 @@ def _judge(
     limits: Limits,
     closed_at: datetime,
 ) -> _Judged:
+    faults = declared_faults(limits)
+    if faults:
+        # A limit that no comparison ever breaks (a NaN written by hand) would be none.
+        raise ValueError(f"limits out of their bounds: {faults}")
     portfolio = read_portfolio()
     surroundings = surroundings_at(
         coin_ids=[instrument.coin_id, *portfolio.exposures], at=closed_at
@@ -166,7 +170,7 @@ def refuse(
         take_profit=None,
         inputs={"direction": direction, "context": dict(context or {})},
         outputs={},
-        config_snapshot=limits_of(profile=profile)._asdict(),
+        config_snapshot=recordable(limits_of(profile=profile)._asdict()),
         at=at,
         processing_time_ms=0.0,
     )
@@ -231,7 +235,9 @@ def create_profile(*, name: str, values: Mapping[str, float] | None = None) -> R
     """
     asked = dict(values or {})
     for limit, value in asked.items():
-        _check_limit(limit, value)
+        faults = _limit_faults(limit, value)
+        if faults:
+            raise ValidationError(faults)
     with transaction.atomic():
         profile = RiskProfile(name=name)
         profile.full_clean()
@@ -255,11 +261,22 @@ def change_limit(
     """Set one limit, for all or for one strategy, and record who changed what and why.
 
     Holds for every assessment after the answer. Raises ValidationError for an unknown name, a value
-    out of its bounds, or a strategy where the limit is one for all; nothing is changed then.
+    out of its bounds, or a strategy where the limit is one for all: the limit stays as it is, and
+    the attempt is kept beside the changes.
     """
-    _check_limit(name, value)
-    if strategy and not BY_NAME[name].per_strategy:
-        raise ValidationError({"strategy": f"{name} is one for all strategies"})
+    faults = _limit_faults(name, value, strategy)
+    if faults:
+        RiskLimitChange.objects.create(
+            profile_id=profile_id,
+            name=name[:32],
+            strategy=strategy[:64],
+            asked=repr(value)[:32],
+            refusal="; ".join(faults.values())[:200],
+            changed_by=by[:150],
+            reason=reason.strip()[:200],
+            at=clock.wall_now(),
+        )
+        raise ValidationError(faults)
     now = clock.wall_now()
     with transaction.atomic():
         profile = RiskProfile.objects.select_for_update().get(pk=profile_id)
@@ -283,12 +300,14 @@ def change_limit(
     return limit
 
 
-def _check_limit(name: str, value: float) -> None:
+def _limit_faults(name: str, value: float, strategy: str = "") -> dict[str, str]:
+    """What is wrong with a limit's new value, by field."""
     if name not in BY_NAME:
-        raise ValidationError({"name": f"one of {', '.join(BY_NAME)}"})
+        return {"name": f"one of {', '.join(BY_NAME)}"}
+    if strategy and not BY_NAME[name].per_strategy:
+        return {"strategy": f"{name} is one for all strategies"}
     fault = BY_NAME[name].fault(value)
-    if fault:
-        raise ValidationError({"value": fault})
+    return {"value": fault} if fault else {}
 
 
 def recordable(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,7 +87,10 @@ def test_what_is_out_of_bounds_changes_nothing(
     with pytest.raises(ValidationError):
         change_limit(profile_id=profile.pk, name=name, value=value, by="ada", reason="why not")
     assert list(RiskLimit.objects.order_by("pk").values()) == before
-    assert not RiskLimitChange.objects.exists()
+    kept = RiskLimitChange.objects.get()
+    assert (kept.name, kept.asked, kept.new_value) == (name, repr(value), None)
+    assert kept.refusal
+    assert (kept.changed_by, kept.reason) == ("ada", "why not")
 
 
 def test_one_strategy_may_be_granted_its_own_stop(profile: RiskProfile) -> None:
@@ -149,6 +152,7 @@ def test_a_wrong_value_is_answered_by_field(profile: RiskProfile, value: Any) ->
     )
     assert answer.status_code == 400
     assert "value" in answer.json()["error"]["fields"]
+    assert all(change.refusal for change in RiskLimitChange.objects.all())
     assert limits_of(profile=profile).max_correlation == 0.80
 
 

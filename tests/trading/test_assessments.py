@@ -22,7 +22,7 @@ from risk import services
 from risk.assessment import Request, Verdict, decide
 from risk.declarations import BY_NAME, DECLARATIONS, limits_from
 from risk.limits import Limits
-from risk.models import RiskDecision
+from risk.models import RiskDecision, RiskLimit
 from risk.portfolio import Portfolio, Record, Standing
 from risk.selectors import heat_of, surroundings_at
 from risk.services import assess, change_limit
@@ -132,6 +132,17 @@ def test_a_changed_limit_holds_at_once(world: Any, account: Account) -> None:
     decision, verdict = judged(account, instrument)
     assert verdict.reason == "confidence_floor"
     assert decision.config_snapshot["min_confidence"] == 0.9
+
+
+@pytest.mark.parametrize("name", ["max_sector", "max_open_positions"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, 50_000.0, -1.0])
+def test_a_limit_that_binds_nobody_refuses_everything(
+    world: Any, account: Account, name: str, value: float
+) -> None:
+    RiskLimit.objects.filter(name=name).update(value=value)
+    decision, verdict = judged(account, world.listed("bitcoin"))
+    assert verdict.reason == "assessment_error"
+    assert name in decision.warnings[0]
 
 
 def test_a_strategy_is_granted_its_own_stop(world: Any, account: Account) -> None:
