@@ -311,8 +311,8 @@ class Year:
         from risk.declarations import DECLARATIONS
         from risk.models import RiskDecision, TradingStateChange
         from trading.models import Account, Fill, Trade
-        from trading.track_record import account_performance
         from trading.services import reconcile
+        from trading.track_record import account_performance
 
         refused: Counter[str] = Counter(
             RiskDecision.objects.exclude(rejection_reason="").values_list(

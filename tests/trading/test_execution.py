@@ -259,7 +259,7 @@ def test_a_close_never_expires_and_a_late_flip_only_closes(world: Any, account: 
     world.quote("bitcoin", 100.0, 100.1)
     advance(account)
     assert Position.objects.get().quantity_steps == 0
-    assert reasons() == ["", "no_quote"]
+    assert reasons() == ["", "stale_quote"]
     assert not PendingSignal.objects.exists()
 
 

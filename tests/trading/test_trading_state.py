@@ -197,6 +197,18 @@ def test_a_reset_counts_losses_from_now_on(account: Account) -> None:
     assert marked(account, "9499") is not None
 
 
+def test_a_reset_counts_from_the_prices_of_the_moment(world: Any, account: Account) -> None:
+    enter(world, account)
+    marked(account, "7900")
+    world.quote("bitcoin", 50.0, 50.2)  # the newest close is still 100
+    set_trading_state(account_id=account.pk, state=TradingState.ACTIVE, **WHY)
+    account.refresh_from_db()
+    held = Position.objects.get().quantity_steps
+    lost = held * (Decimal("100.2") - Decimal("50.1")) / 1000
+    fees = Fill.objects.get().fee
+    assert account.high_water_mark == account.day_start_equity == 10_000 - lost - fees
+
+
 def test_a_persons_halt_leaves_the_marks(account: Account) -> None:
     Account.objects.update(high_water_mark=Decimal(11_000))
     set_trading_state(account_id=account.pk, state=TradingState.HALTED, **WHY)
@@ -228,7 +240,7 @@ def test_a_ledger_mismatch_trips_and_says_what(world: Any, account: Account) -> 
     reconcile(account_id=account.pk)
     change = TradingStateChange.objects.get()
     assert change.cause == "ledger_mismatch"
-    assert "is not the sum of entries" in change.details["mismatches"][0]
+    assert change.details["mismatches"][0].startswith("cash")
 
 
 def attempts(account: Account, outcomes: str) -> None:
@@ -288,3 +300,13 @@ def test_while_the_desk_is_stale_entries_wait_and_closes_do_not(
     assert Position.objects.get(instrument__coin_id="solana").quantity_steps > 0
     resting.refresh_from_db()
     assert resting.status == OrderStatus.WORKING
+
+
+def test_what_waited_for_the_desk_too_long_is_refused(world: Any, account: Account) -> None:
+    Desk.objects.update_or_create(pk=1, defaults={"is_stale": True})
+    enter(world, account)
+    world.at(START + 2 * HOUR + timedelta(minutes=1))
+    world.quote("bitcoin", 100.0, 100.1)
+    advance_account(account_id=account.pk)
+    assert reasons() == ["desk_stale"]
+    assert not PendingSignal.objects.exists()

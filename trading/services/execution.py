@@ -51,6 +51,7 @@ from trading.services.venues import Venue
 
 log = structlog.get_logger(__name__)
 LATE = "late"
+DESK_STALE = "desk_stale"
 OVERTAKEN = "another signal wants otherwise"
 
 
@@ -181,8 +182,15 @@ def _refusal(
         return STOPPED_OUT
     bar = duration(signal.timeframe)
     if offer.now - signal.at > clock.current().widen(bar):
-        return NO_QUOTE if is_retry else LATE
+        return _waited_for(account, offer) if is_retry else LATE
     return ""
+
+
+def _waited_for(account: Account, offer: Offer) -> str:
+    """What a signal waited for until it was too late."""
+    if offer.quote is not None and state_in_force(profile=account.profile).is_waiting:
+        return DESK_STALE
+    return offer.problem or NO_QUOTE
 
 
 def _open_or_refuse(

@@ -14,6 +14,7 @@ from collectors.models import Instrument
 from collectors.selectors import latest_tops
 from risk.assessment import ABSURD_PRICE
 from risk.selectors import surroundings_at
+from trading.backtest import NO_QUOTE
 from trading.encounters import BookMet, QuoteMet, recorded_quote
 from trading.models import Account
 from trading.orders import SLIPPAGE_BPS
@@ -22,6 +23,9 @@ from trading.simulator import market_fill_ticks
 
 # How old a quote may be in market time before an order refuses to meet it.
 FRESH = timedelta(seconds=10)
+# Why an order finds no quote; of one that is plausible and fresh: it is from before its signal.
+STALE_QUOTE = "stale_quote"
+UNUSABLE = "unusable_quote"
 # How long after a quote a book still shows the depth that was there, wall time.
 AFTER = timedelta(seconds=1)
 
@@ -29,7 +33,8 @@ AFTER = timedelta(seconds=1)
 @dataclass(frozen=True, kw_only=True)
 class Offer:
     """A venue and, when one is usable, its quote and book; read before the transaction that uses
-    them. `is_reachable` is false for a quote from before an order of now could be at the venue."""
+    them. `is_reachable` is false for a quote from before an order of now could be at the venue;
+    `problem` says why there is no quote."""
 
     venue: Venue | None
     quote: Quote | None
@@ -38,6 +43,7 @@ class Offer:
     is_reachable: bool = True
     volatility: float = math.nan
     day_volume: float = math.nan
+    problem: str = ""
 
     def ticks(self, side: int, venue: Venue) -> int:
         """What a small market order of `side` pays on the grid of `venue`. Needs a quote."""
@@ -110,7 +116,8 @@ def current_offer(*, account: Account, instrument: Instrument, since: datetime |
         return Offer(venue=None, quote=None, now=now)
     [(quote, book)] = latest_tops([(venue.exchange, venue.symbol)])
     if quote is None or not is_usable(quote, since=since, now=now):
-        return Offer(venue=venue, quote=None, now=now)
+        problem = NO_QUOTE if quote is None else STALE_QUOTE if is_old(quote, now) else UNUSABLE
+        return Offer(venue=venue, quote=None, now=now, problem=problem)
     sent = now - clock.current().widen(timedelta(0)) if since is None else since
     # Of a book nothing more has to be known.
     volatility, day_volume = (math.nan, math.nan) if book else _facts(instrument, now)
@@ -131,8 +138,12 @@ def is_usable(quote: Quote, *, since: datetime | None, now: datetime) -> bool:
     An event time ahead of this machine's clock is no fault: the venue's clock may run before it.
     """
     sane = 0.0 < quote.best_bid <= quote.best_ask < ABSURD_PRICE
-    recent = now - quote.event_time <= clock.current().widen(FRESH)
-    return sane and recent and (since is None or quote.event_time >= since)
+    return sane and not is_old(quote, now) and (since is None or quote.event_time >= since)
+
+
+def is_old(quote: Quote, now: datetime) -> bool:
+    """Whether the quote says nothing of the present any more."""
+    return now - quote.event_time > clock.current().widen(FRESH)
 
 
 def _facts(instrument: Instrument, at: datetime) -> tuple[float, float]:

@@ -11,6 +11,7 @@ wait, as signals that would enter do.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import structlog
@@ -23,6 +24,7 @@ from risk.portfolio import loss_fraction
 from risk.selectors import limits_of, read_desk, state_in_force
 from risk.services import check_switch, record_state
 from trading.fields import from_units, to_units
+from trading.holdings import marked_equity
 from trading.models import (
     ENTRY_LEGS,
     Account,
@@ -31,9 +33,11 @@ from trading.models import (
     Order,
     OrderStatus,
 )
-from trading.selectors import account_worth
+from trading.selectors import holding_of, marks_at, open_positions
 from trading.services.accounts import locked_account
 from trading.services.desk_lock import hold_desk
+from trading.services.quotes import current_offer
+from trading.ticks import nearest_ticks
 
 log = structlog.get_logger(__name__)
 
@@ -51,10 +55,11 @@ def set_trading_state(*, account_id: int, state: str, reason: str, by: str) -> T
     Raises ValidationError for an unknown state or without a reason.
     """
     check_switch(state=state, reason=reason)
+    prices = {} if state == TradingState.HALTED else _read_prices(account_id)
     with locked_account(account_id) as account:
         details: dict[str, Any] = {}
         if account.profile.trading_state == TradingState.HALTED != state:
-            details = _accept_losses(account)
+            details = _accept_losses(account, prices)
         return _switch(account, state, StateCause.PERSON, reason, by=by, details=details)
 
 
@@ -210,9 +215,9 @@ def _failures(account: Account) -> Trip | None:
     return Trip(cause=StateCause.ERRORS, reason=reason, details=details)
 
 
-def _accept_losses(account: Account) -> dict[str, Any]:
+def _accept_losses(account: Account, prices: Mapping[str, float]) -> dict[str, Any]:
     """Count losses from now on, if it was they, or a fault, that halted the account."""
-    equity, _ = account_worth(account=account, bar=None)
+    equity = _worth(account, prices)
     halt = (
         TradingStateChange.objects.filter(profile=account.profile, to_state=TradingState.HALTED)
         .exclude(from_state=TradingState.HALTED)
@@ -228,3 +233,27 @@ def _accept_losses(account: Account) -> dict[str, Any]:
     account.high_water_mark = account.day_start_equity = from_units(equity)
     account.save(update_fields=["high_water_mark", "day_start_equity"])
     return {"equity": str(from_units(equity)), "before": before}
+
+
+def _read_prices(account_id: int) -> dict[str, float]:
+    """The mid prices of what an account holds, where fresh quotes say them. Reads Redis."""
+    account = Account.objects.get(pk=account_id)
+    prices = {}
+    for position in open_positions(account_id=account_id):
+        offer = current_offer(account=account, instrument=position.instrument, since=None)
+        if offer.quote is not None:
+            middle = (offer.quote.best_bid + offer.quote.best_ask) / 2.0
+            prices[position.instrument.coin_id] = middle
+    return prices
+
+
+def _worth(account: Account, prices: Mapping[str, float]) -> int:
+    """The account's equity in money units at the prices, else at the newest closes."""
+    holdings = [holding_of(position=row) for row in open_positions(account_id=account.pk)]
+    marks = marks_at(holdings=holdings, timeframe=account.timeframe, bar=None)
+    for holding in holdings:
+        if holding.coin_id in prices:
+            grid = holding.grid
+            price = prices[holding.coin_id]
+            marks[holding.coin_id] = nearest_ticks(price, grid.tick_num, grid.tick_den)
+    return marked_equity(cash=to_units(account.cash), holdings=holdings, marks=marks)
