@@ -184,21 +184,26 @@ def _heat(report: Report) -> Iterator[Chart]:
         )
 
 
-def _held(report: Report) -> dict[str, tuple[Any, Any, Any]]:
+Held = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
+
+
+def _held(report: Report) -> dict[str, Held]:
     """What was held of each instrument: since when and until when (ms), and its worth at entry."""
     record, columns = report.record, report.record.columns
-    held = {
+    held: dict[str, Held] = {
         coin_id: (columns.entered[rows], columns.exited[rows], columns.worth[rows])
         for coin_id, rows in group_rows(record.trades, "instrument").items()
     }
+    nothing = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
     for row in report.summary["open_positions"]:
-        since = record.start_ms
+        at = record.start_ms
         if row["entered_at"] is not None:
-            since = min(to_ms(datetime.fromisoformat(row["entered_at"])), record.end_ms)
-        now = (since, record.end_ms, abs(float(row["total_cost"])))
-        before = held.get(row["instrument"], ([], [], []))
-        held[row["instrument"]] = tuple(
-            np.append(column, value) for column, value in zip(before, now, strict=True)
+            at = min(to_ms(datetime.fromisoformat(row["entered_at"])), record.end_ms)
+        since, until, worth = held.get(row["instrument"], nothing)
+        held[row["instrument"]] = (
+            np.append(since, at),
+            np.append(until, record.end_ms),
+            np.append(worth, abs(float(row["total_cost"]))),
         )
     return held
 

@@ -57,6 +57,8 @@ def render_page(report: Report, *, title: str = "", tables: Sequence[Table] = ()
     context: Mapping[str, Any] = {
         "title": title or f"Report of {account['name']}",
         "summary": report.summary,
+        "start": f"{report.record.start:%Y-%m-%d %H:%M}",
+        "end": f"{report.record.end:%Y-%m-%d %H:%M}",
         "headline": headline(report),
         "policy": _policy(library.hash),
         "charts": [

@@ -18,7 +18,7 @@ from trading.track_record import TrackRecord
 
 MOST_INSTRUMENTS = 4
 MOST_CANDLES = 800  # more than these are thinner than a pixel each
-MOST_TRADES = 400  # of an instrument; more would cover the candles
+MOST_TRADES = 150  # of an instrument; more would cover the candles
 LEAST_CANDLES = 48
 DRAWN_IN = ("15m", "1h", "4h", "1d")
 SIDES = ((1, "long", "triangle-up", UP), (-1, "short", "triangle-down", DOWN))
@@ -99,7 +99,7 @@ def _entries(trades: list[RoundTrip]) -> Iterator[dict[str, Any]]:
                 moments_of([each.entered_at for each in chosen]),
                 [each.entry_price for each in chosen],
                 [f"{name} at {each.entry_price:g}" for each in chosen],
-                {"symbol": symbol, "color": color, "size": 10},
+                {"symbol": symbol, "color": color, "size": 9},
             )
 
 
@@ -112,7 +112,7 @@ def _exits(trades: list[RoundTrip]) -> Iterator[dict[str, Any]]:
                 moments_of([each.exited_at for each in chosen]),
                 [each.exit_price for each in chosen],
                 [f"{name} {abs(each.net):,.2f} at {each.exit_price:g}" for each in chosen],
-                {"symbol": "x", "color": color, "size": 8},
+                {"symbol": "x", "color": color, "size": 7},
             )
 
 
