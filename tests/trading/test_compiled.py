@@ -77,6 +77,8 @@ TICK = st.sampled_from([(1, 10), (1, 100), (1, 2), (5, 1), (1, 100_000)])
 
 def bits(value: Any) -> Any:
     """A value that equals another only when every bit does (NaN equals NaN)."""
+    if isinstance(value, np.ndarray):
+        value = tuple(value.tolist())
     if isinstance(value, tuple):
         return tuple(bits(part) for part in value)
     return value.hex() if isinstance(value, float) else int(value)
@@ -207,6 +209,22 @@ def test_matching(
 def test_verdicts(request: assessment.Request, standing: Standing, state: int) -> None:
     bounds = limits_from({}, trading_state=state)
     same("decide", assessment.decide, request, standing, bounds)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), stop=st.integers(0, 80), holes=st.floats(0.0, 0.7))
+def test_facts(seed: int, stop: int, holes: float) -> None:
+    rng = np.random.default_rng(seed)
+    close = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.02, 72)))
+    valid = rng.random(72) >= holes
+    volume = np.where(valid, rng.uniform(0.0, 1e6, 72), math.nan)
+    same("hourly_volatility", facts.hourly_volatility, close, valid, stop)
+    same("traded_volume", facts.traded_volume, volume, stop)
+    same("daily_closes", facts.daily_closes, close, valid, stop, 3)
+    returns = facts.daily_returns(np.where(valid, close, math.nan))
+    same("daily_returns", facts.daily_returns, np.where(valid, close, math.nan))
+    same("daily_volatility", facts.daily_volatility, returns)
+    same("pair_correlation", facts.pair_correlation, returns, rng.normal(size=71))
 
 
 def test_a_loop_over_bars_compiles() -> None:
