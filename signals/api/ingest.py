@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import django_filters
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, serializers
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import SAFE_METHODS
@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from collectors.access import RolePermission
+from collectors.once import answer_once
 from signals import services
 from signals.alertjson import SIZE_LIMIT
 from signals.api.filters import MomentFilter
@@ -87,16 +88,24 @@ class IngestView(generics.ListAPIView[OutsideAlert]):
     @extend_schema(
         request=OpenApiTypes.OBJECT,
         responses={200: OutsideAlertSerializer, 201: OutsideAlertSerializer},
+        parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)],
     )
     def post(self, request: Request) -> Response:
         """Take one alert: 201 when it is taken now, 200 when it was before, 400 with the reason
         when it is refused. Sending it again changes nothing."""
-        body = request.data if isinstance(request.data, bytes) else b""
-        arrival = services.Arrival(
-            origin=AlertOrigin.API, raw=body, received_by=request.user.get_username()
-        )
-        (judgement,) = services.ingest_alerts(arrivals=[arrival])
-        if judgement.alert.verdict == AlertVerdict.REFUSED:
-            raise serializers.ValidationError([judgement.alert.reason])
-        answer = OutsideAlertSerializer(judgement.alert).data
-        return Response(answer, status=201 if judgement.is_new else 200)
+        return answer_once(request, lambda: _ingest(request))
+
+
+def _ingest(request: Request) -> Response:
+    """The answer; a refusal is one too, so that its row is kept."""
+    body = request.data if isinstance(request.data, bytes) else b""
+    arrival = services.Arrival(
+        origin=AlertOrigin.API, raw=body, received_by=request.user.get_username()
+    )
+    (judgement,) = services.ingest_alerts(arrivals=[arrival])
+    alert = judgement.alert
+    if alert.verdict == AlertVerdict.REFUSED:
+        error = {"code": "invalid", "message": alert.reason, "fields": {}}
+        return Response({"error": error}, status=400)
+    answer = OutsideAlertSerializer(alert).data
+    return Response(answer, status=201 if judgement.is_new else 200)

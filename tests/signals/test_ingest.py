@@ -394,6 +394,19 @@ def test_the_door_answers_once_taken_known_and_refused(
     assert len(listed) == 5
 
 
+def test_a_key_belongs_to_one_alert(market: dict[str, Instrument], api_client: Any) -> None:
+    api_client.force_authenticate(make_user(role="trader"))
+
+    def post(alert: dict[str, Any]) -> Any:
+        url, headers = "/api/v1/signals/ingest/", {"Idempotency-Key": "one"}
+        return api_client.post(url, alert, format="json", headers=headers)
+
+    assert [post(signal_alert(price=0)).status_code for _ in range(2)] == [400, 400]
+    assert OutsideAlert.objects.count() == 1  # the refusal is kept
+    assert post(signal_alert()).status_code == 409
+    assert not Signal.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("role", "status"), [(None, 403), ("viewer", 403), ("operator", 403), ("trader", 201)]
 )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -226,59 +227,80 @@ def test_wrong_folders_end_in_one_line(db: None, tmp_path: Path) -> None:
         assert refused.value.returncode == 2
 
 
-def watcher(folder: Path, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
+def test_one_look_counts_what_came_of_it(
+    bitcoin: Instrument, folder: AlertFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process keeps its own handlers
+    monkeypatch.setattr(alert_folders, "LOOK_LIMIT", 2)
+    write_alert(folder.path, "a.json", volatility_alert())
+    write_alert(folder.path, "b.json", volatility_alert())
+    write_alert(folder.path, "c.json", b"{}")
+    write_alert(folder.path, "d.json", b"{")
+    for expected in ((1, 1, 1, 1), (0, 0, 0, 1)):
+        output = StringIO()
+        call_command("watch_alerts", folder=folder.path, once=True, json=True, stdout=output)
+        assert tuple(json.loads(output.getvalue()).values()) == expected
+
+
+def watcher(folder: Path) -> "subprocess.Popen[str]":
     """A real process that watches, on the database of the test and the clock of the machine."""
     database = urlsplit(os.environ["DATABASE_URL"])._replace(
         path=f"/{connection.settings_dict['NAME']}"
     )
     return subprocess.Popen(
-        [sys.executable, "manage.py", "watch_alerts", "--json", "--folder", folder, *arguments],
+        [sys.executable, "manage.py", "watch_alerts", "--json", "--folder", folder],
         cwd=PROJECT,
         env={**os.environ, "DATABASE_URL": database.geturl()},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **options,
+        preexec_fn=bound_by_permissions,
     )
 
 
-@pytest.mark.long(12)
+@pytest.mark.long(10)
 @pytest.mark.django_db(transaction=True)
 def test_killed_watchers_take_every_file_once(tmp_path: Path) -> None:
-    """Two watch at once; one after the other is killed, wherever it is, and started again."""
+    """Two watch at once; one is killed, wherever it is, the other loses its connection and is
+    killed too, and a third finishes what they have left."""
     Instrument.objects.create(coin_id="bitcoin", symbol="BTC", name="Bitcoin", sector="test")
     now_ms = time.time_ns() // 10**6
-    for number in range(2_000):
+    for number in range(1_000):
         alert = volatility_alert(timestamp=now_ms - 1_000 * number)
         write_alert(tmp_path, f"{number}.json", alert)
+    write_alert(tmp_path, "private.json", volatility_alert()).chmod(0)
+    taken = OutsideAlert.objects.filter(verdict="accepted")
     running = [watcher(tmp_path), watcher(tmp_path)]
     try:
-        for wanted in (1, 600):  # killed in the middle of it
-            wait_until(lambda wanted=wanted: AlertFile.objects.count() >= wanted)
+        for wanted in (1, 400):
+            wait_until(lambda wanted=wanted: taken.count() >= wanted)
             running[0].kill()
-            running[0].communicate()
-            running = [running[1], watcher(tmp_path)]
-        wait_until(lambda: AlertFile.objects.count() == 2_000)
-        for process in running:
-            process.send_signal(signal.SIGTERM)
-            _, errors = process.communicate(timeout=20)
-            assert process.returncode == 0, errors
+            running.pop(0).communicate()
+            lose_connections()
+        running.append(watcher(tmp_path))
+        wait_until(lambda: taken.count() == 1_000)
+        running[0].send_signal(signal.SIGTERM)
+        _, errors = running[0].communicate(timeout=60)
+        assert running[0].returncode == 0, errors
     finally:
         for process in running:
             process.kill()
             process.communicate()
-    assert OutsideAlert.objects.filter(verdict="accepted").count() == 2_000
-    assert OutsideAlert.objects.count() == Signal.objects.count() == 2_000
-    # A file that may not be read (yet) is waited for.
-    write_alert(tmp_path, "private.json", volatility_alert()).chmod(0)
-    once = watcher(tmp_path, "--once", preexec_fn=bound_by_permissions)
-    output, errors = once.communicate(timeout=60)
-    assert once.returncode == 0, errors
-    assert json.loads(output) == {"accepted": 0, "refused": 0, "known": 0, "waiting": 1}
+    assert taken.count() == Signal.objects.count() == 1_000
+    assert AlertFile.objects.get(name="private.json").result == "cannot be read: Permission denied"
+
+
+def lose_connections() -> None:
+    """As when the database is started anew: everybody else's connection ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60.0
+    deadline = time.monotonic() + 120.0
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 
 from signals.services import AlertFolder, Tally, forget_gone_files, look_at_folder
 
@@ -26,7 +26,7 @@ FULL_LOOK_S = 30.0
 FORGET_S = 600.0
 # A file made just after a look may bear the same time as the folder then had.
 GRAIN_S = 1.0
-PAUSE_S = 5.0  # while the folder or the database is away
+PAUSE_S = 1.0  # while the folder or the database is away
 PATH_LIMIT = 700  # bytes, in an index
 
 
@@ -96,7 +96,7 @@ class _Watch:
                     return self._look()
                 self._forget()
                 self._stop.wait(POLL_S)
-            except (OSError, DatabaseError) as error:
+            except (OSError, Error) as error:
                 log.warning("alerts_not_watched", reason=" ".join(str(error).split())[:300])
                 connection.close()
                 self._full_at = float("-inf")
