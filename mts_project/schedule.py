@@ -131,6 +131,9 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
         _sweep("sweep accounts", "trading.tasks.advance_accounts"),
         _sweep("watch the trading state", "trading.tasks.watch_trading_state"),
         _sweep("sweep signals from outside", "trading.tasks.execute_outside_signals"),
+        PeriodicSeed(
+            name="mark accounts", task="trading.tasks.mark_accounts", every_s=2, clock="wall"
+        ),
         _sweep("sweep orders", "trading.tasks.sweep_orders"),
         _sweep("sweep funding", "trading.tasks.pay_funding"),
         _sweep("sweep backfills", "collectors.tasks.sweep_backfills"),

@@ -17,7 +17,7 @@ MOST_NAMED = 20  # differences of one kind
 
 
 class FilledRow(NamedTuple):
-    """A fill as it was booked: `side` 1 or -1, `realised` in money units."""
+    """A fill as it was booked: `side` 1 or -1, `fee` and `realised` in money units."""
 
     fill_id: int
     instrument_id: int
@@ -26,6 +26,7 @@ class FilledRow(NamedTuple):
     ticks: int
     tick_size: str
     quantity_step: str
+    fee: int
     realised: int
 
 
@@ -65,10 +66,19 @@ class Difference(NamedTuple):
 NOTHING = Held(0, 0, 0)
 
 
-def replay(fills: Iterable[FilledRow]) -> tuple[dict[int, Held], list[Difference]]:
-    """Book all fills of an account again, oldest first: what is held by instrument, and the fills
-    whose realised PnL comes out otherwise."""
+class Replayed(NamedTuple):
+    """What all fills of an account make: by instrument what is held and the fees in money units;
+    and the fills whose realised PnL comes out otherwise."""
+
+    held: dict[int, Held]
+    fees: dict[int, int]
+    wrong: list[Difference]
+
+
+def replay(fills: Iterable[FilledRow]) -> Replayed:
+    """Book all fills of an account again, oldest first."""
     books: dict[int, Held] = {}
+    fees: dict[int, int] = {}
     wrong: list[Difference] = []
     grids: dict[tuple[str, str], Grid] = {}
     for fill in fills:
@@ -86,9 +96,10 @@ def replay(fills: Iterable[FilledRow]) -> tuple[dict[int, Held], list[Difference
             grid.unit_den,
         )
         books[fill.instrument_id] = Held(quantity, cost, before.realised + gained)
+        fees[fill.instrument_id] = fees.get(fill.instrument_id, 0) + fill.fee
         if gained != fill.realised and len(wrong) < MOST_NAMED:
             wrong.append(Difference(f"realised PnL of fill {fill.fill_id}", fill.realised, gained))
-    return books, wrong
+    return Replayed(books, fees, wrong)
 
 
 def compare_positions(found: Mapping[int, Held], expected: Mapping[int, Held]) -> list[Difference]:

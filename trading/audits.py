@@ -65,7 +65,6 @@ def audit_books(*, account_id: int) -> Reconciliation:
     ]
     differences += _wrong_transactions(account_id)
     differences += _wrong_orders(account_id)
-    differences += _wrong_rounds(account_id)
     differences += _wrong_positions(account_id)
     return Reconciliation(
         cash=from_units(totals["cash"]),
@@ -174,36 +173,9 @@ def _wrong_orders(account_id: int) -> Iterator[Difference]:
             )
 
 
-def _wrong_rounds(account_id: int) -> Iterator[Difference]:
-    """Positions whose round trips, with the present one, do not make their totals."""
-    of_trades = {"account": OuterRef("account"), "instrument": OuterRef("instrument")}
-    rows = (
-        Position.objects.filter(account=account_id)
-        .annotate(
-            pnl=_units(F("realised_pnl")),
-            rounds_pnl=_units(F("round_pnl")) + _sum_of(Trade, "pnl", **of_trades),
-            rounds_fees=_units(F("round_fees")) + _sum_of(Trade, "fees", **of_trades),
-            rounds_funding=_units(F("round_funding")) + _sum_of(Trade, "funding", **of_trades),
-            fees=_sum_of(
-                Fill,
-                "fee",
-                account=OuterRef("account"),
-                order__instrument=OuterRef("instrument"),
-            ),
-            paid=_sum_of(FundingPayment, "amount", position=OuterRef("pk")),
-        )
-        .order_by("pk")
-    )
-    pairs = (("pnl", "rounds_pnl"), ("fees", "rounds_fees"), ("paid", "rounds_funding"))
-    for row in rows.values("instrument", *(name for pair in pairs for name in pair)):
-        for total, rounds in pairs:
-            if row[total] != row[rounds]:
-                subject = f"{rounds.removeprefix('rounds_')} of the round trips in instrument "
-                yield Difference(f"{subject}{row['instrument']}", row[rounds], row[total])
-
-
 def _wrong_positions(account_id: int) -> list[Difference]:
-    """Fills and positions that a replay of all fills makes otherwise."""
+    """Fills and positions that a replay of all fills makes otherwise, and positions whose round
+    trips, with the present one, do not make their totals."""
     newest = (
         Fill.objects.filter(account=OuterRef("account"))
         .order_by()
@@ -211,36 +183,51 @@ def _wrong_positions(account_id: int) -> list[Difference]:
         .annotate(newest=Max("pk"))
         .values("newest")
     )
-    positions = (
-        Position.objects.filter(account=account_id)
-        .annotate(
-            newest_fill=Coalesce(Subquery(newest), 0),
-            cost=_units(F("total_cost")),
-            pnl=_units(F("realised_pnl")),
-        )
-        .values_list("instrument", "quantity_steps", "cost", "pnl", "newest_fill")
+    trades = {"account": OuterRef("account"), "instrument": OuterRef("instrument")}
+    rows = Position.objects.filter(account=account_id).annotate(
+        newest_fill=Coalesce(Subquery(newest), 0),
+        cost=_units(F("total_cost")),
+        pnl=_units(F("realised_pnl")),
+        rounds_pnl=_units(F("round_pnl")) + _sum_of(Trade, "pnl", **trades),
+        rounds_fees=_units(F("round_fees")) + _sum_of(Trade, "fees", **trades),
+        rounds_funding=_units(F("round_funding")) + _sum_of(Trade, "funding", **trades),
+        paid=_sum_of(FundingPayment, "amount", position=OuterRef("pk")),
     )
-    found: dict[int, Held] = {}
-    through = 0
-    for instrument_id, quantity, cost, pnl, newest_fill in positions:
-        found[instrument_id] = Held(quantity, cost, pnl)
-        through = newest_fill  # of the account, the same in every row
-    expected, wrong = replay(_fills(account_id, through))
-    return [*wrong, *compare_positions(found, expected)]
+    positions = list(
+        rows.order_by("instrument").values(
+            "instrument", "quantity_steps", "newest_fill", "cost", "pnl", "rounds_pnl",
+            "rounds_fees", "rounds_funding", "paid",
+        )
+    )  # fmt: skip
+    # Of the account, the same in every row.
+    through = max((row["newest_fill"] for row in positions), default=0)
+    replayed = replay(_fills(account_id, through))
+    found = {
+        row["instrument"]: Held(row["quantity_steps"], row["cost"], row["pnl"]) for row in positions
+    }
+    differences = [*replayed.wrong, *compare_positions(found, replayed.held)]
+    for row in positions:
+        instrument_id = row["instrument"]
+        for name, rounds, total in (
+            ("PnL", row["rounds_pnl"], row["pnl"]),
+            ("fees", row["rounds_fees"], replayed.fees.get(instrument_id, 0)),
+            ("funding", row["rounds_funding"], row["paid"]),
+        ):
+            if rounds != total:
+                subject = f"{name} of the round trips in instrument {instrument_id}"
+                differences.append(Difference(subject, rounds, total))
+    return differences
 
 
 def _fills(account_id: int, through: int) -> Iterator[FilledRow]:
     rows = (
         Fill.objects.filter(account=account_id, pk__lte=through)
-        .annotate(realised=_units(F("realised_pnl")))
+        .annotate(paid=_units(F("fee")), realised=_units(F("realised_pnl")))
         .order_by("pk")
         .values_list(
             "pk", "order__instrument", "order__side", "quantity_steps", "price_ticks",
-            "order__tick_size", "order__quantity_step", "realised",
+            "order__tick_size", "order__quantity_step", "paid", "realised",
         )
     )  # fmt: skip
-    for pk, instrument_id, side, steps, ticks, tick_size, quantity_step, realised in rows.iterator(
-        chunk_size=10_000
-    ):
-        sign = 1 if side == Side.BUY else -1
-        yield FilledRow(pk, instrument_id, sign, steps, ticks, tick_size, quantity_step, realised)
+    for pk, instrument_id, side, *rest in rows.iterator(chunk_size=10_000):
+        yield FilledRow(pk, instrument_id, 1 if side == Side.BUY else -1, *rest)

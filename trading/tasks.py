@@ -16,6 +16,7 @@ from trading.models import Account, Order, OrderStatus
 
 log = structlog.get_logger(__name__)
 _turns = Turns()
+_marking = Turns()
 _reconciling = Turns()
 _sweeping = Turns()
 _outside_turns = Turns()
@@ -71,6 +72,14 @@ def sweep_orders() -> None:
                 services.work_account(account_id=account_id)
             except Exception:
                 log.exception("orders_not_worked", account=account_id)
+
+
+@shared_task  # type: ignore[untyped-decorator]
+def mark_accounts() -> None:
+    """Mark every account that holds something, and do what its worth asks for."""
+    with _marking.turn() as is_ours:
+        if is_ours:
+            services.mark_accounts()
 
 
 @shared_task  # type: ignore[untyped-decorator]

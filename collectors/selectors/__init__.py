@@ -25,9 +25,17 @@ from collectors.selectors.instruments import (
     listing_for,
     listings_at,
     strategy_instruments,
+    symbols_at,
 )
 from collectors.selectors.listings import BookListing, book_listings, find_listing
-from collectors.selectors.live import latest_quote, latest_tops, live_books, quote_key, redis_client
+from collectors.selectors.live import (
+    latest_quote,
+    latest_quotes,
+    latest_tops,
+    live_books,
+    quote_key,
+    redis_client,
+)
 from collectors.selectors.macro import (
     MacroColumn,
     due_macro_series,
@@ -67,6 +75,7 @@ __all__ = [
     "known_series",
     "lacking_bars",
     "latest_quote",
+    "latest_quotes",
     "latest_tops",
     "listing_for",
     "listings_at",
@@ -89,5 +98,6 @@ __all__ = [
     "shard_holding",
     "stale_series",
     "strategy_instruments",
+    "symbols_at",
     "unconfirmed_funding",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from django.db.models import Exists, OuterRef, Q
@@ -42,6 +43,16 @@ def listing_for(*, instrument: Instrument, exchange: str, at: datetime) -> Listi
         if (starts is None or starts <= at) and (ends is None or at < ends):
             return listing
     return None
+
+
+def symbols_at(*, instrument_ids: Iterable[int], at: datetime) -> dict[tuple[str, int], str]:
+    """The symbols valid at `at` by (exchange, instrument's id), chosen as `listing_for` does."""
+    rows = Listing.objects.filter(_valid(at), instrument__in=set(instrument_ids))
+    by_length = sorted(
+        rows.order_by().values_list("exchange", "instrument", "symbol", "valid_to"),
+        key=lambda row: (row[3] is None, row[3] or EPOCH),
+    )
+    return {(exchange, pk): symbol for exchange, pk, symbol, _ in by_length}
 
 
 def listings_at(*, instrument: Instrument, exchange: str) -> list[Listing]:

@@ -114,7 +114,7 @@ FAULTS: dict[str, tuple[Callable[[], Any], list[str]]] = {
         lambda: first(Order).update(quantity_steps=501),
         ["steps filled of order"],
     ),
-    "trade": (lambda: first(Trade).update(pnl=0), ["pnl of the round trips"]),
+    "trade": (lambda: first(Trade).update(pnl=0), ["PnL of the round trips"]),
     "funding of a trade": (lambda: first(Trade).update(funding=0), ["funding of the round trips"]),
     "funding": (
         lambda: FundingPayment.objects.update(amount=Decimal(1)),

@@ -28,6 +28,7 @@ from trading.services.hand_orders import (
     record_invalid_order,
 )
 from trading.services.liquidation import liquidate_if_due
+from trading.services.marking import Worth, live_worths, mark_accounts
 from trading.services.matching import work_orders
 from trading.services.outside import execute_outside_signals
 from trading.services.reconciliation import reconcile
@@ -49,6 +50,7 @@ __all__ = [
     "HandOutcome",
     "NoQuoteError",
     "Terms",
+    "Worth",
     "advance_account",
     "cancel_backtest",
     "cancel_working_order",
@@ -61,7 +63,9 @@ __all__ = [
     "expired_backtests",
     "flatten",
     "liquidate_if_due",
+    "live_worths",
     "locked_account",
+    "mark_accounts",
     "pay_funding",
     "place_hand_order",
     "preview_assessment",

@@ -7,17 +7,15 @@ them, `processed_bar` moves on only after everything of the bar, and every row h
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date
 
 from collectors.marketdata import duration
 from risk.selectors import read_ahead
 from signals.models import BarRun, Signal
-from trading.accounting import roll_marks
-from trading.fields import from_units, to_units
-from trading.models import Account, EquityPoint, PendingSignal
-from trading.selectors import account_worth, due_runs, open_positions, signals_to_execute
+from trading.models import Account, PendingSignal
+from trading.selectors import due_runs, open_positions, signals_to_execute
 from trading.services.accounts import locked_account
 from trading.services.execution import execute_signal
+from trading.services.marking import record_mark
 from trading.services.sweeping import work_bars
 from trading.services.trading_state import check_trips
 
@@ -66,27 +64,7 @@ def _finish_run(account: Account, run: BarRun) -> None:
     with locked_account(account.pk) as current:
         if current.processed_bar is not None and current.processed_bar >= bar:
             return
-        at = bar + duration(current.timeframe)
-        equity, exposure = account_worth(account=current, bar=bar)
-        EquityPoint.objects.update_or_create(
-            account=current,
-            at=at,
-            defaults={
-                "equity": from_units(equity),
-                "cash": current.cash,
-                "gross_exposure": from_units(exposure),
-            },
-        )
-        high_water_mark, day_start, day = roll_marks(
-            equity,
-            at.astimezone(UTC).toordinal(),
-            to_units(current.high_water_mark),
-            to_units(current.day_start_equity),
-            current.day.toordinal(),
-        )
-        current.high_water_mark = from_units(high_water_mark)
-        current.day_start_equity = from_units(day_start)
-        current.day = date.fromordinal(day)
+        equity = record_mark(account=current, at=bar + duration(current.timeframe))
         current.processed_bar = bar
-        current.save(update_fields=["high_water_mark", "day_start_equity", "day", "processed_bar"])
+        current.save(update_fields=["processed_bar"])
         check_trips(account=current, equity=equity)
