@@ -49,6 +49,7 @@ class Outcome:
 
     trades: list[RoundTrip]
     equity: list[int]
+    exposure: list[int]  # gross, at the same marks
     cash: int
     fees: int
     fill_count: int
@@ -79,6 +80,7 @@ class _Books:
     pending_closes: set[str] = field(default_factory=set)
     trades: list[RoundTrip] = field(default_factory=list)
     equity: list[int] = field(default_factory=list)
+    exposure: list[int] = field(default_factory=list)
     refusals: Counter[str] = field(default_factory=Counter)
     fees: int = 0
     fill_count: int = 0
@@ -117,6 +119,7 @@ def run_backtest(
     return Outcome(
         trades=books.trades,
         equity=books.equity,
+        exposure=books.exposure,
         cash=books.cash,
         fees=books.fees,
         fill_count=books.fill_count,
@@ -339,10 +342,12 @@ def _marks(tape: Tape, books: _Books, bar: int) -> dict[str, int]:
 
 
 def _mark(tape: Tape, books: _Books, bar: int) -> None:
-    equity = marked_equity(
-        cash=books.cash, holdings=books.holdings.values(), marks=_marks(tape, books, bar)
-    )
+    marks = _marks(tape, books, bar)
+    equity = marked_equity(cash=books.cash, holdings=books.holdings.values(), marks=marks)
     books.equity.append(equity)
+    books.exposure.append(
+        sum(abs(each.exposure(marks[each.coin_id])) for each in books.holdings.values())
+    )
     books.high_water_mark, books.day_start_equity, books.day = roll_marks(
         equity,
         int(tape.close_time[bar]) // DAY_MS,

@@ -217,7 +217,7 @@ def test_the_end_is_the_capital_plus_all_that_happened(
     outcome = run_backtest(tape(bars, directions), TERMS)
     realised = sum(round(trade.pnl * MONEY_UNITS) for trade in outcome.trades)
     assert outcome.cash == TERMS.initial_capital + realised - outcome.fees
-    assert len(outcome.equity) == len(bars)
+    assert len(outcome.equity) == len(outcome.exposure) == len(bars)
     if not outcome.open_holdings:
         assert outcome.equity[-1] == outcome.cash
 

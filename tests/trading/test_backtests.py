@@ -100,6 +100,9 @@ def test_a_backtest_is_run_and_stored(crash: Any) -> None:
     assert backtest.metrics["bars"] == (END - START) // HOUR
     assert set(backtest.revisions) == {"candles:bitcoin:1h", "macro:VIXCLS"}
     assert len(backtest.metrics["daily_equity"]) == 9
+    assert 0.0 < backtest.metrics["average_exposure"] <= backtest.metrics["largest_exposure"] < 1.01
+    assert backtest.metrics["benchmark_return"] is not None
+    assert backtest.metrics["slippage_paid"] is None
     assert backtest.leased_until is None
 
 

@@ -235,6 +235,7 @@ def _result_fields(
         equity=equity,
         initial_capital=float(backtest.initial_capital),
         fees_paid=outcome.fees / MONEY_UNITS,
+        exposure=[value / MONEY_UNITS for value in outcome.exposure],
         benchmark=buy_and_hold(
             closes=tape.close, known=tape.valid, capital=float(backtest.initial_capital)
         ).tolist(),
@@ -250,6 +251,9 @@ def _result_fields(
     }
     daily = {(time - 1) // DAY_MS: (time, value) for time, value in zip(times, equity, strict=True)}
     metrics |= {
+        # A run knows slippage as part of its prices only, and of no funding.
+        "slippage_paid": None,
+        "funding_paid": None,
         "bars": len(times),
         "fill_count": outcome.fill_count,
         "refusals": outcome.refusals,
