@@ -6,12 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.urls import reverse
 from rest_framework.test import APIClient
 
 from collectors.models import Ohlcv
 from risk.models import RiskDecision, TradingState
-from tests.factories import make_user
 from trading.models import Account, Backtest, Fill, Position
 from trading.services import advance_account
 
@@ -278,37 +276,3 @@ def test_an_account_that_follows_nothing_enters_nothing(client_of: Any, world: A
     world.quote("bitcoin", 100.0, 100.1)
     assert advance_account(account_id=account.pk) == 1
     assert not Fill.objects.exists()
-
-
-def test_every_table_has_its_page_in_the_admin(client: Any, holding: Account) -> None:
-    user = make_user("root", role=None, is_staff=True, is_superuser=True)
-    client.force_login(user)
-    names = {
-        "trading": ("account", "order", "fill", "ledgerentry", "position", "trade"),
-        "risk": ("riskprofile", "riskdecision"),
-    }
-    names["trading"] += ("equitypoint", "backtest", "pendingsignal")
-    for app, models in names.items():
-        for model in models:
-            page = client.get(reverse(f"admin:{app}_{model}_changelist"))
-            assert page.status_code == 200, model
-
-
-def test_the_admin_changes_what_is_followed_and_never_the_money(
-    client: Any, holding: Account
-) -> None:
-    client.force_login(make_user("root", role=None, is_staff=True, is_superuser=True))
-    page = reverse("admin:trading_account_change", args=[holding.pk])
-    assert client.get(page).status_code == 200
-    cash = Account.objects.get(pk=holding.pk).cash
-    answer = client.post(page, {"subscriptions": '["mean_reversion"]', "is_active": "on"})
-    assert answer.status_code == 302
-    changed = Account.objects.get(pk=holding.pk)
-    assert (changed.subscriptions, changed.cash) == (["mean_reversion"], cash)
-    wrong = client.post(page, {"subscriptions": '["nope"]', "is_active": "on"})
-    assert "unknown strategy nope" in wrong.content.decode()
-    assert Account.objects.get(pk=holding.pk).subscriptions == ["mean_reversion"]
-    assert client.post(page, {"subscriptions": "[]", "is_active": "on"}).status_code == 302
-    assert Account.objects.get(pk=holding.pk).subscriptions == []
-    limits = reverse("admin:risk_riskprofile_change", args=[holding.profile_id])
-    assert client.get(limits).status_code == 200

@@ -20,7 +20,7 @@ from trading.orders import TAKER_FEE_PPM
 from trading.selectors import account_summary
 
 
-class AccountSerializer(serializers.Serializer[Account]):
+class AccountSerializer(serializers.Serializer[Any]):
     """An account: how it is set, and what it is worth at the newest closes.
 
     Shares (return, drawdown, win rate) are fractions.

@@ -122,10 +122,12 @@ class FlattenView(APIView):
         later signal opens again."""
         asked_account(account_id)
         offers = services.read_offers(account_id=account_id)
-        return answer_once(request, partial(self._flatten, account_id, offers))
+        return answer_once(
+            request, partial(self._flatten, account_id, offers, request.user.get_username())
+        )
 
-    def _flatten(self, account_id: int, offers: dict[str, Offer]) -> Response:
-        done = services.flatten(account_id=account_id, offers=offers)
+    def _flatten(self, account_id: int, offers: dict[str, Offer], by: str) -> Response:
+        done = services.flatten(account_id=account_id, offers=offers, by=by)
         body = {
             "is_flat": not done.left,
             "cancelled_orders": done.cancelled,

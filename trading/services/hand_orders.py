@@ -140,7 +140,9 @@ def cancel_working_order(*, order_id: int, reason: str = "cancelled by hand") ->
     return order
 
 
-def flatten(*, account_id: int, offers: Mapping[str, Offer] | None = None) -> Flattening:
+def flatten(
+    *, account_id: int, offers: Mapping[str, Offer] | None = None, by: str = ""
+) -> Flattening:
     """Cancel every order that could open or add, and close every position at its quote.
 
     Works in every trading state, and changes none: a later signal opens again unless the trading
@@ -156,7 +158,9 @@ def flatten(*, account_id: int, offers: Mapping[str, Offer] | None = None) -> Fl
             account=account, status=OrderStatus.WORKING, leg=OrderLeg.OPEN
         )
         cancelled = entries.update(
-            status=OrderStatus.CANCELLED, reason="flattened", ended_at=clock.now()
+            status=OrderStatus.CANCELLED,
+            reason=f"flattened by {by}" if by else "flattened",
+            ended_at=clock.now(),
         )
         for position in open_positions(account_id=account_id):
             coin_id = position.instrument.coin_id

@@ -1,0 +1,200 @@
+"""Accounts in the admin: what they hold and are worth now, and what may be changed of them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.decorators import action
+
+from collectors.admin.records import RecordAdmin
+from trading.admin.place import place_by_form
+from trading.admin.words import link, table, told_filled, told_prices
+from trading.heatpage import show_heat
+from trading.live import live_account
+from trading.models import Account, EquityPoint, Order, OrderStatus
+from trading.reports.content import make_report
+from trading.reports.page import page_response
+from trading.services import update_account
+from trading.switchpage import show_switch
+
+NEW_TAB = {"target": "_blank"}
+CHANGED_HERE = ("subscriptions", "is_active", "latency_ms", "is_pyramiding")
+BOOKS = (
+    ("order", "orders"),
+    ("fill", "fills"),
+    ("position", "positions"),
+    ("trade", "trades"),
+    ("ledgertransaction", "ledger"),
+    ("fundingpayment", "funding"),
+    ("equitypoint", "equity"),
+    ("executionattempt", "executions"),
+)
+
+
+@admin.register(Account)
+class AccountAdmin(ModelAdmin):  # type: ignore[misc]
+    """What an account follows may be changed here; its money never."""
+
+    list_display = [
+        "name", "exchange", "switch", "cash", "high_water_mark", "is_active",
+        "processed_bar",
+    ]  # fmt: skip
+    list_filter = ["is_active", "exchange"]
+    search_fields = ["name"]
+    list_select_related = ["profile"]
+    fieldsets = [
+        (None, {"fields": ["name", "worth", "holds", "waits", "more"]}),
+        ("Set here", {"fields": list(CHANGED_HERE)}),
+        (
+            "Books",
+            {
+                "fields": [
+                    "profile", "exchange", "timeframe", "initial_capital", "cash",
+                    "high_water_mark", "day_start_equity", "day", "processed_bar", "created_at",
+                ]
+            },
+        ),
+    ]  # fmt: skip
+    readonly_fields = [
+        "name", "worth", "holds", "waits", "more", "profile", "exchange", "timeframe",
+        "initial_capital", "cash", "high_water_mark", "day_start_equity", "day", "processed_bar",
+        "created_at",
+    ]  # fmt: skip
+    actions_detail = ["report", "trading_state", "order_by_hand"]
+
+    @action(description="Report", permissions=["view"], attrs=NEW_TAB)  # type: ignore[untyped-decorator]
+    def report(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """How the account did until now, as a page of its own."""
+        return page_response(make_report(account_id=get_object_or_404(Account, pk=object_id).pk))
+
+    @action(description="Order by hand", permissions=["change"], url_path="order")  # type: ignore[untyped-decorator]
+    def order_by_hand(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """The form for an order; sent, it is placed or says why not."""
+        account = get_object_or_404(Account, pk=object_id)
+        if not self.has_change_permission(request, account):
+            raise PermissionDenied
+        answer, form = place_by_form(request, account)
+        if answer is not None:
+            return answer
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Order by hand: {account}",
+            "content_title": f"Order by hand: {account}",
+            "account": account,
+            "form": form,
+            "back": reverse("admin:trading_account_change", args=[account.pk]),
+        }
+        return TemplateResponse(request, "trading/order_by_hand.html", context)
+
+    @action(description="Trading state", permissions=["view"], url_path="trading-state")  # type: ignore[untyped-decorator]
+    def trading_state(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """The way to the switches."""
+        return HttpResponseRedirect(reverse("admin:trading_switch"))
+
+    @admin.display(description="trading state", ordering="profile__trading_state")
+    def switch(self, account: Account) -> str:
+        """The account's own switch."""
+        return account.profile.trading_state
+
+    @admin.display(description="worth now")
+    def worth(self, account: Account) -> SafeString:
+        """Marked at the newest quotes."""
+        now = self._now(account)
+        rows = [
+            ("Equity", now["equity"], "Cash", now["cash"]),
+            ("Today", now["daily_pnl"], "Since the start", now["total_pnl"]),
+            ("Unrealised", now["unrealised_pnl"], "Realised", now["realised_pnl"]),
+            ("Exposure", now["gross_exposure"], "Drawdown", f"{now['drawdown']:.2%}"),
+            ("Trading", now["trading_state"], "Working orders", now["working_orders"]),
+        ]
+        return table(("", "", "", ""), rows, empty="")
+
+    @admin.display(description="holds")
+    def holds(self, account: Account) -> SafeString:
+        """The open positions, marked."""
+        rows = [
+            (
+                row["instrument"], row["direction"], row["quantity"], row["mark_price"],
+                row["exposure"], row["unrealised_pnl"], row["stop_loss"] or "none",
+                row["take_profit"] or "none",
+            )
+            for row in self._now(account)["positions"]
+        ]  # fmt: skip
+        headings = (
+            "Instrument", "", "Quantity", "Mark", "Exposure", "Unrealised", "Stop", "Target",
+        )  # fmt: skip
+        return table(headings, rows, empty="nothing")
+
+    @admin.display(description="waits for")
+    def waits(self, account: Account) -> SafeString:
+        """The working orders, newest first."""
+        working = Order.objects.filter(account=account, status=OrderStatus.WORKING)
+        rows = [
+            (
+                link("trading_order_change", order.symbol, order.pk), order.side, order.leg,
+                order.kind, told_prices(order), told_filled(order), f"{order.at:%Y-%m-%d %H:%M}",
+            )
+            for order in working[:50]
+        ]  # fmt: skip
+        headings = ("Symbol", "Side", "Leg", "Kind", "At", "Filled", "Since")
+        return table(headings, rows, empty="nothing")
+
+    @admin.display(description="more")
+    def more(self, account: Account) -> SafeString:
+        """Its rows in the other tables."""
+        query = f"?account__id__exact={account.pk}"
+        links = [(link(f"trading_{name}_changelist", text, query=query),) for name, text in BOOKS]
+        links.append(
+            (link("risk_riskdecision_changelist", "decisions",
+                  query=f"?profile__id__exact={account.profile_id}"),)
+        )  # fmt: skip
+        return format_html_join(" \N{MIDDLE DOT} ", "{}", links)
+
+    def get_urls(self) -> list[Any]:
+        """The heat map and the switches besides the pages of the rows."""
+        heat = partial(show_heat, model_admin=self)
+        switch = partial(show_switch, model_admin=self)
+        return [
+            path("heat/", self.admin_site.admin_view(heat), name="trading_heat"),
+            path("switch/", self.admin_site.admin_view(switch), name="trading_switch"),
+            *super().get_urls(),
+        ]
+
+    def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
+        """Through the service: a whole save would write back money that has moved since."""
+        update_account(account_id=obj.pk, **{name: getattr(obj, name) for name in CHANGED_HERE})
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def _now(self, account: Account) -> dict[str, Any]:
+        """One look for all fields of a page."""
+        found: dict[str, Any] | None = getattr(account, "_live", None)
+        if found is None:
+            found = live_account(account_id=account.pk)
+            account._live = found  # type: ignore[attr-defined]
+        return found
+
+
+@admin.register(EquityPoint)
+class EquityPointAdmin(RecordAdmin):
+    """What the account was worth at each mark."""
+
+    list_display = ["at", "account", "equity", "cash", "gross_exposure"]
+    list_filter = ["account"]
+    search_fields = ["account__name"]
+    list_select_related = ["account"]
+    date_hierarchy = "at"
