@@ -18,14 +18,13 @@ from django.test.utils import CaptureQueriesContext
 from collectors import clock
 from collectors.marketdata import candle_key
 from collectors.models import Instrument, Ohlcv, Series
-from risk import services
 from risk.assessment import Request, Verdict, decide
 from risk.declarations import BY_NAME, DECLARATIONS, limits_from
 from risk.limits import Limits
 from risk.models import RiskDecision, RiskLimit
 from risk.portfolio import Portfolio, Record, Standing
 from risk.selectors import heat_of, surroundings_at
-from risk.services import assess, change_limit
+from risk.services import assess, assessments, change_limit
 from tests.factories import make_fill, make_signal
 from trading.models import Account, Trade
 from trading.selectors import account_portfolio, strategy_record
@@ -108,7 +107,7 @@ def test_an_error_inside_refuses_and_changes_nothing_else(world: Any, account: A
 def test_what_takes_too_long_refuses(
     world: Any, account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "TIME_LIMIT_S", 0.05)
+    monkeypatch.setattr(assessments, "TIME_LIMIT_S", 0.05)
     portfolio = account_portfolio(account=account, bar=None)
 
     def slow() -> Portfolio:

@@ -1,4 +1,4 @@
-"""Decisions on requests, each stored with what it was computed from; limits; the trading state.
+"""Decisions on requests, each stored with what it was computed from.
 
 A refusal is a row, never an exception. `assess` and `refuse` run inside the caller's transaction,
 which holds the lock on the profile's row, so the verdict and what follows from it are one.
@@ -11,29 +11,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import structlog
-from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from collectors import clock
 from collectors.models import Instrument
 from risk.assessment import Request, Verdict, decide, no_verdict
-from risk.declarations import BY_NAME, DECLARATIONS, declared_faults, limit_warnings
-from risk.events import trading_state_changed
+from risk.declarations import declared_faults, limit_warnings
 from risk.limits import ASSESSMENT_ERROR, ASSESSMENT_TIMEOUT, Limits
-from risk.models import (
-    Desk,
-    RiskDecision,
-    RiskLimit,
-    RiskLimitChange,
-    RiskProfile,
-    StateCause,
-    TradingState,
-    TradingStateChange,
-)
+from risk.models import RiskDecision, RiskProfile
 from risk.portfolio import Portfolio
 from risk.selectors import limits_of, surroundings_at
 from signals.models import Signal
@@ -174,140 +161,6 @@ def refuse(
         at=at,
         processing_time_ms=0.0,
     )
-
-
-def check_switch(*, state: str, reason: str) -> None:
-    """Raises ValidationError for an unknown trading state or a missing reason."""
-    if state not in TradingState.values:
-        raise ValidationError({"state": f"one of {', '.join(TradingState.values)}"})
-    if not reason.strip():
-        raise ValidationError({"reason": "say why"})
-
-
-def record_state(
-    *,
-    owner: RiskProfile | Desk,
-    state: str,
-    cause: str,
-    reason: str,
-    by: str = "",
-    details: Mapping[str, Any] | None = None,
-) -> TradingStateChange:
-    """Put a profile, or the desk, into a trading state, and write the row that says why.
-
-    Runs in the caller's transaction, which holds the owner's row. A change by staleness moves
-    only between active and reducing, and leaves the owner's own state.
-    """
-    wall = clock.wall_now()
-    before = owner.trading_state
-    if cause == StateCause.STALENESS:
-        before = TradingState.REDUCING if state == TradingState.ACTIVE else TradingState.ACTIVE
-    else:
-        owner.trading_state = state
-        owner.state_reason = reason.strip()[:200]
-        owner.state_changed_by = by[:150] or cause
-        owner.state_changed_at = wall
-        owner.save(
-            update_fields=["trading_state", "state_reason", "state_changed_by", "state_changed_at"]
-        )
-    change = TradingStateChange.objects.create(
-        profile=owner if isinstance(owner, RiskProfile) else None,
-        from_state=before,
-        to_state=state,
-        cause=cause,
-        reason=reason.strip()[:200],
-        by=by[:150],
-        details=dict(details or {}),
-        at=wall,
-        market_time=clock.current().market(wall),
-    )
-    transaction.on_commit(
-        partial(trading_state_changed.send_robust, sender=TradingStateChange, change_id=change.pk),
-        robust=True,
-    )
-    return change
-
-
-def create_profile(*, name: str, values: Mapping[str, float] | None = None) -> RiskProfile:
-    """A profile with a row for every limit: `values`, else the default of its declaration.
-
-    Raises ValidationError for an unknown limit, one out of bounds, or a name that is taken.
-    """
-    asked = dict(values or {})
-    for limit, value in asked.items():
-        faults = _limit_faults(limit, value)
-        if faults:
-            raise ValidationError(faults)
-    with transaction.atomic():
-        profile = RiskProfile(name=name)
-        profile.full_clean()
-        profile.save()
-        RiskLimit.objects.bulk_create(
-            RiskLimit(profile=profile, name=each.name, value=asked.get(each.name, each.default))
-            for each in DECLARATIONS
-        )
-    return profile
-
-
-def change_limit(
-    *,
-    profile_id: int,
-    name: str,
-    value: float,
-    by: str = "",
-    reason: str = "",
-    strategy: str = "",
-) -> RiskLimit:
-    """Set one limit, for all or for one strategy, and record who changed what and why.
-
-    Holds for every assessment after the answer. Raises ValidationError for an unknown name, a value
-    out of its bounds, or a strategy where the limit is one for all: the limit stays as it is, and
-    the attempt is kept beside the changes.
-    """
-    faults = _limit_faults(name, value, strategy)
-    if faults:
-        RiskLimitChange.objects.create(
-            profile_id=profile_id,
-            name=name[:32],
-            strategy=strategy[:64],
-            asked=repr(value)[:32],
-            refusal="; ".join(faults.values())[:200],
-            changed_by=by[:150],
-            reason=reason.strip()[:200],
-            at=clock.wall_now(),
-        )
-        raise ValidationError(faults)
-    now = clock.wall_now()
-    with transaction.atomic():
-        profile = RiskProfile.objects.select_for_update().get(pk=profile_id)
-        before = getattr(limits_of(profile=profile, strategy=strategy), name)
-        limit, _ = RiskLimit.objects.update_or_create(
-            profile=profile,
-            name=name,
-            strategy=strategy,
-            defaults={"value": value, "changed_by": by[:150], "changed_at": now},
-        )
-        RiskLimitChange.objects.create(
-            profile=profile,
-            name=name,
-            strategy=strategy,
-            old_value=before,
-            new_value=value,
-            changed_by=by[:150],
-            reason=reason.strip()[:200],
-            at=now,
-        )
-    return limit
-
-
-def _limit_faults(name: str, value: float, strategy: str = "") -> dict[str, str]:
-    """What is wrong with a limit's new value, by field."""
-    if name not in BY_NAME:
-        return {"name": f"one of {', '.join(BY_NAME)}"}
-    if strategy and not BY_NAME[name].per_strategy:
-        return {"strategy": f"{name} is one for all strategies"}
-    fault = BY_NAME[name].fault(value)
-    return {"value": fault} if fault else {}
 
 
 def recordable(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,14 @@
+"""What risk does for trading. The other modules are its parts."""
+
+from risk.services.assessments import assess, refuse
+from risk.services.profiles import change_limit, create_profile
+from risk.services.states import check_switch, record_state
+
+__all__ = [
+    "assess",
+    "change_limit",
+    "check_switch",
+    "create_profile",
+    "record_state",
+    "refuse",
+]

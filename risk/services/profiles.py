@@ -1,0 +1,95 @@
+"""Risk profiles: made with all their limits, which change within bounds; every change is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.core.exceptions import ValidationError
+from django.db import transaction
+
+from collectors import clock
+from risk.declarations import BY_NAME, DECLARATIONS
+from risk.models import RiskLimit, RiskLimitChange, RiskProfile
+from risk.selectors import limits_of
+
+
+def create_profile(*, name: str, values: Mapping[str, float] | None = None) -> RiskProfile:
+    """A profile with a row for every limit: `values`, else the default of its declaration.
+
+    Raises ValidationError for an unknown limit, one out of bounds, or a name that is taken.
+    """
+    asked = dict(values or {})
+    for limit, value in asked.items():
+        faults = _limit_faults(limit, value)
+        if faults:
+            raise ValidationError(faults)
+    with transaction.atomic():
+        profile = RiskProfile(name=name)
+        profile.full_clean()
+        profile.save()
+        RiskLimit.objects.bulk_create(
+            RiskLimit(profile=profile, name=each.name, value=asked.get(each.name, each.default))
+            for each in DECLARATIONS
+        )
+    return profile
+
+
+def change_limit(
+    *,
+    profile_id: int,
+    name: str,
+    value: float,
+    by: str = "",
+    reason: str = "",
+    strategy: str = "",
+) -> RiskLimit:
+    """Set one limit, for all or for one strategy, and record who changed what and why.
+
+    Holds for every assessment after the answer. Raises ValidationError for an unknown name, a value
+    out of its bounds, or a strategy where the limit is one for all: the limit stays as it is, and
+    the attempt is kept beside the changes.
+    """
+    faults = _limit_faults(name, value, strategy)
+    if faults:
+        RiskLimitChange.objects.create(
+            profile_id=profile_id,
+            name=name[:32],
+            strategy=strategy[:64],
+            asked=repr(value)[:32],
+            refusal="; ".join(faults.values())[:200],
+            changed_by=by[:150],
+            reason=reason.strip()[:200],
+            at=clock.wall_now(),
+        )
+        raise ValidationError(faults)
+    now = clock.wall_now()
+    with transaction.atomic():
+        profile = RiskProfile.objects.select_for_update().get(pk=profile_id)
+        before = getattr(limits_of(profile=profile, strategy=strategy), name)
+        limit, _ = RiskLimit.objects.update_or_create(
+            profile=profile,
+            name=name,
+            strategy=strategy,
+            defaults={"value": value, "changed_by": by[:150], "changed_at": now},
+        )
+        RiskLimitChange.objects.create(
+            profile=profile,
+            name=name,
+            strategy=strategy,
+            old_value=before,
+            new_value=value,
+            changed_by=by[:150],
+            reason=reason.strip()[:200],
+            at=now,
+        )
+    return limit
+
+
+def _limit_faults(name: str, value: float, strategy: str = "") -> dict[str, str]:
+    """What is wrong with a limit's new value, by field."""
+    if name not in BY_NAME:
+        return {"name": f"one of {', '.join(BY_NAME)}"}
+    if strategy and not BY_NAME[name].per_strategy:
+        return {"strategy": f"{name} is one for all strategies"}
+    fault = BY_NAME[name].fault(value)
+    return {"value": fault} if fault else {}
