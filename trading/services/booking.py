@@ -17,7 +17,7 @@ from django.db import transaction
 
 from collectors import clock
 from collectors.models import Instrument
-from trading.accounting import multiply_divide, notional
+from trading.accounting import multiply_divide, notional, slippage_cost
 from trading.events import fills_recorded
 from trading.fields import from_units, to_units
 from trading.models import (
@@ -123,8 +123,9 @@ def book_fill(*, account: Account, position: Position, order: Order, hit: Hit) -
 def _record_fill(
     account: Account, position: Position, order: Order, hit: Hit, execution: Execution, grid: Grid
 ) -> Fill:
-    side = 1 if execution.steps > 0 else -1
-    slipped = side * (hit.ticks - hit.reference_ticks) * hit.steps
+    slippage = slippage_cost(
+        execution.steps, hit.ticks, hit.reference_ticks, grid.unit_num, grid.unit_den
+    )
     # A worker that waited for the lock may have read its clock before the entry was made.
     at = hit.at if position.entered_at is None else max(hit.at, position.entered_at)
     fill = Fill.objects.create(
@@ -136,7 +137,7 @@ def _record_fill(
         liquidity=hit.liquidity,
         fee=from_units(execution.fee),
         realised_pnl=from_units(execution.realised),
-        slippage=from_units(multiply_divide(slipped, grid.unit_num, grid.unit_den)),
+        slippage=from_units(slippage),
         slippage_bps=hit.slippage_bps,
         quote=dict(hit.quote),
         bar_open_time=hit.bar,

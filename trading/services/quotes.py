@@ -9,7 +9,7 @@ from typing import Any
 
 from collectors import clock
 from collectors.livebook import LiveBook
-from collectors.marketdata import Quote
+from collectors.marketdata import Quote, to_ms
 from collectors.models import Instrument
 from collectors.selectors import latest_tops
 from risk.assessment import ABSURD_PRICE
@@ -19,7 +19,7 @@ from trading.encounters import BookMet, QuoteMet, recorded_quote
 from trading.models import Account
 from trading.orders import SLIPPAGE_BPS
 from trading.services.venues import Venue, venue_of
-from trading.simulator import market_fill_ticks
+from trading.simulator import is_reachable, market_fill_ticks
 
 # How old a quote may be in market time before an order refuses to meet it.
 FRESH = timedelta(seconds=10)
@@ -128,7 +128,7 @@ def current_offer(*, account: Account, instrument: Instrument, since: datetime |
         book=book,
         volatility=volatility,
         day_volume=day_volume,
-        is_reachable=quote.event_time >= sent + timedelta(milliseconds=account.latency_ms),
+        is_reachable=is_reachable(to_ms(sent), account.latency_ms, to_ms(quote.event_time)),
     )
 
 
