@@ -25,7 +25,7 @@ from collectors.models import (
     ProviderCallMinute,
     QualityFinding,
 )
-from signals.models import Signal
+from signals.models import OutsideAlert, Signal
 
 # What a database column becomes in a file, by the first that fits; anything else is text.
 COLUMN_KINDS: tuple[tuple[type[models.Field[Any, Any]], Kind], ...] = (
@@ -178,6 +178,15 @@ STORED_KINDS = (
         "price stop_loss take_profit position_size expires_at reasons created_at",
         changed="created_at",
         is_kept=True,
+    ),
+    StoredKind(
+        name="outside_alerts",
+        model=OutsideAlert,
+        time="received_at",
+        columns="key verdict reason asset signal_type at payload origin folder file_name "
+        "received_by received_at",
+        changed="received_at",
+        keep_days=400,
     ),
     StoredKind(
         name="quality_findings",

@@ -46,7 +46,7 @@ class OutsideAlert(models.Model):
     folder = models.TextField(blank=True)
     file_name = models.TextField(blank=True)
     received_by = models.CharField(max_length=150, blank=True, help_text="the login that sent it")
-    received_at = models.DateTimeField(help_text="wall time")
+    received_at = models.DateTimeField(db_index=True, help_text="wall time")
 
     class Meta:
         ordering = ["-id"]

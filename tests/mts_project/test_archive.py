@@ -42,7 +42,7 @@ from mts_project.retention import prune_rows, seed_retention
 from mts_project.stored_kinds import STORED_KINDS
 from mts_project.tasks import archive_days as archive_task
 from mts_project.tasks import prune_rows as prune_task
-from signals.models import Signal
+from signals.models import OutsideAlert, Signal
 from tests.factories import make_instrument, make_signal, make_user
 
 pytestmark = pytest.mark.django_db
@@ -204,6 +204,9 @@ def test_every_kind_of_row_is_written_with_its_columns() -> None:
         **book, at=moment, began_at=moment, reason="a gap", changed_at=NOW
     )
     make_signal(bar=moment, reasons={"why": ["x"]})
+    OutsideAlert.objects.create(
+        key="id:1", verdict="refused", reason="empty", origin="api", received_at=moment
+    )
     bitcoin.findings.create(
         verdict="rejected",
         reason="high below low",

@@ -86,6 +86,19 @@ def test_a_signal_from_outside_is_traded_once(world: Any, follower: Account) -> 
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("timeframe", ["1m", "1h", "1d"])
+def test_it_is_judged_by_the_bars_that_had_closed(
+    world: Any, follower: Account, timeframe: str
+) -> None:
+    world.at(NOON + 10 * MINUTE)
+    world.quote("bitcoin", 100.0, 100.1)
+    say("LONG", NOON + 10 * MINUTE, timeframe=timeframe)
+    execute(follower)
+    context = RiskDecision.objects.get(is_approved=True).inputs["context"]
+    assert context["marked_at_bar"] == (NOON - 60 * MINUTE).isoformat()
+
+
+@pytest.mark.django_db
 def test_who_does_not_follow_does_not_trade(world: Any, follower: Account) -> None:
     other = create_account(name="other", initial_capital=Decimal(10_000))
     idle = create_account(name="idle", initial_capital=Decimal(10_000), subscriptions=["outside"])

@@ -210,7 +210,9 @@ def _open_at_market(
 ) -> None:
     grid = venue.grid
     ticks = offer.ticks(signal.direction, venue)
-    bar = max(signal.bar_open_time, account.processed_bar or signal.bar_open_time)
+    # A signal from outside keeps to no grid of bars: the account's own says what had closed.
+    bar = last_closed(signal.at, account.timeframe)
+    bar = max(bar, account.processed_bar or bar)
     request = Request(
         direction=signal.direction,
         confidence=signal.confidence,
