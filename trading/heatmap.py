@@ -46,7 +46,8 @@ def draw_heat(heat: Heat) -> go.Figure:
         margin={"l": 170, "r": 10, "t": 20, "b": 120},
         paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(0, 0, 0, 0)",
-        yaxis={"autorange": "reversed"},
+        yaxis={"autorange": "reversed", "automargin": True},
+        xaxis={"automargin": True},
     )
     return figure
 

@@ -11,6 +11,9 @@ from collectors import clock
 from risk.declarations import BY_NAME, DECLARATIONS
 from risk.models import RiskLimit, RiskLimitChange, RiskProfile
 from risk.selectors import limits_of
+from signals.catalog import subscription_names
+
+BY_HAND = "manual"  # in whose name a person orders
 
 
 def create_profile(*, name: str, values: Mapping[str, float] | None = None) -> RiskProfile:
@@ -91,5 +94,7 @@ def _limit_faults(name: str, value: float, strategy: str = "") -> dict[str, str]
         return {"name": f"one of {', '.join(BY_NAME)}"}
     if strategy and not BY_NAME[name].per_strategy:
         return {"strategy": f"{name} is one for all strategies"}
+    if strategy and strategy not in (known := [*subscription_names(), BY_HAND]):
+        return {"strategy": f"one of {', '.join(known)}"}
     fault = BY_NAME[name].fault(value)
     return {"value": fault} if fault else {}

@@ -99,6 +99,8 @@ def test_one_strategy_may_be_granted_its_own_stop(profile: RiskProfile) -> None:
     assert limits_of(profile=profile, strategy="momentum").max_stop_distance == 0.4
     assert limits_of(profile=profile, strategy="ether").max_stop_distance == 0.05
     assert limits_of(profile=profile).max_stop_distance == 0.05
+    with pytest.raises(ValidationError, match="one of consensus, "):
+        change_limit(profile_id=profile.pk, name="max_stop_distance", value=0.4, strategy="momentm")
     with pytest.raises(ValidationError, match="one for all"):
         change_limit(profile_id=profile.pk, name="max_drawdown", value=0.1, strategy="momentum")
 
