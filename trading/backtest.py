@@ -8,6 +8,7 @@ is refused; a close waits for one. The last bar's signals have no next open and 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from risk.assessment import Request, decide
-from risk.facts import HOUR_MS, InstrumentFacts, Surroundings, facts_at
+from risk.facts import (
+    HOUR_MS,
+    InstrumentFacts,
+    Surroundings,
+    facts_at,
+    hourly_volatility,
+    traded_volume,
+)
 from risk.portfolio import Record
 from trading import protection, simulator
 from trading.accounting import roll_marks
@@ -32,7 +40,7 @@ from trading.orders import (
 )
 from trading.performance import DAY_MS, RoundTrip
 from trading.simulator import MAKER
-from trading.slippage import BPS
+from trading.slippage import BPS, expected_slippage_bps
 from trading.tape import Tape, Terms
 from trading.ticks import nearest_ticks
 
@@ -133,17 +141,7 @@ def _exit_on_bar(tape: Tape, terms: Terms, books: _Books, bar: int) -> None:
         holding = books.holdings.get(coin_id)
         if holding is None or not tape.has_range[bar, column]:
             continue
-        leg, match = protection.protective_exit(
-            holding.direction,
-            abs(holding.quantity),
-            holding.stop_loss,
-            holding.take_profit,
-            float(tape.open[bar, column]),
-            float(tape.high[bar, column]),
-            float(tape.low[bar, column]),
-            terms.slippage_bps,
-            holding.grid,
-        )
+        leg, match = _protective_exit(tape, terms, holding, bar, column)
         if leg == protection.NO_EXIT:
             continue
         if leg == protection.STOP_HIT:
@@ -152,6 +150,26 @@ def _exit_on_bar(tape: Tape, terms: Terms, books: _Books, bar: int) -> None:
         fee_ppm = terms.maker_fee_ppm if match.liquidity == MAKER else terms.fee_ppm
         _close(books, terms, holding, match.ticks, fee_ppm, int(tape.close_time[bar]), reason)
         books.pending_closes.discard(coin_id)
+
+
+def _protective_exit(
+    tape: Tape, terms: Terms, holding: Holding, bar: int, column: int
+) -> tuple[int, simulator.Match]:
+    steps, opened = abs(holding.quantity), float(tape.open[bar, column])
+    high, low = float(tape.high[bar, column]), float(tape.low[bar, column])
+    leg, match = protection.protective_exit(
+        holding.direction, steps, holding.stop_loss, holding.take_profit,
+        opened, high, low, terms.slippage_bps, holding.grid,
+    )  # fmt: skip
+    if leg != protection.STOP_HIT:
+        return leg, match
+    # Only a stop takes; what it pays goes by the market as it was known at the open.
+    time = int(tape.open_time[bar])
+    bps = _slippage_bps(tape, terms, column, time, holding.grid, steps, opened)
+    return protection.protective_exit(
+        holding.direction, steps, holding.stop_loss, holding.take_profit,
+        opened, high, low, bps, holding.grid,
+    )  # fmt: skip
 
 
 def _follow_signals(
@@ -196,7 +214,17 @@ def _close_at_next_open(
         return
     books.pending_closes.discard(coin_id)
     holding = books.holdings[coin_id]
-    ticks = _market_ticks(holding.grid, terms, -holding.direction, quote)
+    steps = abs(holding.quantity)
+    bps = _slippage_bps(
+        tape,
+        terms,
+        column,
+        int(tape.close_time[bar]),
+        holding.grid,
+        steps,
+        _far(-holding.direction, quote),
+    )
+    ticks = _market_ticks(holding.grid, -holding.direction, quote, bps)
     _close(books, terms, holding, ticks, terms.fee_ppm, int(tape.close_time[bar]), reason)
 
 
@@ -215,7 +243,7 @@ def _open_at_next_open(tape: Tape, terms: Terms, books: _Books, bar: int, column
     if quote is None or coin_id in books.holdings:
         books.refusals[NO_QUOTE] += 1
         return
-    ticks = _market_ticks(grid, terms, direction, quote)
+    ticks = _market_ticks(grid, direction, quote, terms.slippage_bps)
     request = Request(
         direction=direction,
         confidence=float(tape.confidence[bar, column]),
@@ -240,6 +268,11 @@ def _open_at_next_open(tape: Tape, terms: Terms, books: _Books, bar: int, column
     if not verdict.is_approved:
         books.refusals[verdict.reason] += 1
         return
+    # What was asked about is the price of a small order; what is paid goes by the size.
+    bps = _slippage_bps(
+        tape, terms, column, int(tape.close_time[bar]), grid, verdict.steps, _far(direction, quote)
+    )
+    ticks = _market_ticks(grid, direction, quote, bps)
     try:
         order = OrderRequest(side=direction, steps=verdict.steps)
         execution = execute(
@@ -324,10 +357,27 @@ def _book(books: _Books, execution: Execution) -> None:
     books.fill_count += 1
 
 
-def _market_ticks(grid: Grid, terms: Terms, side: int, quote: tuple[float, float]) -> int:
-    return simulator.market_fill_ticks(
-        side, quote[0], quote[1], terms.slippage_bps, grid.tick_num, grid.tick_den
-    )
+def _far(side: int, quote: tuple[float, float]) -> float:
+    return quote[1] if side > 0 else quote[0]
+
+
+def _slippage_bps(
+    tape: Tape, terms: Terms, column: int, time: int, grid: Grid, steps: int, price: float
+) -> float:
+    """What taking `steps` at a moment costs beyond the best price, by the market known then."""
+    coin_id = tape.instruments[column]
+    volatility = day_volume = math.nan
+    if coin_id in tape.hours.coin_ids:
+        place = tape.hours.coin_ids.index(coin_id)
+        stop = (time - tape.hours.first_open) // HOUR_MS
+        volatility = hourly_volatility(tape.hours.close[:, place], tape.hours.valid[:, place], stop)
+        day_volume = float(traded_volume(tape.hours.quote_volume[:, place], stop))
+    notional = grid.quantity(steps) * price
+    return expected_slippage_bps(terms.slippage_bps, volatility, notional, day_volume)
+
+
+def _market_ticks(grid: Grid, side: int, quote: tuple[float, float], bps: float) -> int:
+    return simulator.market_fill_ticks(side, quote[0], quote[1], bps, grid.tick_num, grid.tick_den)
 
 
 def _marks(tape: Tape, books: _Books, bar: int) -> dict[str, int]:

@@ -162,7 +162,8 @@ class BookMet:
 
 @dataclass(frozen=True, kw_only=True)
 class BarMet:
-    """A closed bar whose high and low are true."""
+    """A closed bar whose high and low are true, and what was known of the market at its open (NaN
+    is unknown): the volatility of 24 hours, a fraction, and the quote units traded in them."""
 
     open_time: datetime
     close_time: datetime
@@ -171,7 +172,8 @@ class BarMet:
     low: float
     close: float
     source: str
-    bps: float = SLIPPAGE_BPS
+    volatility: float = math.nan
+    day_volume: float = math.nan
 
     @property
     def trigger(self) -> str:
@@ -188,15 +190,24 @@ class BarMet:
         """False for prices that no bar can have."""
         return 0.0 < self.low <= self.open <= self.high < math.inf
 
+    def slippage_bps(self, order: WorkingOrder, grid: Grid) -> float:
+        """What the order would pay beyond the price that was there."""
+        wanted = grid.quantity(order.remaining_steps) * self.open
+        return expected_slippage_bps(SLIPPAGE_BPS, self.volatility, wanted, self.day_volume)
+
     def match(self, order: WorkingOrder, grid: Grid) -> Match:
         """What the order gets from the bar, alone."""
-        return match_bar(order, self.open, self.high, self.low, self.bps, grid)
+        bps = self.slippage_bps(order, grid)
+        return match_bar(order, self.open, self.high, self.low, bps, grid)
 
     def first(
         self, orders: Sequence[WorkingOrder], grids: Sequence[Grid]
     ) -> tuple[int, Match] | None:
         """The first of the orders that is filled, at the open or else inside, and its fill."""
-        place, match = first_fill(orders, grids, self.open, self.high, self.low, self.bps)
+        slippages = [
+            self.slippage_bps(order, grid) for order, grid in zip(orders, grids, strict=True)
+        ]
+        place, match = first_fill(orders, grids, self.open, self.high, self.low, slippages)
         return None if place == NOBODY else (place, match)
 
     def record(self, order: WorkingOrder, grid: Grid) -> dict[str, Any]:
@@ -210,7 +221,7 @@ class BarMet:
                 "close": self.close,
                 "source": self.source,
             },
-            "slippage_bps": self.bps,
+            "slippage_bps": self.slippage_bps(order, grid),
             "order": order._asdict(),
         }
 
@@ -242,7 +253,7 @@ def match_again(record: Mapping[str, Any], grid: Grid) -> Match:
     if "candle" in record:
         bar = record["candle"]
         _, match = first_fill(
-            (order,), (grid,), bar["open"], bar["high"], bar["low"], record["slippage_bps"]
+            (order,), (grid,), bar["open"], bar["high"], bar["low"], (record["slippage_bps"],)
         )
         return match
     if "levels" in record:

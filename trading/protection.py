@@ -30,17 +30,19 @@ def first_fill(
     open_price: float,
     high: float,
     low: float,
-    slippage_bps: float,
+    slippages: Sequence[float],
 ) -> tuple[int, Match]:
     """The place of the first of `orders` that the bar fills, and its fill; NOBODY for none.
 
     What the open decides comes first, for all of them; only then what lies inside the bar, in
     their order: so a gap through a target at the open is no stop, whatever the bar did later.
-    `grids` has the grid of each order.
+    `grids` has the grid of each order, `slippages` what each pays where it takes, in bps.
     """
     for top, bottom in ((open_price, open_price), (high, low)):
         for place in range(len(orders)):
-            match = match_bar(orders[place], open_price, top, bottom, slippage_bps, grids[place])
+            match = match_bar(
+                orders[place], open_price, top, bottom, slippages[place], grids[place]
+            )
             if match.action == FILLED:
                 return place, match
     return NOBODY, Match(NO_MATCH, 0, 0, NO_LIQUIDITY, 0, 0, False)
@@ -67,5 +69,7 @@ def protective_exit(
     # Without its level an order never fills.
     stopping = WorkingOrder(STOP, -direction, steps, 0, stop, 0, 0, False)
     taking = WorkingOrder(LIMIT, -direction, steps, target, 0, 0, 0, True)
-    place, match = first_fill((stopping, taking), (grid, grid), open_price, high, low, slippage_bps)
+    place, match = first_fill(
+        (stopping, taking), (grid, grid), open_price, high, low, (slippage_bps, slippage_bps)
+    )
     return (NO_EXIT, STOP_HIT, TARGET_HIT)[place + 1], match

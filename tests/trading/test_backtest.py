@@ -21,7 +21,7 @@ from risk.services import change_limit
 from signals.models import Signal
 from trading.backtest import run_backtest
 from trading.models import Account, EquityPoint, Fill
-from trading.orders import MONEY_UNITS, Grid
+from trading.orders import MONEY_UNITS, SLIPPAGE_BPS, Grid
 from trading.services import advance_account
 from trading.tape import HALF_SPREAD_BPS, Listed, Tape, Terms, changed_rows
 
@@ -232,18 +232,22 @@ def test_paper_trading_of_the_same_signals_ends_in_the_same_books(
     """
     rng = np.random.default_rng(7)
     before = (100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.008, LEAD_HOURS)))).tolist()
-    world.before(world.listed("bitcoin"), before)
+    # Ticks so fine that every basis point of slippage is one.
+    world.before(world.listed("bitcoin", tick_size="0.0001"), before)
     change_limit(profile_id=account.profile_id, name="kelly_min_trades", value=5)
     closes = np.round(100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, 40))), 1).tolist()
     bars, opened = [], 100.0
     for close in closes:
-        bars.append((opened, max(opened, close) + 0.3, min(opened, close) - 0.3, close))
+        bars.append((opened, max(opened, close) + 1.4, min(opened, close) - 1.4, close))
         opened = close
     wanted = rng.choice([-1, 0, 1], size=40, p=[0.3, 0.3, 0.4]).tolist()
     history = tape(bars, wanted)
     hours = replace(history.hours, close=np.array([*before, *closes]).reshape(-1, 1))
     hours = replace(hours, quote_volume=hours.close * VOLUME)
-    terms = replace(TERMS, limits=limits_from({"kelly_min_trades": 5}))
+    fine = replace(LISTED, grid=Grid.of("0.0001", "0.001"))
+    terms = replace(
+        TERMS, limits=limits_from({"kelly_min_trades": 5}), listings={"bitcoin": [fine]}
+    )
     outcome = run_backtest(replace(history, hours=hours), terms)
     for index in range(39):
         bar = START + index * HOUR
@@ -259,6 +263,10 @@ def test_paper_trading_of_the_same_signals_ends_in_the_same_books(
     assert clock.now() > START
     assert Signal.objects.count() == history.changed[:39].sum() > 10
     assert Fill.objects.count() > 10
+    slippages = {fill.quote["slippage_bps"] for fill in Fill.objects.filter(liquidity="taker")}
+    assert len(slippages) > 10
+    assert min(slippages) > SLIPPAGE_BPS
+    assert Fill.objects.filter(order__leg="stop_loss").exists()
     sizes = [row.outputs["sizes"] for row in RiskDecision.objects.filter(is_approved=True)]
     assert all(isinstance(each["volatility_target"], float) for each in sizes)
     assert {isinstance(each["kelly"], float) for each in sizes} == {True, False}

@@ -216,3 +216,16 @@ def test_one_symbol_is_worked_for_every_account(world: Any, account: Account) ->
     assert work_instrument(exchange="binance", symbol="ETHEREUMUSDT") == 0
     assert work_instrument(exchange="binance", symbol="BITCOINUSDT") == 1
     assert Instrument.objects.get(coin_id="bitcoin") == Position.objects.get().instrument
+
+
+@pytest.mark.parametrize(("low", "legs"), [(93.0, ["open", "stop_loss"]), (93.4, ["open"])])
+def test_the_bar_that_opens_a_position_may_end_it(
+    world: Any, account: Account, low: float, legs: list[str]
+) -> None:
+    place(world, account, "open", 1, 1500, kind="limit", limit_ticks=950, stop_loss=93.2)
+    Account.objects.update(processed_bar=START)
+    world.candle("bitcoin", START + HOUR, (100.0, 105.0, low, 104.0))
+    world.at(START + 2 * HOUR)
+    assert work_account(account_id=account.pk) == len(legs)
+    assert list(Fill.objects.order_by("id").values_list("order__leg", flat=True)) == legs
+    check(account)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -212,11 +212,32 @@ def _work(account: Account, instrument: Instrument, met: Encounter) -> list[Fill
         fill = _take(account, position, found, met)
         if fill is not None:
             fills.append(fill)
+            if isinstance(met, BarMet) and found.order.leg in ENTRY_LEGS:
+                fills += _stopped_at_once(account, position, fill, met)
     for order in rows:
         match = met.match(as_working(order, position), _grid(order))
         if _changes(order, match):
             meet_order(account=account, position=position, order=order, match=match, met=met)
     return fills
+
+
+def _stopped_at_once(account: Account, position: Position, entry: Fill, bar: BarMet) -> list[Fill]:
+    """The stop of what a bar has just opened, judged by the rest of that bar.
+
+    Nobody knows what came first, so the bar's worst price counts as having come after the entry.
+    """
+    price = _grid(entry.order).price(entry.price_ticks)
+    rest = replace(bar, open=price, high=max(bar.high, price), low=min(bar.low, price))
+    stops = Order.objects.filter(
+        account=account, key=f"{OrderLeg.STOP_LOSS}:{entry.order_id}", status=OrderStatus.WORKING
+    ).select_related("instrument", "signal", "decision")
+    fills = []
+    for order in stops:
+        match = rest.match(as_working(order, position), _grid(order))
+        if match.steps:
+            found = _Found(order=order, match=match)
+            fills.append(_take(account, position, found, rest))
+    return [fill for fill in fills if fill is not None]
 
 
 def _first_filled(rows: Sequence[Order], position: Position, met: Encounter) -> _Found | None:

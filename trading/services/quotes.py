@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from collectors import clock
 from collectors.livebook import LiveBook
@@ -15,7 +15,7 @@ from collectors.selectors import latest_tops
 from risk.assessment import ABSURD_PRICE
 from risk.selectors import surroundings_at
 from trading.backtest import NO_QUOTE
-from trading.encounters import BookMet, QuoteMet, recorded_quote
+from trading.encounters import BarMet, BookMet, QuoteMet, recorded_quote
 from trading.models import Account
 from trading.orders import SLIPPAGE_BPS
 from trading.services.venues import Venue, venue_of
@@ -26,6 +26,8 @@ FRESH = timedelta(seconds=10)
 # Why an order finds no quote; of one that is plausible and fresh: it is from before its signal.
 STALE_QUOTE = "stale_quote"
 UNUSABLE = "unusable_quote"
+Met = TypeVar("Met", QuoteMet, BookMet, BarMet, QuoteMet | BookMet)
+
 # How long after a quote a book still shows the depth that was there, wall time.
 AFTER = timedelta(seconds=1)
 
@@ -93,10 +95,9 @@ def met_at_quote(seen: Quote, quote: Quote | None, book: LiveBook | None) -> Quo
     return BookMet(quote=quote, bids=book.bids, asks=book.asks, seen=seen)
 
 
-def with_facts(
-    met: QuoteMet | BookMet, *, instrument: Instrument, at: datetime
-) -> QuoteMet | BookMet:
-    """A quote with what is known of the market behind it, which is what its slippage goes by."""
+def with_facts(met: Met, *, instrument: Instrument, at: datetime) -> Met:
+    """A quote or a bar with what is known of the market behind it, which its slippage goes by; a
+    book as it is."""
     if isinstance(met, BookMet):
         return met
     volatility, day_volume = _facts(instrument, at)

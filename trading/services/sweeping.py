@@ -86,6 +86,7 @@ def work_bars(*, account: Account, until: datetime) -> int:
         waiting = [row for row in rows if row.instrument_id == candle.instrument_id]
         if would_change(account=account, orders=waiting, met=met):
             instrument = instruments[candle.instrument_id]
+            met = with_facts(met, instrument=instrument, at=met.open_time)
             fills += len(work_orders(account_id=account.pk, instrument=instrument, met=met))
             rows = [row for row in _waiting(account) if row.kind != OrderKind.MARKET]
     return fills
