@@ -48,6 +48,7 @@ from trading.services.protection import (
     cancel_unfilled_entries,
     protect_position,
     resize_protection,
+    strengthen_protection,
 )
 from trading.services.venues import Venue
 
@@ -252,6 +253,8 @@ def _follow_with_protection(
             take_profit=order.take_profit,
             at=fill.at,
         )
+    elif order.leg == OrderLeg.OPEN:
+        strengthen_protection(account=account, position=position, entry=order, at=fill.at)
     else:
         resize_protection(position=position)
 

@@ -136,6 +136,8 @@ def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry:
         position.stopped_direction = 0
         position.save(update_fields=["stopped_direction"])
     closes, opens = transition(position.direction, signal.direction)
+    # Once for each signal; and risk judges the whole of what is held then.
+    opens = opens or (account.is_pyramiding and signal.direction == position.direction != 0)
     if signal.direction != position.direction:
         cancel_unfilled_entries(position=position, reason=OVERTAKEN, at=offer.now, of=signal)
     if closes and _has_closed(account, signal):

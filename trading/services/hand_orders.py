@@ -211,6 +211,7 @@ def _place(account: Account, instrument: Instrument, asked: HandOrder, offer: Of
         _write(account, instrument, draft.venue, replace(ticket, oco=oco), offer)
         for draft, ticket in zip(drafts, tickets, strict=True)
     )
+    placing.announce_orders()
     return HandOutcome(orders=orders, decision=tickets[0].decision)
 
 

@@ -5,7 +5,7 @@ Runs inside the transaction of `locked_account`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from django.db.models import F
@@ -69,6 +69,74 @@ def resize_protection(*, position: Position) -> None:
         status=OrderStatus.WORKING,
         leg__in=PROTECTIVE_LEGS,
     ).update(quantity_steps=F("filled_steps") + abs(position.quantity_steps))
+
+
+def strengthen_protection(
+    *, account: Account, position: Position, entry: Order, at: datetime
+) -> None:
+    """Let one stop and one target stand for all that is held after an entry added to it.
+
+    Of two stops the one nearer to the market holds: adding never lets the part that was held lose
+    more than it could before. The target is the newer one, the latest word on where the move ends.
+    What has none yet gets the entry's.
+    """
+    grid = Grid.of(position.tick_size, position.quantity_step)
+    working = {
+        order.leg: order
+        for order in Order.objects.filter(
+            account=account,
+            instrument=position.instrument,
+            status=OrderStatus.WORKING,
+            leg__in=PROTECTIVE_LEGS,
+        )
+    }
+    lacking: dict[str, float | None] = {}
+    for leg, column, price in (
+        (OrderLeg.STOP_LOSS, "trigger_ticks", entry.stop_loss),
+        (OrderLeg.TAKE_PROFIT, "limit_ticks", entry.take_profit),
+    ):
+        order = working.get(leg)
+        if price is None:
+            continue
+        if order is None:
+            lacking[leg] = price
+            continue
+        ticks, stands = level_ticks(price, grid.tick_num, grid.tick_den), getattr(order, column)
+        is_nearer = stands is None or position.direction * (ticks - stands) > 0
+        if ticks != stands and (leg == OrderLeg.TAKE_PROFIT or is_nearer):
+            setattr(order, column, ticks)
+            order.met_at = at  # what came before met it where it stood then
+            order.save(update_fields=[column, "met_at"])
+            name = "stop_loss" if leg == OrderLeg.STOP_LOSS else "take_profit"
+            setattr(position, name, grid.price(ticks))
+    _add_protection(account, position, entry, lacking, working, at)
+    resize_protection(position=position)
+    position.save(update_fields=["stop_loss", "take_profit"])
+    announce_orders()
+
+
+def _add_protection(
+    account: Account,
+    position: Position,
+    entry: Order,
+    lacking: Mapping[str, float | None],
+    working: Mapping[str, Order],
+    at: datetime,
+) -> None:
+    """The orders that are lacking, in the group of those that there are. What a person took back
+    of the same entry stays taken back."""
+    stop, target = lacking.get(OrderLeg.STOP_LOSS), lacking.get(OrderLeg.TAKE_PROFIT)
+    grid = Grid.of(position.tick_size, position.quantity_step)
+    for order in _protective_orders(account, position, entry, stop, target, at):
+        if Order.objects.filter(account=account, key=order.key).exists():
+            continue
+        for sibling in working.values():
+            order.oco = sibling.oco
+        order.save()
+        if order.trigger_ticks is not None:
+            position.stop_loss = grid.price(order.trigger_ticks)
+        elif order.limit_ticks is not None:
+            position.take_profit = grid.price(order.limit_ticks)
 
 
 def cancel_reductions(*, position: Position, reason: str, at: datetime) -> int:
