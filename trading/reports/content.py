@@ -99,9 +99,9 @@ def _summary(record: TrackRecord) -> dict[str, Any]:
         "fill_count": costs.fill_count,
         "trade_count": len(record.trades),
         "costs": {
-            "fees": f"{costs.fees:f}",
-            "slippage": f"{costs.slippage:f}",
-            "funding": f"{costs.funding:f}",
+            "fees": f"{costs.fees:.8f}",
+            "slippage": f"{costs.slippage:.8f}",
+            "funding": f"{costs.funding:.8f}",
         },
         "benchmark": {"name": "buy_and_hold", "instruments": held},
         "open_positions": _positions(record),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from trading.models import Account
+from trading.reports.content import content_text
 from trading.reports.tables import metric_tables
 from trading.services import write_report
 
@@ -49,8 +49,7 @@ class Command(BaseCommand):
             raise CommandError(str(error), returncode=2) from None
         if options["json"]:
             files = {"html": str(written.html), "json": str(written.json)}
-            json.dump({"files": files, **written.report.content()}, self.stdout)
-            self.stdout.write("")
+            self.stdout.write(content_text({"files": files, **written.report.content()}))
             return
         out = Console(file=sys.stdout)
         for table in metric_tables(written.report):
