@@ -221,6 +221,7 @@ def _heat_map(
         [
             {"type": "heatmap", "x": moments, "y": list(shown), "z": table, "zmin": 0.0,
              "zmax": float(table.max()) or 1.0, "colorscale": HEAT, "ygap": 1,
+             "showscale": len(shown) > 2,
              "colorbar": {"tickformat": ".0%", "thickness": 10, "outlinewidth": 0},
              "hovertemplate": "%{y}, %{x}: %{z:.1%}<extra></extra>"}
         ],
