@@ -11,8 +11,8 @@ entry and a trailing stop, cancel by one-cancels-other, and pay funding.
 
 from __future__ import annotations
 
-import math
 import os
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -92,7 +92,7 @@ def seed() -> None:
 
 
 def _seed_coin(coin_id: str, sector: str, price: float) -> None:
-    """Hourly candles that go up and down by less than a percent, each coin in its own rhythm."""
+    """Hourly candles that go up and down by a percent, each coin by itself, to the first quote."""
     from collectors.models import Instrument, Listing, Ohlcv
 
     instrument = Instrument.objects.create(
@@ -106,11 +106,10 @@ def _seed_coin(coin_id: str, sector: str, price: float) -> None:
         quantity_step="0.001",
     )
     last = START.replace(minute=0) - timedelta(hours=1)
-    phase = float(len(coin_id))
+    chance = random.Random(coin_id)
     before, rows = price, []
     for hour in range(24 * HISTORY_DAYS):
-        close = price * (1.0 + 0.006 * math.sin(phase * hour) + 0.004 * math.sin(hour / phase))
-        close = price if hour == 0 else close
+        close = price * (1.0 + chance.uniform(-0.01, 0.01)) if hour else price
         rows.append(
             Ohlcv(
                 instrument=instrument,

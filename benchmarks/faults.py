@@ -63,7 +63,7 @@ QUIET_S = 6.0  # longer than the sweeps' five seconds
 MOST_AWAY_S = 1.5
 QUOTE_EVERY_S = 0.1
 IN_A_FILL_S = 0.25
-HINTS = ("trading.tasks.advance_accounts", "trading.tasks.work_orders")
+HINTS = ("advance_accounts", "sweep_orders", "pay_funding")
 
 # What must be equal, without ids and times.
 STATE = {
@@ -401,7 +401,7 @@ class Player:
     def _hint(self) -> None:
         for task in HINTS:
             with contextlib.suppress(Exception):
-                self._hints.send_task(task, queue="trading", retry=False)
+                self._hints.send_task(f"trading.tasks.{task}", queue="trading", retry=False)
 
     def _market_now(self) -> datetime:
         return START + (datetime.now(UTC) - self._world.anchor)
