@@ -97,7 +97,8 @@ class QuoteWatch:
         """Offer the rows to the table, over and over."""
         while not self._is_over.is_set():
             try:
-                with redis_client().pubsub(ignore_subscribe_messages=True) as changes:
+                client: Any = redis_client()
+                with client.pubsub(ignore_subscribe_messages=True) as changes:
                     changes.subscribe(ORDERS_CHANNEL)
                     while not self._is_over.is_set():
                         self._read_rows()

@@ -142,4 +142,5 @@ class Trade(models.Model):
     @property
     def net(self) -> Decimal:
         """What it brought after fees and funding."""
-        return self.pnl - self.fees + self.funding
+        net: Decimal = self.pnl - self.fees + self.funding
+        return net

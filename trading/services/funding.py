@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Sum
@@ -47,7 +48,7 @@ RECENT = timedelta(days=2)
 # How long after a payment a fill from before it may still be booked.
 LATE_FILLS = timedelta(hours=6)
 # The account's lock is not held for longer than these take.
-CHUNK = 100
+CHUNK = 50
 
 
 def pay_funding(*, instrument_ids: Sequence[int] | None = None, recent: bool = False) -> int:
@@ -75,20 +76,18 @@ def pay_funding(*, instrument_ids: Sequence[int] | None = None, recent: bool = F
 
 
 def review_funding(*, account_id: int) -> int:
-    """Pay what is due of an account and reckon its newest payments again, as fills from before them
-    may have been booked since; the number of payments that were written."""
+    """Pay what is due of an account, and reckon those of its newest payments again before which
+    fills were booked since; the number of payments that were written."""
     wanted: set[int] = set()
     for rows in (*_unpaid(), _outdated()):
         wanted |= set(rows.filter(account=account_id).values_list("due", flat=True))
-    since = clock.now() - clock.current().widen(LATE_FILLS)
-    paid = FundingPayment.objects.filter(account=account_id, at__gte=since)
-    return _settle(account_id, wanted | set(paid.values_list("settlement", flat=True)))
+    return _settle(account_id, wanted | _overtaken(account_id))
 
 
 # -- What is due -------------------------------------------------------------------------------
 
 
-def _unpaid() -> Iterable[QuerySet[Position] | QuerySet[Trade]]:
+def _unpaid() -> Iterable[QuerySet[Any]]:
     """Rows of (account, due: a settlement) within the open rounds and within the closed trades."""
     paid = FundingPayment.objects.filter(
         account=OuterRef("account"), settlement=OuterRef("instrument__funding")
@@ -116,7 +115,7 @@ def _unpaid() -> Iterable[QuerySet[Position] | QuerySet[Trade]]:
     )
 
 
-def _outdated() -> QuerySet[FundingPayment]:
+def _outdated() -> QuerySet[Any]:
     """The newest payments that were reckoned with another rate or price than the settlement now
     says."""
     newer = FundingPayment.objects.filter(
@@ -133,6 +132,25 @@ def _outdated() -> QuerySet[FundingPayment]:
         .annotate(due=F("settlement"), due_at=F("at"), instrument=F("position__instrument"))
         .order_by()
     )
+
+
+def _overtaken(account_id: int) -> set[int]:
+    """The settlements paid lately before which fills were made that came to be known later."""
+    since = clock.now() - clock.current().widen(LATE_FILLS)
+    fills: defaultdict[int, list[tuple[datetime, datetime]]] = defaultdict(list)
+    rows = Fill.objects.filter(account=account_id, at__gte=since)
+    for instrument_id, at, recorded_at in rows.values_list(
+        "order__instrument", "at", "recorded_at"
+    ):
+        fills[instrument_id].append((at, recorded_at))
+    paid = FundingPayment.objects.filter(account=account_id, at__gte=since)
+    return {
+        settlement_id
+        for settlement_id, instrument_id, paid_for, paid_at in paid.values_list(
+            "settlement", "position__instrument", "at", "recorded_at"
+        )
+        if any(at <= paid_for and known > paid_at for at, known in fills[instrument_id])
+    }
 
 
 # -- Booking it --------------------------------------------------------------------------------
