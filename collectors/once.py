@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.renderers import JSONRenderer
@@ -26,6 +27,13 @@ from collectors import clock
 from collectors.models import AnsweredWrite
 
 HEADER = "Idempotency-Key"
+# What the schema says of it at every write that heeds it.
+KEY_PARAMETER = OpenApiParameter(
+    HEADER,
+    str,
+    OpenApiParameter.HEADER,
+    description="the same key with the same request does it once and gives the same answer",
+)
 KEY_LENGTH = 120
 KEPT_FOR = timedelta(days=30)
 

@@ -3,6 +3,7 @@ orders it stops."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.shortcuts import get_object_or_404
@@ -13,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from collectors.once import KEY_PARAMETER, answer_once
 from risk.declarations import BY_NAME
 from risk.models import RiskLimit, RiskProfile
 from risk.selectors import limit_rows
@@ -95,20 +97,19 @@ class LimitView(APIView):
         value = serializers.FloatField()
         reason = serializers.CharField(default="", max_length=200, allow_blank=True)
 
-    @extend_schema(request=LimitChangeSerializer, responses=LimitSerializer)
+    @extend_schema(
+        request=LimitChangeSerializer, responses=LimitSerializer, parameters=[KEY_PARAMETER]
+    )
     def patch(self, request: Request, name: str) -> Response:
         """Change the limit, within its bounds; who, what and why is kept."""
         asked = self.LimitChangeSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        limit = change_limit(
-            profile_id=_asked_profile(asked.validated_data["profile"]).pk,
-            name=name,
-            value=asked.validated_data["value"],
-            strategy=asked.validated_data["strategy"],
-            reason=asked.validated_data["reason"],
-            by=request.user.get_username(),
-        )
-        return Response(LimitSerializer(limit).data)
+        wish = {**asked.validated_data, "name": name, "by": request.user.get_username()}
+        return answer_once(request, partial(self._change, wish))
+
+    def _change(self, wish: dict[str, Any]) -> Response:
+        profile = _asked_profile(wish.pop("profile"))
+        return Response(LimitSerializer(change_limit(profile_id=profile.pk, **wish)).data)
 
 
 urlpatterns = [

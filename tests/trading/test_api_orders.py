@@ -299,6 +299,27 @@ def test_the_key_of_every_write_is_heeded(desk: Desk, account: Account, holding:
     assert Account.objects.count() == 2
 
 
+def test_risk_is_asked_and_changed_once_with_a_key(desk: Desk, account: Account) -> None:
+    headers = {"Idempotency-Key": "r"}
+    ask = {"asset": "bitcoin", "signal_type": "LONG", "price": 100.0, "confidence": 0.8}
+    halt = {"state": "halted", "reason": "a test"}
+    for number, (method, address, body) in enumerate(
+        (
+            ("post", "risk/assess/", ask),
+            ("post", "risk/state/", halt),
+            ("patch", "risk/limits/max_drawdown/", {"value": 0.3}),
+        )
+    ):
+        headers["Idempotency-Key"] = f"r{number}"
+        first, second = (
+            getattr(desk.client, method)(f"/api/v1/{address}", body, format="json", headers=headers)
+            for _ in range(2)
+        )
+        assert (first.status_code, second.json()) == (200, first.json()), address
+        assert second.headers["Idempotent-Replay"] == "true"
+    assert RiskDecision.objects.count() == 1
+
+
 def test_an_account_changes_only_what_it_has(desk: Desk, account: Account) -> None:
     changed = desk.client.patch(
         desk.base, {"latency_ms": 250, "is_pyramiding": True}, format="json"

@@ -12,9 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from collectors.once import answer_once
+from collectors.once import KEY_PARAMETER, answer_once
 from trading import services
-from trading.api.rows import IDEMPOTENCY, MONEY, StrictSerializer, asked_account
+from trading.api.rows import MONEY, StrictSerializer, asked_account
 from trading.models import Account
 from trading.orders import TAKER_FEE_PPM
 from trading.selectors import account_summary
@@ -81,7 +81,7 @@ class AccountsView(generics.ListAPIView[Account]):
     @extend_schema(
         request=AccountCreateSerializer,
         responses={201: AccountSerializer},
-        parameters=[IDEMPOTENCY],
+        parameters=[KEY_PARAMETER],
     )
     def post(self, request: Request) -> Response:
         """Open an account."""
@@ -113,7 +113,7 @@ class AccountView(APIView):
         return Response(AccountSerializer(asked_account(account_id)).data)
 
     @extend_schema(
-        request=AccountChangeSerializer, responses=AccountSerializer, parameters=[IDEMPOTENCY]
+        request=AccountChangeSerializer, responses=AccountSerializer, parameters=[KEY_PARAMETER]
     )
     def patch(self, request: Request, account_id: int) -> Response:
         """Change what the account follows, how it trades, or stop it."""

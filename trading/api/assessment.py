@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.shortcuts import get_object_or_404
@@ -14,6 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from collectors.models import Instrument
+from collectors.once import KEY_PARAMETER, answer_once
 from trading import services
 from trading.models import Account
 from trading.services.assessment import DIRECTIONS, AssessmentRequest
@@ -49,7 +51,9 @@ class AssessView(APIView):
                 raise serializers.ValidationError("equity is missing")
             return value
 
-    @extend_schema(request=AssessSerializer, responses=OpenApiTypes.OBJECT)
+    @extend_schema(
+        request=AssessSerializer, responses=OpenApiTypes.OBJECT, parameters=[KEY_PARAMETER]
+    )
     def post(self, request: Request) -> Response:
         """Assess; a refusal is an answer too."""
         asked = self.AssessSerializer(data=request.data)
@@ -60,6 +64,11 @@ class AssessView(APIView):
         )
         state = values.pop("portfolio_state")
         wanted = AssessmentRequest(**{**values, "asset": values["asset"].coin_id})
+        return answer_once(request, partial(self._assess, account, wanted, state))
+
+    def _assess(
+        self, account: Account, wanted: AssessmentRequest, state: dict[str, float] | None
+    ) -> Response:
         return Response(
             services.preview_assessment(account=account, asked=wanted, portfolio_state=state)
         )

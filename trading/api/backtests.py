@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from collectors.once import KEY_PARAMETER, answer_once
 from trading import services, tasks
 from trading.models import Backtest
 
@@ -70,12 +71,18 @@ class BacktestsView(generics.ListAPIView[Backtest]):
     queryset = Backtest.objects.all()
     serializer_class = BacktestSerializer
 
-    @extend_schema(request=BacktestCreateSerializer, responses={202: BacktestSerializer})
+    @extend_schema(
+        request=BacktestCreateSerializer,
+        responses={202: BacktestSerializer},
+        parameters=[KEY_PARAMETER],
+    )
     def post(self, request: Request) -> Response:
         """Queue a backtest; `Location` is where to follow it."""
         asked = self.BacktestCreateSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
-        values = asked.validated_data
+        return answer_once(request, partial(self._queue, request, asked.validated_data))
+
+    def _queue(self, request: Request, values: dict[str, Any]) -> Response:
         with transaction.atomic():
             try:
                 backtest = services.create_backtest(

@@ -15,12 +15,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from collectors.models import Instrument
-from collectors.once import answer_once
+from collectors.once import KEY_PARAMETER, answer_once
 from risk.models import RiskDecision
 from trading import services
 from trading.api.books import FillSerializer
 from trading.api.rows import (
-    IDEMPOTENCY,
     AccountRows,
     PeriodFilter,
     StrictSerializer,
@@ -179,7 +178,7 @@ class OrdersView(AccountRows):
     @extend_schema(
         request=OrderRequestSerializer,
         responses={201: PlacedSerializer, 400: RefusedSerializer, 409: RefusedSerializer},
-        parameters=[IDEMPOTENCY],
+        parameters=[KEY_PARAMETER],
     )
     def post(self, request: Request, account_id: int) -> Response:
         """Place an order. What may enlarge the exposure passes risk; a refusal is 409 with the
@@ -207,7 +206,7 @@ class OrderCancelView(APIView):
 
     write_role = "trader"
 
-    @extend_schema(request=None, responses=OrderSerializer, parameters=[IDEMPOTENCY])
+    @extend_schema(request=None, responses=OrderSerializer, parameters=[KEY_PARAMETER])
     def post(self, request: Request, order_id: int) -> Response:
         """Cancel it; one that has ended already stays as it is, and its status says so."""
         get_object_or_404(Order, pk=order_id)

@@ -14,11 +14,11 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from collectors.models import Instrument
-from collectors.once import answer_once
+from collectors.once import KEY_PARAMETER, answer_once
 from trading import services
 from trading.api.books import FillSerializer
 from trading.api.orders import OrderSerializer
-from trading.api.rows import IDEMPOTENCY, NoQuote, asked_account
+from trading.api.rows import NoQuote, asked_account
 from trading.models import Order, OrderKind, OrderLeg, OrderStatus
 from trading.selectors import fill_json, holding_of, marks_at, open_positions, position_json
 from trading.services.quotes import Offer
@@ -80,7 +80,7 @@ class ClosePositionView(APIView):
     @extend_schema(
         request=None,
         responses={201: FillSerializer, 202: OrderSerializer},
-        parameters=[IDEMPOTENCY],
+        parameters=[KEY_PARAMETER],
     )
     def post(self, request: Request, account_id: int, instrument: str) -> Response:
         """Close what is held at the current quote; 202 with the order that works where the market
@@ -116,7 +116,7 @@ class FlattenView(APIView):
 
     write_role = "trader"
 
-    @extend_schema(request=None, responses=FlattenedSerializer, parameters=[IDEMPOTENCY])
+    @extend_schema(request=None, responses=FlattenedSerializer, parameters=[KEY_PARAMETER])
     def post(self, request: Request, account_id: int) -> Response:
         """Cancel what could open or add, close what is held. To stay flat, halt trading first: a
         later signal opens again."""

@@ -8,7 +8,6 @@ from typing import Any
 import django_filters
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import OpenApiParameter
 from rest_framework import generics, serializers, status
 from rest_framework.exceptions import APIException
 
@@ -16,13 +15,6 @@ from signals.api.filters import MomentFilter
 from trading.models import Account
 
 MONEY: dict[str, Any] = {"max_digits": 20, "decimal_places": 8}
-
-IDEMPOTENCY = OpenApiParameter(
-    "Idempotency-Key",
-    str,
-    OpenApiParameter.HEADER,
-    description="the same key with the same request does it once and gives the same answer",
-)
 
 
 class NoQuote(APIException):

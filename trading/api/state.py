@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.shortcuts import get_object_or_404
@@ -12,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from collectors.once import KEY_PARAMETER, answer_once
 from risk.models import Desk, RiskProfile, TradingState
 from risk.selectors import read_desk, state_in_force
 from trading import services
@@ -80,12 +82,14 @@ class TradingStateView(APIView):
             ).data
         )
 
-    @extend_schema(request=StateChangeSerializer, responses=SwitchSerializer)
+    @extend_schema(
+        request=StateChangeSerializer, responses=SwitchSerializer, parameters=[KEY_PARAMETER]
+    )
     def post(self, request: Request) -> Response:
         """Throw a switch; after the answer no opening order commits.
 
         An account that its figures halted begins again with what it is worth now as its high-water
-        mark and day's start.
+        mark and day's start. The desk's switch heeds no key: thrown twice, it stands as thrown.
         """
         asked = self.StateChangeSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
@@ -98,8 +102,11 @@ class TradingStateView(APIView):
             services.set_desk_state(**wish)
             return Response(SwitchSerializer(_switch_of(None, read_desk())).data)
         account = _asked_account(asked.validated_data)
-        services.set_trading_state(account_id=account.pk, **wish)
-        changed = _accounts().get(pk=account.pk)
+        return answer_once(request, partial(self._throw, account.pk, wish))
+
+    def _throw(self, account_id: int, wish: dict[str, str]) -> Response:
+        services.set_trading_state(account_id=account_id, **wish)
+        changed = _accounts().get(pk=account_id)
         return Response(SwitchSerializer(_switch_of(changed, read_desk())).data)
 
 
