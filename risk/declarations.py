@@ -119,11 +119,11 @@ DECLARATIONS: tuple[Declaration, ...] = (
         " as nothing; unknown (under 12 hours with one) refuses",
     ),
     Declaration(
-        name="max_stop_distance", default=0.30, low=0.001, high=0.95, unit="fraction of the price",
+        name="max_stop_distance", default=0.50, low=0.001, high=0.95, unit="fraction of the price",
         side=CEILING, usage="", per_strategy=True,
         text="the farthest stop that is granted, for all or for one strategy. A wider one refuses:"
-        " moved nearer it would be another strategy than the one that was tested. At 0.30 a"
-        " position of 10% risks 3% of equity, less than a day may lose",
+        " moved nearer it would be another strategy than the one that was tested. Our own declare"
+        " 0.5 at most; there a position of 10% risks all that a day may lose",
     ),
     Declaration(
         name="min_confidence", default=0.5, low=0.0, high=1.0, unit="confidence", side=SETTING,

@@ -75,8 +75,8 @@ def portfolio_heat(
     for name, share in shares.items():
         sector = surroundings.sectors.get(name) or name
         sectors[sector] = sectors.get(sector, 0.0) + abs(share)
-    long = sum(share for share in shares.values() if share > 0.0)
-    short = -sum(share for share in shares.values() if share < 0.0)
+    long = sum((share for share in shares.values() if share > 0.0), 0.0)
+    short = -sum((share for share in shares.values() if share < 0.0), 0.0)
     correlations = pair_correlations(list(held), surroundings)
     return Heat(
         equity=equity,

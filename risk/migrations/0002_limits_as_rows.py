@@ -25,7 +25,7 @@ ADDED = {
     "max_correlation": 0.80,
     "max_volatility": 0.20,
     "min_liquidity": 1_000_000.0,
-    "max_stop_distance": 0.30,
+    "max_stop_distance": 0.50,
     "kelly_fraction": 0.25,
     "kelly_min_trades": 30,
     "volatility_target": 0.05,

@@ -97,7 +97,7 @@ def test_a_short_is_protected_on_the_other_side() -> None:
         ({}, {"volatility_24h": math.nan}, {}, "volatility_unknown"),
         ({}, {"quote_volume_24h": 999_999.0}, {}, "min_liquidity"),
         ({}, {"quote_volume_24h": math.nan}, {}, "liquidity_unknown"),
-        ({"stop_loss": 69.0}, {}, {}, "max_stop_distance"),
+        ({"stop_loss": 49.0}, {}, {}, "max_stop_distance"),
         ({}, {"open_positions": 10}, {}, "max_open_positions"),
         ({}, {"gross_exposure": 9_900.0}, {}, "buying_power"),
         ({}, {"open_risk": 2_498.0}, {}, "max_portfolio_risk"),
