@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -143,3 +144,30 @@ def test_what_arrives_again_changes_nothing(world: Any, found: list[Encounter], 
 @given(deliveries=inputs().flatmap(st.permutations))
 def test_in_any_order_the_books_add_up(world: Any, deliveries: list[Encounter]) -> None:
     play(world, deliveries)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_with_the_same_quote_fill_once(world: Any, account: Account) -> None:
+    enter(world, account)
+    met = quote_met(1, 940)
+    instrument = Instrument.objects.get(coin_id="bitcoin")
+    barrier = threading.Barrier(4)
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            barrier.wait()
+            work_orders(account_id=account.pk, instrument=instrument, met=met)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert Fill.objects.filter(order__leg="stop_loss").count() == 1
+    inspect(account)
