@@ -49,9 +49,9 @@ def withdraw(account: Account, change: Decimal) -> None:
     with locked_account(account.pk) as current:
         post_transaction(
             account=current,
-            kind=TransactionKind.FUNDING,
-            key="funding:bad-year",
-            counter_amounts={Book.FUNDING: -to_units(change)},
+            kind=TransactionKind.DEPOSIT,
+            key="withdrawal",
+            counter_amounts={Book.CAPITAL: -to_units(change)},
             at=START + HOUR,
         )
 

@@ -158,7 +158,7 @@ def _record_fill(
 
 def _advance_order(order: Order, fill: Fill) -> None:
     order.filled_steps += fill.quantity_steps
-    fields = ["filled_steps"]
+    fields = ["filled_steps", "watermark_ticks", "is_triggered", "met_at"]
     if order.remaining_steps == 0:
         order.status = OrderStatus.FILLED
         order.ended_at = fill.at

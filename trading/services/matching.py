@@ -112,34 +112,37 @@ def meet_order(
     """Book what a match gave to an order, and what follows from it for its siblings.
 
     `at` is when it counts as filled (by default when the input was there) and `bar` the open time
-    of the bar that it belongs to. None when nothing was filled. Raises OrderError, with nothing
-    written, when the books cannot count it.
+    of the bar that it belongs to. None when nothing was filled. Raises OrderError when the books
+    cannot count it: the caller has a savepoint to go back to.
     """
     grid = Grid.of(order.tick_size, order.quantity_step)
     working = as_working(order, position)
-    fill = None
-    with transaction.atomic():
-        _remember(order, match, met)
-        _show_trail(position, order, working)
-        if match.steps:
-            fill = book_fill(
-                account=account,
-                position=position,
-                order=order,
-                hit=Hit(
-                    steps=match.steps,
-                    ticks=match.ticks,
-                    reference_ticks=match.reference_ticks,
-                    slippage_bps=_slippage_bps(working.side, match),
-                    trigger=met.trigger,
-                    at=at or met.at,
-                    bar=bar or _bar_of(account, met),
-                    quote=met.record(working, grid),
-                    liquidity=Liquidity.MAKER if match.liquidity == MAKER else Liquidity.TAKER,
-                ),
-            )
-            _follow_with_siblings(order, fill)
+    order.watermark_ticks = match.watermark_ticks or None
+    order.is_triggered = match.is_triggered
+    order.met_at = met.at
+    _show_trail(position, order, working)
+    if not match.steps:
+        order.save(update_fields=["watermark_ticks", "is_triggered", "met_at"])
         _end_if_immediate(order, met.at)
+        return None
+    fill = book_fill(
+        account=account,
+        position=position,
+        order=order,
+        hit=Hit(
+            steps=match.steps,
+            ticks=match.ticks,
+            reference_ticks=match.reference_ticks,
+            slippage_bps=_slippage_bps(working.side, match),
+            trigger=met.trigger,
+            at=at or met.at,
+            bar=bar or _bar_of(account, met),
+            quote=met.record(working, grid),
+            liquidity=Liquidity.MAKER if match.liquidity == MAKER else Liquidity.TAKER,
+        ),
+    )
+    _follow_with_siblings(order, fill)
+    _end_if_immediate(order, met.at)
     return fill
 
 
@@ -282,7 +285,8 @@ def _granted(account: Account, order: Order, match: Match, at: datetime) -> Matc
     if not verdict.is_approved:
         cancel_order(order=order, reason=verdict.reason, at=at)
         return None
-    order.decision = decision
+    # What let it in first stays its decision; this one names the order.
+    order.decision = order.decision or decision
     order.stop_loss = decision.stop_loss if order.stop_loss is None else order.stop_loss
     order.take_profit = decision.take_profit if order.take_profit is None else order.take_profit
     fields = ["decision", "stop_loss", "take_profit"]
@@ -317,13 +321,6 @@ def _changes(order: Order, match: Match) -> bool:
 
 def _match_alone(order: Order, met: Encounter) -> Match:
     return met.match(as_working(order, None), _grid(order))
-
-
-def _remember(order: Order, match: Match, met: Encounter) -> None:
-    order.watermark_ticks = match.watermark_ticks or None
-    order.is_triggered = match.is_triggered
-    order.met_at = met.at
-    order.save(update_fields=["watermark_ticks", "is_triggered", "met_at"])
 
 
 def _show_trail(position: Position, order: Order, working: WorkingOrder) -> None:
