@@ -2,7 +2,8 @@
 
 `report`: 100,000 fills of a year, 50,000 round trips with hourly equity, reported as JSON and HTML.
 `mark`: 1,000 open positions marked to market; `watch`: one quote that changes nothing; `audit`: the
-reconciliation of 100,000 fills.
+reconciliation of 100,000 fills. `execution`: signals a second on one account and over eight, also by
+sixteen workers at once; `live`: from a signal's row to its fill, all processes running.
 Exits 1 when a bound is missed.
 """
 
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 
 from benchmarks.measures import Measure, own_servers, show
+from benchmarks.trading_live import measure_trading_live
 
 
 def measure_report() -> list[Measure]:
@@ -25,6 +27,14 @@ def measure_report() -> list[Measure]:
         from benchmarks.trading_report import measure_reports
 
         return measure_reports()
+
+
+def measure_execution() -> list[Measure]:
+    """Signals that turn positions around, by one worker and by many."""
+    with own_servers():
+        from benchmarks.trading_storm import measure_storm
+
+        return measure_storm()
 
 
 def _of_marks(name: str) -> list[Measure]:
@@ -39,6 +49,8 @@ SECTIONS: dict[str, Callable[[], list[Measure]]] = {
     "mark": lambda: _of_marks("mark"),
     "watch": lambda: _of_marks("watch"),
     "audit": lambda: _of_marks("audit"),
+    "execution": measure_execution,
+    "live": measure_trading_live,
 }
 
 

@@ -161,6 +161,8 @@ CELERY_TASK_ROUTES = {
     "signals.tasks.recertify_strategies": {"queue": "backtests"},
     "signals.tasks.*": {"queue": "signals"},
     "trading.tasks.run_backtest": {"queue": "backtests"},
+    # Seconds of work for a large account, which must not hold up what trades.
+    "trading.tasks.write_daily_reports": {"queue": "backtests"},
     "trading.tasks.*": {"queue": "trading"},
     "alerts.tasks.*": {"queue": "alerts"},
     "realtime.tasks.*": {"queue": "alerts"},
