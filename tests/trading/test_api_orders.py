@@ -138,6 +138,9 @@ def test_a_pair_is_one_group_and_each_kind_takes_its_own_prices(desk: Desk) -> N
         ({"direction": "LONG"}, "side", "either"),
         ({"limitprice": "98"}, "limitprice", "unknown"),
         ({"instrument": "nosuch"}, "instrument", ""),
+        ({"instrument": "\x00"}, "instrument", ""),
+        ({"oco": {"kind": "limit", "\x00": 1}}, "oco", "unknown"),
+        ({"expires_at": "0001-01-01T00:00:00+14:00"}, "expires_at", ""),
     ],
 )
 def test_what_is_no_order_is_refused_with_its_reason(

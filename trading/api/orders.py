@@ -242,10 +242,15 @@ def _record_invalid(account_id: int, data: Any, errors: Any) -> None:
     said = data if isinstance(data, dict) else {}
     services.record_invalid_order(
         account_id=account_id,
-        coin_id=str(said.get("instrument", ""))[:64],
+        coin_id=_storable(said.get("instrument", "")),
         side=SIDES.get(str(said.get("side")), 0),
-        fields={str(name): [str(line) for line in lines] for name, lines in errors.items()},
+        fields={_storable(name): _storable(lines) for name, lines in list(errors.items())[:30]},
     )
+
+
+def _storable(value: Any) -> str:
+    """As a row can hold what a stranger wrote: not long, and without what no text column takes."""
+    return str(value).replace("\x00", "").replace("\\x00", "")[:300]
 
 
 def _refused(outcome: HandOutcome) -> Response:
