@@ -8,7 +8,6 @@ is refused; a close waits for one. The last bar's signals have no next open and 
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,8 +21,6 @@ from risk.facts import (
     InstrumentFacts,
     Surroundings,
     facts_at,
-    hourly_volatility,
-    traded_volume,
 )
 from risk.portfolio import Record
 from trading import protection, simulator
@@ -40,8 +37,8 @@ from trading.orders import (
 )
 from trading.performance import DAY_MS, RoundTrip
 from trading.simulator import MAKER
-from trading.slippage import BPS, expected_slippage_bps
-from trading.tape import Tape, Terms
+from trading.slippage import BPS
+from trading.tape import Tape, Terms, slippage_at
 from trading.ticks import nearest_ticks
 
 NO_QUOTE = "no_quote"
@@ -165,7 +162,7 @@ def _protective_exit(
         return leg, match
     # Only a stop takes; what it pays goes by the market as it was known at the open.
     time = int(tape.open_time[bar])
-    bps = _slippage_bps(tape, terms, column, time, holding.grid, steps, opened)
+    bps = slippage_at(tape, terms, column, time, holding.grid, steps, opened)
     return protection.protective_exit(
         holding.direction, steps, holding.stop_loss, holding.take_profit,
         opened, high, low, bps, holding.grid,
@@ -215,7 +212,7 @@ def _close_at_next_open(
     books.pending_closes.discard(coin_id)
     holding = books.holdings[coin_id]
     steps = abs(holding.quantity)
-    bps = _slippage_bps(
+    bps = slippage_at(
         tape,
         terms,
         column,
@@ -269,7 +266,7 @@ def _open_at_next_open(tape: Tape, terms: Terms, books: _Books, bar: int, column
         books.refusals[verdict.reason] += 1
         return
     # What was asked about is the price of a small order; what is paid goes by the size.
-    bps = _slippage_bps(
+    bps = slippage_at(
         tape, terms, column, int(tape.close_time[bar]), grid, verdict.steps, _far(direction, quote)
     )
     ticks = _market_ticks(grid, direction, quote, bps)
@@ -359,21 +356,6 @@ def _book(books: _Books, execution: Execution) -> None:
 
 def _far(side: int, quote: tuple[float, float]) -> float:
     return quote[1] if side > 0 else quote[0]
-
-
-def _slippage_bps(
-    tape: Tape, terms: Terms, column: int, time: int, grid: Grid, steps: int, price: float
-) -> float:
-    """What taking `steps` at a moment costs beyond the best price, by the market known then."""
-    coin_id = tape.instruments[column]
-    volatility = day_volume = math.nan
-    if coin_id in tape.hours.coin_ids:
-        place = tape.hours.coin_ids.index(coin_id)
-        stop = (time - tape.hours.first_open) // HOUR_MS
-        volatility = hourly_volatility(tape.hours.close[:, place], tape.hours.valid[:, place], stop)
-        day_volume = float(traded_volume(tape.hours.quote_volume[:, place], stop))
-    notional = grid.quantity(steps) * price
-    return expected_slippage_bps(terms.slippage_bps, volatility, notional, day_volume)
 
 
 def _market_ticks(grid: Grid, side: int, quote: tuple[float, float], bps: float) -> int:

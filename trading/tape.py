@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from risk.facts import Hours
+from risk.facts import HOUR_MS, Hours, hourly_volatility, traded_volume
 from risk.limits import Limits
 from trading.orders import SLIPPAGE_BPS, Grid
+from trading.slippage import expected_slippage_bps
 
 HALF_SPREAD_BPS = 1.0
 
@@ -88,3 +89,19 @@ def changed_rows(direction: NDArray[np.int8], stop_loss: NDArray[np.float64]) ->
     same_stop = (stop_loss == stop_before) | (np.isnan(stop_loss) & np.isnan(stop_before))
     changed: NDArray[np.bool_] = (direction != before) | ((direction != 0) & ~same_stop)
     return changed
+
+
+def slippage_at(
+    tape: Tape, terms: Terms, column: int, time: int, grid: Grid, steps: int, price: float
+) -> float:
+    """What taking `steps` of an instrument at a moment (epoch ms) costs beyond a best price, in
+    bps: by the hours that were over then, as the paper account pays by them."""
+    coin_id = tape.instruments[column]
+    volatility = day_volume = math.nan
+    if coin_id in tape.hours.coin_ids:
+        place = tape.hours.coin_ids.index(coin_id)
+        stop = (time - tape.hours.first_open) // HOUR_MS
+        volatility = hourly_volatility(tape.hours.close[:, place], tape.hours.valid[:, place], stop)
+        day_volume = float(traded_volume(tape.hours.quote_volume[:, place], stop))
+    notional = grid.quantity(steps) * price
+    return expected_slippage_bps(terms.slippage_bps, volatility, notional, day_volume)
