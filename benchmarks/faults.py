@@ -200,11 +200,16 @@ def fault_of(run: int, seed: int) -> Fault:
     victim = chance.choice(("worker", "postgres") if is_in_a_fill else VICTIMS)
     return Fault(
         victim=victim,
-        step=chance.randrange(len(STEPS)),
+        step=chance.choice(_steps_with_fills() if is_in_a_fill else range(len(STEPS))),
         after_s=chance.uniform(0.0, 0.6),
         away_s=chance.uniform(0.0, MOST_AWAY_S),
         is_in_a_fill=is_in_a_fill,
     )
+
+
+def _steps_with_fills() -> list[int]:
+    before = (0, *(step.fills for step in STEPS))
+    return [number for number, step in enumerate(STEPS) if step.fills > before[number]]
 
 
 def _undisturbed(folder: Path, cluster: Cluster) -> State:
