@@ -2,8 +2,8 @@
 
 `report`: 100,000 fills of a year, 50,000 round trips with hourly equity, reported as JSON and HTML.
 `mark`: 1,000 open positions marked to market; `watch`: one quote that changes nothing; `audit`: the
-reconciliation of 100,000 fills. `execution`: signals a second on one account and over eight, also by
-sixteen workers at once; `live`: from a signal's row to its fill, all processes running.
+reconciliation of 100,000 fills. `execution`: signals a second on one account and over eight, also
+by sixteen workers at once; `live`: from a signal's row to its fill, all processes running.
 Exits 1 when a bound is missed.
 """
 
