@@ -176,8 +176,9 @@ def _wrong_orders(account_id: int) -> Iterator[Difference]:
 def _wrong_positions(account_id: int) -> list[Difference]:
     """Fills and positions that a replay of all fills makes otherwise, and positions whose round
     trips, with the present one, do not make their totals."""
+    # Not tied to the position, so that it is looked for once and not for each.
     newest = (
-        Fill.objects.filter(account=OuterRef("account"))
+        Fill.objects.filter(account=account_id)
         .order_by()
         .values("account")
         .annotate(newest=Max("pk"))

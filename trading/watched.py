@@ -28,9 +28,9 @@ _grid = lru_cache(maxsize=4096)(Grid.of)
 
 
 def watched_orders() -> Iterator[Watched]:
-    """Every working order, in one query. Orders of inactive accounts too: what is held there still
-    has its stop."""
-    rows = Order.objects.filter(status=OrderStatus.WORKING).order_by().values_list(*COLUMNS)
+    """Every working order of an account that trades, in one query."""
+    working = Order.objects.filter(status=OrderStatus.WORKING, account__is_active=True)
+    rows = working.order_by().values_list(*COLUMNS)
     for (
         pk, exchange, symbol, kind, side, quantity, filled, limit, trigger, trail, watermark,
         is_triggered, tick_size, quantity_step, at, latency_ms,
