@@ -133,13 +133,21 @@ def current_offer(*, account: Account, instrument: Instrument, since: datetime |
     )
 
 
+def is_plausible(quote: Quote) -> bool:
+    """True for prices at which something could trade: neither crossed nor absurd."""
+    return 0.0 < quote.best_bid <= quote.best_ask < ABSURD_PRICE
+
+
 def is_usable(quote: Quote, *, since: datetime | None, now: datetime) -> bool:
     """True for an uncrossed, plausible, fresh quote of a moment not before `since`.
 
     An event time ahead of this machine's clock is no fault: the venue's clock may run before it.
     """
-    sane = 0.0 < quote.best_bid <= quote.best_ask < ABSURD_PRICE
-    return sane and not is_old(quote, now) and (since is None or quote.event_time >= since)
+    return (
+        is_plausible(quote)
+        and not is_old(quote, now)
+        and (since is None or quote.event_time >= since)
+    )
 
 
 def is_old(quote: Quote, now: datetime) -> bool:

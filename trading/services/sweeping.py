@@ -18,7 +18,7 @@ from signals.models import BarRun
 from trading.encounters import BarMet, BookMet, QuoteMet
 from trading.models import Account, Order, OrderKind, OrderStatus
 from trading.services.matching import expire_orders, work_orders, would_change
-from trading.services.quotes import is_usable, met_at_quote, met_now, with_facts
+from trading.services.quotes import is_plausible, is_usable, met_at_quote, met_now, with_facts
 
 MANY_BARS = 1000  # of one instrument, in one look
 
@@ -47,7 +47,7 @@ def work_instrument(*, exchange: str, symbol: str, quotes: Sequence[Quote] = ())
     key = (exchange, symbol)
     if quotes:
         [(newest, book)] = latest_tops([key])
-        for quote in quotes:
+        for quote in filter(is_plausible, quotes):
             met = met_at_quote(quote, newest, book)
             fills += _meet(_waiting_for(exchange, symbol), {key: met})
     return fills + _meet_tops(_waiting_for(exchange, symbol))
