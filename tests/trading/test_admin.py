@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth.models import Permission
@@ -162,7 +163,9 @@ def test_only_who_may_change_orders_cancels_them(
 def test_a_person_orders_by_the_form(browser: Any, holding: Account) -> None:
     address = reverse("admin:trading_account_order_by_hand", args=[holding.pk])
     assert "Place the order" in text_of(browser.get(address))
-    asked = {"instrument": "bitcoin", "side": "sell", "kind": "limit", "limit_price": "101.55"}
+    key = uuid4().hex
+    asked = {"instrument": "bitcoin", "side": "sell", "kind": "limit", "key": key}
+    asked["limit_price"] = "101.55"
     wrong = text_of(browser.post(address, {**asked, "reduce_only": "on"}))
     assert "101.5 and 101.6" in wrong
     large = {**asked, "side": "buy", "limit_price": "99", "quantity": "500"}
@@ -171,6 +174,9 @@ def test_a_person_orders_by_the_form(browser: Any, holding: Account) -> None:
     assert done.status_code == 302
     order = Order.objects.get(kind=OrderKind.LIMIT, leg=OrderLeg.CLOSE)
     assert (order.placed_by, order.quantity_steps) == ("root", 1497)
+    again = browser.post(address, {**asked, "limit_price": "101.5", "reduce_only": "on"})
+    assert "placed already" in text_of(again)
+    assert Order.objects.filter(kind=OrderKind.LIMIT, leg=OrderLeg.CLOSE).count() == 1
 
 
 def test_the_admin_changes_what_is_followed_and_never_the_money(

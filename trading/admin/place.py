@@ -4,6 +4,7 @@ over HTTP."""
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 from django import forms
 from django.contrib import messages
@@ -35,8 +36,9 @@ def _number(help_text: str = "") -> forms.DecimalField:
 
 
 class HandOrderForm(forms.Form):
-    """One order; prices in quote units."""
+    """One order; prices in quote units. Sent twice, it is placed once."""
 
+    key = forms.UUIDField(widget=forms.HiddenInput, initial=uuid4)
     instrument = forms.ModelChoiceField(
         queryset=Instrument.objects.order_by("coin_id"),
         to_field_name="coin_id",
@@ -70,6 +72,7 @@ class HandOrderForm(forms.Form):
             take_profit=values["take_profit"],
             reduce_only=values["reduce_only"],
             placed_by=by,
+            key=values["key"].hex,
         )
 
 

@@ -62,7 +62,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str)
         ),
     )
     return format_html(
-        '<div class="overflow-x-auto"><table class="text-sm">'
+        '<div class="overflow-x-auto" style="max-width: calc(100vw - 4rem)"><table class="text-sm">'
         "<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>",
         head,
         body,

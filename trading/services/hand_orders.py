@@ -195,6 +195,9 @@ def read_offers(*, account_id: int) -> dict[str, Offer]:
 
 def _place(account: Account, instrument: Instrument, asked: HandOrder, offer: Offer) -> HandOutcome:
     position = Position.objects.filter(account=account, instrument=instrument).first()
+    keys = [f"hand:{asked.key}:{place}" if asked.key else "" for place in range(len(asked.terms))]
+    if asked.key and Order.objects.filter(account=account, key__in=keys).exists():
+        raise Refused("already_placed", "this order is placed already")
     working = Order.objects.filter(account=account, status=OrderStatus.WORKING)
     if working.count() + len(asked.terms) > MOST_WORKING:
         raise Refused("too_many_orders", f"an account has at most {MOST_WORKING} working orders")
@@ -208,8 +211,8 @@ def _place(account: Account, instrument: Instrument, asked: HandOrder, offer: Of
     ]
     oco = f"hand:{uuid4().hex}" if len(drafts) > 1 else ""
     orders = tuple(
-        _write(account, instrument, draft.venue, replace(ticket, oco=oco), offer)
-        for draft, ticket in zip(drafts, tickets, strict=True)
+        _write(account, instrument, draft.venue, replace(ticket, oco=oco, key=key), offer)
+        for draft, ticket, key in zip(drafts, tickets, keys, strict=True)
     )
     placing.announce_orders()
     return HandOutcome(orders=orders, decision=tickets[0].decision)

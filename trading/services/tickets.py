@@ -79,6 +79,7 @@ class HandOrder:
     The size is a `quantity` in base units or a `notional` in quote units, which is floored to whole
     steps; a `reduce_only` order without either is for all that is held. With two terms one order
     cancels the other. `stop_loss` and `take_profit` are for the position that an entry opens.
+    What has a `key` is placed once in an account, however often it is asked for.
     """
 
     coin_id: str
@@ -92,6 +93,7 @@ class HandOrder:
     take_profit: Decimal | None = None
     reduce_only: bool = False
     placed_by: str = ""
+    key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
