@@ -96,9 +96,8 @@ def make_cluster(folder: Path, *, seed_module: str, environment: dict[str, str])
 def start_postgres(cluster: Cluster, files: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
     """Start the server on `files`, again and again while what was killed still holds it."""
     options = [part for setting in POSTGRES_SETTINGS for part in ("-c", setting)]
-    command: list[str | Path] = [
-        *(cluster.binaries / "postgres", "-D", files, "-p", str(port), *options)
-    ]
+    program = cluster.binaries / "postgres"
+    command: list[str | Path] = [program, "-D", files, "-p", str(port), *options]
     deadline = time.monotonic() + LONGEST_START_S
     while True:
         child = start_child(command, log=log, user=cluster.user, death_signal=signal.SIGQUIT)
@@ -200,10 +199,8 @@ class FaultWorld:
 
     def _start_redis(self) -> subprocess.Popen[bytes]:
         home = self.socket.parent
-        command = [
-            *(redis_binary(), "--port", "0", "--unixsocket", self.socket, "--dir", home),
-            *("--appendonly", "yes", "--save", "", "--daemonize", "no"),
-        ]
+        command: list[str | Path] = [redis_binary(), "--port", "0", "--unixsocket", self.socket]
+        command += ["--dir", home, "--appendonly", "yes", "--save", "", "--daemonize", "no"]
         child = start_child(
             command, log=self.folder / "redis.log", user=None, death_signal=signal.SIGKILL
         )

@@ -97,7 +97,7 @@ class Year:
         self._analyse()
         analysed = time.perf_counter()
         self._open_accounts()
-        for bar in track(self._bars(), "hours", total=len(self._opened), disable=None):
+        for bar in track(self._bars(), "hours", total=len(self._opened)):
             self._play_bar(bar)
         traded = time.perf_counter()
         return {

@@ -27,7 +27,7 @@ from collectors.bookhours import BookHours, HourPart
 from collectors.exchange import ProviderError
 from collectors.feeds import Feed, Kind, MarkPrice, PublicTrade, StreamedCandle, Topic, Update
 from collectors.keptbook import KeptBook, Want
-from collectors.livebook import LiveBook
+from collectors.livebook import LiveBook, top_of
 from collectors.marketdata import Quote
 from collectors.selectors import quote_key
 from collectors.services.funding_keys import FundingKeys
@@ -362,31 +362,6 @@ def topics_of(
             item.symbol, timeframes=item.instrument.timeframes, kinds={Kind(kind) for kind in kinds}
         )
     ]
-
-
-def top_of(book: LiveBook) -> Quote | None:
-    """The best prices of a synchronised book; None of one that has none to trust."""
-    if (
-        not book.is_synced
-        or book.best_bid is None
-        or book.bid_quantity is None
-        or book.best_ask is None
-        or book.ask_quantity is None
-        or book.event_time is None
-        or book.received_at is None
-    ):
-        return None
-    return Quote(
-        exchange=book.exchange,
-        symbol=book.symbol,
-        best_bid=book.best_bid,
-        bid_quantity=book.bid_quantity,
-        best_ask=book.best_ask,
-        ask_quantity=book.ask_quantity,
-        event_time=book.event_time,
-        received_at=book.received_at,
-        sequence=book.sequence or 0,
-    )
 
 
 def tape_key(exchange: str, symbol: str) -> str:

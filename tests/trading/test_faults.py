@@ -1,4 +1,4 @@
-"""Six of the kill tests: processes die with -9 in the middle of trading, and the books are equal."""
+"""Six of the kill tests: processes die in the middle of trading, and the books are equal."""
 
 from __future__ import annotations
 
