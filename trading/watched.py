@@ -8,16 +8,10 @@ from functools import lru_cache
 from collectors.marketdata import to_ms
 from trading.models import Order, OrderKind, OrderStatus, Side
 from trading.orders import Grid
-from trading.simulator import LIMIT, MARKET, STOP, STOP_LIMIT, TRAILING_STOP, WorkingOrder
+from trading.services.matching import KINDS
+from trading.simulator import WorkingOrder
 from trading.watch import Watched
 
-KINDS = {
-    OrderKind.MARKET: MARKET,
-    OrderKind.LIMIT: LIMIT,
-    OrderKind.STOP: STOP,
-    OrderKind.STOP_LIMIT: STOP_LIMIT,
-    OrderKind.TRAILING_STOP: TRAILING_STOP,
-}
 COLUMNS = (
     "pk", "exchange", "symbol", "kind", "side", "quantity_steps", "filled_steps", "limit_ticks",
     "trigger_ticks", "trail_ticks", "watermark_ticks", "is_triggered", "tick_size",
@@ -37,7 +31,7 @@ def watched_orders() -> Iterator[Watched]:
     ) in rows.iterator(chunk_size=2000):  # fmt: skip
         grid = _grid(tick_size, quantity_step)
         order = WorkingOrder(
-            KINDS[kind],
+            KINDS[OrderKind(kind)],
             1 if side == Side.BUY else -1,
             quantity - filled,
             limit or 0,
