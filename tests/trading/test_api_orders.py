@@ -21,6 +21,7 @@ from trading.models import (
     Position,
 )
 from trading.services import set_trading_state
+from trading.services.sweeping import work_account
 
 START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
 HOUR = timedelta(hours=1)
@@ -224,6 +225,39 @@ def test_an_account_without_cash_buys_nothing(desk: Desk, account: Account) -> N
     answer = desk.order(BUY)
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "invalid_request")
     assert written() == before
+
+
+def test_of_a_pair_the_one_that_the_market_reaches_fills_and_is_protected(
+    desk: Desk, account: Account, world: Any
+) -> None:
+    pair = {
+        **BUY, "kind": "limit", "limit_price": "98", "stop_loss": "96", "take_profit": "103",
+        "oco": {"kind": "stop", "trigger_price": "102"},
+    }  # fmt: skip
+    assert desk.order(pair).status_code == 201
+    world.at(START + timedelta(minutes=31))
+    world.quote("bitcoin", 97.7, 97.8)
+    work_account(account_id=account.pk)  # marketable on arrival: it takes, within its limit
+    first, second = Order.objects.filter(leg=OrderLeg.OPEN).order_by("id")
+    assert (first.status, second.status) == (OrderStatus.FILLED, OrderStatus.CANCELLED)
+    assert Fill.objects.get().price_ticks <= 980
+    position = Position.objects.get()
+    assert (position.stop_loss, position.take_profit) == (96.0, 103.0)
+    assert RiskDecision.objects.filter(is_approved=True).count() == 3  # placed twice, filled once
+
+
+def test_a_resting_reduction_never_outlives_or_turns_what_it_reduces(
+    desk: Desk, account: Account, world: Any, holding: Account
+) -> None:
+    target = {"instrument": "bitcoin", "side": "sell", "kind": "limit", "limit_price": "102"}
+    assert desk.order({**target, "quantity": "1.2"}).status_code == 201
+    assert desk.order({**BUY, "side": "sell", "quantity": "0.5"}).status_code == 201
+    throw_switch(account, TradingState.HALTED)
+    world.at(START + HOUR + timedelta(minutes=1))
+    world.quote("bitcoin", 102.5, 102.6)
+    work_account(account_id=account.pk)
+    assert Position.objects.get().quantity_steps == 0
+    assert not Order.objects.filter(status=OrderStatus.WORKING).exists()
 
 
 def test_a_working_order_is_cancelled_once(desk: Desk) -> None:
