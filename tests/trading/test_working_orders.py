@@ -99,15 +99,21 @@ def test_a_gap_through_the_target_at_the_open_is_no_stop(world: Any, account: Ac
     assert Trade.objects.get().exit_price == 110.0
 
 
+@pytest.mark.parametrize("by_symbol", [False, True])
 def test_bars_that_closed_unwatched_come_before_the_newest_quote(
-    world: Any, account: Account
+    world: Any, account: Account, by_symbol: bool
 ) -> None:
     enter(world, account)
     Account.objects.update(processed_bar=START)
     world.candle("bitcoin", START + HOUR, (100.0, 105.0, 96.0, 97.0))
     world.candle("bitcoin", START + 2 * HOUR, (97.0, 98.0, 94.0, 95.5))
     world.candle("bitcoin", START + 3 * HOUR, (95.5, 112.0, 95.5, 111.0))
-    assert sweep(world, account, START + 4 * HOUR, 120.0, 120.1) == 1
+    world.at(START + 4 * HOUR)
+    world.quote("bitcoin", 120.0, 120.1)
+    if by_symbol:
+        assert work_instrument(exchange="binance", symbol="BITCOINUSDT") == 1
+    else:
+        assert work_account(account_id=account.pk) == 1
     fill = Fill.objects.latest("id")
     assert (fill.order.leg, fill.bar_open_time) == ("stop_loss", START + 2 * HOUR)
     assert fill.at == START + 3 * HOUR

@@ -42,9 +42,10 @@ def work_account(*, account_id: int) -> int:
 
 def work_instrument(*, exchange: str, symbol: str, quotes: Sequence[Quote] = ()) -> int:
     """Let the working orders of every account on one symbol meet `quotes` that somebody saw, oldest
-    first, and then the newest one; the number of fills."""
-    fills = 0
+    first, and then the newest one, all after the bars that closed before; the number of fills."""
     key = (exchange, symbol)
+    accounts = {row.account_id: row.account for row in _waiting_for(exchange, symbol)}
+    fills = sum(_catch_up(account) for account in accounts.values())
     if quotes:
         [(newest, book)] = latest_tops([key])
         for quote in filter(is_plausible, quotes):
