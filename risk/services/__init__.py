@@ -2,7 +2,7 @@
 
 from risk.services.assessments import assess, refuse
 from risk.services.profiles import change_limit, create_profile
-from risk.services.states import check_switch, record_state
+from risk.services.states import check_switch, record_state, tell_change
 
 __all__ = [
     "assess",
@@ -11,4 +11,5 @@ __all__ = [
     "create_profile",
     "record_state",
     "refuse",
+    "tell_change",
 ]

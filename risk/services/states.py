@@ -36,11 +36,13 @@ def record_state(
     reason: str,
     by: str = "",
     details: Mapping[str, Any] | None = None,
+    is_told: bool = True,
 ) -> TradingStateChange:
     """Put a profile, or the desk, into a trading state, and write the row that says why.
 
     Runs in the caller's transaction, which holds the owner's row. A change by staleness moves
-    only between active and reducing, and leaves the owner's own state.
+    only between active and reducing, and leaves the owner's own state. With `is_told` false the
+    caller tells of it (`tell_change`).
     """
     wall = clock.wall_now()
     before = owner.trading_state
@@ -65,8 +67,14 @@ def record_state(
         at=wall,
         market_time=clock.current().market(wall),
     )
+    if is_told:
+        tell_change(change)
+    return change
+
+
+def tell_change(change: TradingStateChange) -> None:
+    """Tell downstream of a change once it is committed."""
     transaction.on_commit(
         partial(trading_state_changed.send_robust, sender=TradingStateChange, change_id=change.pk),
         robust=True,
     )
-    return change

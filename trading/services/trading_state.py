@@ -22,7 +22,7 @@ from collectors import clock
 from risk.models import Desk, StateCause, TradingState, TradingStateChange
 from risk.portfolio import loss_fraction
 from risk.selectors import limits_of, read_desk, state_in_force
-from risk.services import check_switch, record_state
+from risk.services import check_switch, record_state, tell_change
 from trading.fields import from_units, to_units
 from trading.holdings import marked_equity
 from trading.models import (
@@ -73,12 +73,21 @@ def set_desk_state(*, state: str, reason: str, by: str) -> TradingStateChange:
     check_switch(state=state, reason=reason)
     with transaction.atomic(durable=True):
         change = record_state(
-            owner=lock_desk(), state=state, cause=StateCause.PERSON, reason=reason, by=by
+            owner=lock_desk(),
+            state=state,
+            cause=StateCause.PERSON,
+            reason=reason,
+            by=by,
+            is_told=False,
         )
-    if state != TradingState.ACTIVE:
-        with transaction.atomic(durable=True):
-            hold_desk()
-            _cancel_everywhere()
+    try:
+        if state != TradingState.ACTIVE:
+            with transaction.atomic(durable=True):
+                hold_desk()
+                _cancel_everywhere()
+    finally:
+        # Only now: a broker that is slow to answer must not keep anybody from being stopped.
+        tell_change(change)
     return change
 
 
