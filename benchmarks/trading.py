@@ -1,9 +1,10 @@
 """What trading costs: `python -m benchmarks.trading [--json] [--only ...]`.
 
 `report`: 100,000 fills of a year, 50,000 round trips with hourly equity, reported as JSON and HTML.
-`mark`: 1,000 open positions marked to market; `watch`: one quote that changes nothing; `audit`: the
-reconciliation of 100,000 fills. `execution`: signals a second on one account and over eight, also
-by sixteen workers at once; `live`: from a signal's row to its fill, all processes running.
+`stop`: from the quote that touches a stop to its fill. `mark`: 1,000 open positions marked to
+market; `watch`: one quote that changes nothing; `audit`: the reconciliation of 100,000 fills.
+`execution`: signals a second on one account and over eight, also by sixteen workers at once;
+`live`: from a signal's row to its fill, all processes running.
 Exits 1 when a bound is missed.
 """
 
@@ -44,11 +45,20 @@ def _of_marks(name: str) -> list[Measure]:
         return trading_marks.SECTIONS[name]()
 
 
+def measure_stop() -> list[Measure]:
+    """Stops that one quote touches."""
+    with own_servers():
+        from benchmarks.trading_stops import measure_stops
+
+        return measure_stops()
+
+
 SECTIONS: dict[str, Callable[[], list[Measure]]] = {
     "report": measure_report,
     "mark": lambda: _of_marks("mark"),
     "watch": lambda: _of_marks("watch"),
     "audit": lambda: _of_marks("audit"),
+    "stop": measure_stop,
     "execution": measure_execution,
     "live": measure_trading_live,
 }
