@@ -115,6 +115,9 @@ class QuoteWatch:
         except DatabaseFailure as problem:
             log.warning("working_orders_not_read", problem=str(problem)[:200])
             close_old_connections()
+        except Exception:
+            # Whatever is wrong with a row: the table stays as it was, and is read again.
+            log.exception("working_orders_not_read")
 
     def _tell_workers(self) -> None:
         """Send one message per symbol for all that came while the one before was sent."""
