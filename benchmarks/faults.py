@@ -201,7 +201,8 @@ def fault_of(run: int, seed: int) -> Fault:
     return Fault(
         victim=victim,
         step=chance.choice(_steps_with_fills() if is_in_a_fill else range(len(STEPS))),
-        after_s=chance.uniform(0.0, 0.6),
+        # A fill is waited for from the beginning of its step, or it would be over.
+        after_s=0.0 if is_in_a_fill else chance.uniform(0.0, 0.6),
         away_s=chance.uniform(0.0, MOST_AWAY_S),
         is_in_a_fill=is_in_a_fill,
     )

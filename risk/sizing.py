@@ -95,14 +95,14 @@ def kelly_size(
     """
     if trades < kelly_min_trades or trades <= 0:
         return math.nan
-    if wins == 0 or won <= 0.0:
+    average_win = won / wins if wins > 0 else 0.0
+    if average_win <= 0.0:
         return 0.0
     losses = trades - wins
     share = wins / trades
     edge = share
-    if losses > 0 and lost > 0.0:
-        payoff = (won / wins) / (lost / losses)
-        edge = share - (1.0 - share) / payoff
+    if losses > 0:
+        edge = share - (1.0 - share) * (lost / losses) / average_win
     return equity * kelly_fraction * max(edge, 0.0)
 
 

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
 
 from collectors.marketdata import duration
 from collectors.models import Instrument, Ohlcv
@@ -39,6 +39,13 @@ def due_runs(*, account: Account) -> list[BarRun]:
             break
         due.append(run)
     return due
+
+
+def accounts_at_work() -> list[int]:
+    """The accounts that a bar matters to: active ones, and those that still hold something."""
+    holding = Position.objects.filter(account=OuterRef("pk")).exclude(quantity_steps=0)
+    working = Account.objects.filter(Q(is_active=True) | Exists(holding))
+    return list(working.values_list("pk", flat=True))
 
 
 def signals_to_execute(*, account: Account, run: BarRun) -> list[Signal]:

@@ -13,6 +13,7 @@ from collectors.marketdata import Quote
 from collectors.turns import Turns
 from trading import services
 from trading.models import Account, Order, OrderStatus
+from trading.selectors import accounts_at_work
 
 log = structlog.get_logger(__name__)
 _turns = Turns()
@@ -24,14 +25,14 @@ _outside_turns = Turns()
 
 @shared_task  # type: ignore[untyped-decorator]
 def advance_accounts() -> None:
-    """Work off the due bar runs of every active account; one that fails holds up no other."""
+    """Work off the due bar runs of every account at work; one that fails holds up no other."""
     with _turns.turn() as is_ours:
         if is_ours:
             _advance_accounts()
 
 
 def _advance_accounts() -> None:
-    for account_id in Account.objects.filter(is_active=True).values_list("pk", flat=True):
+    for account_id in accounts_at_work():
         try:
             services.advance_account(account_id=account_id)
         except Exception:

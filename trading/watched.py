@@ -22,8 +22,8 @@ _grid = lru_cache(maxsize=4096)(Grid.of)
 
 
 def watched_orders() -> Iterator[Watched]:
-    """Every working order of an account that trades, in one query."""
-    working = Order.objects.filter(status=OrderStatus.WORKING, account__is_active=True)
+    """Every working order, in one query."""
+    working = Order.objects.filter(status=OrderStatus.WORKING)
     rows = working.order_by().values_list(*COLUMNS)
     for (
         pk, exchange, symbol, kind, side, quantity, filled, limit, trigger, trail, watermark,

@@ -24,6 +24,7 @@ from trading.models import (
     Position,
     Trade,
 )
+from trading.selectors import accounts_at_work
 from trading.services import (
     NoQuoteError,
     advance_account,
@@ -31,6 +32,7 @@ from trading.services import (
     reconcile,
     seed_account,
     set_trading_state,
+    update_account,
 )
 
 START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
@@ -337,6 +339,28 @@ def test_the_switch_stops_openings_but_not_closes(world: Any, account: Account, 
     advance(account)
     assert reasons() == ["", f"trading_{state}"]
     assert Position.objects.get().quantity_steps == 0
+
+
+def test_what_an_account_holds_stays_protected_when_it_is_switched_off(
+    world: Any, account: Account
+) -> None:
+    enter(world, account, stop_loss=99.5)
+    world.signal("ethereum", 1, START + HOUR)
+    world.signal("bitcoin", 0, START + HOUR)
+    world.run(START + HOUR)
+    update_account(account_id=account.pk, is_active=False)
+    world.at(START + 2 * HOUR)
+    world.quote("ethereum", 100.0, 100.1)
+    world.quote("bitcoin", 100.0, 100.1)
+    assert account.pk in accounts_at_work()
+    advance(account)
+    assert Fill.objects.count() == 1
+    world.candle("bitcoin", START + 2 * HOUR, (100.0, 100.5, 99.0, 100.0))
+    world.run(START + 2 * HOUR)
+    world.at(START + 3 * HOUR)
+    advance(account)
+    assert Trade.objects.get().exit_reason == "stop_loss"
+    assert accounts_at_work() == []
 
 
 def test_a_person_closes_a_position(world: Any, account: Account) -> None:

@@ -15,7 +15,16 @@ from collectors import clock
 from risk.models import RiskProfile
 from risk.services import create_profile
 from trading.fields import to_units
-from trading.models import Account, Book, TransactionKind, default_subscriptions
+from trading.models import (
+    ENTRY_LEGS,
+    Account,
+    Book,
+    Order,
+    OrderStatus,
+    PendingSignal,
+    TransactionKind,
+    default_subscriptions,
+)
 from trading.orders import TAKER_FEE_PPM
 from trading.services.desk_lock import share_desk
 from trading.services.ledger import post_transaction
@@ -121,8 +130,9 @@ def update_account(
 ) -> Account:
     """Change what an account follows, whether it trades at all, and how; None leaves a value alone.
 
-    An account that follows nothing enters nothing; stops, targets and people still close what it
-    holds. Raises ValidationError naming the wrong field.
+    An account that follows nothing, or is switched off, enters nothing; stops, targets and people
+    still close what it holds. Switching it off cancels its working entries, and what waited for a
+    quote is forgotten. Raises ValidationError naming the wrong field.
     """
     asked = {
         "subscriptions": None if subscriptions is None else list(subscriptions),
@@ -138,4 +148,12 @@ def update_account(
             exclude={field.name for field in Account._meta.fields} - changes.keys()
         )
         account.save(update_fields=list(changes))
+        if is_active is False:
+            working = Order.objects.filter(account=account, status=OrderStatus.WORKING)
+            working.filter(leg__in=ENTRY_LEGS).update(
+                status=OrderStatus.CANCELLED,
+                reason="the account was switched off",
+                ended_at=clock.now(),
+            )
+            PendingSignal.objects.filter(account=account).delete()
     return account

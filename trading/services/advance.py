@@ -24,21 +24,21 @@ def advance_account(*, account_id: int) -> int:
     """Bring an account up to the newest finished bar run; the number of runs worked off.
 
     Works off each due run, then retries what waits for a quote: in this order a newer signal
-    overtakes a waiting one before that could trade. Raises Account.DoesNotExist.
+    overtakes a waiting one before that could trade. In an account that is switched off no signal
+    does anything, and what protects its holdings works on. Raises Account.DoesNotExist.
     """
     account = Account.objects.get(pk=account_id)
-    if not account.is_active:
-        return 0
     runs = due_runs(account=account)
     for run in runs:
         work_bars(account=account, until=run.bar_open_time)
-        signals = signals_to_execute(account=account, run=run)
+        signals = signals_to_execute(account=account, run=run) if account.is_active else []
         _read_ahead(account, run, signals)
         for signal in signals:
             execute_signal(account=account, signal=signal, run_bar=run.bar_open_time)
         _finish_run(account, run)
         account.processed_bar = run.bar_open_time
-    retry_pending(account=account)
+    if account.is_active:
+        retry_pending(account=account)
     return len(runs)
 
 

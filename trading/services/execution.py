@@ -124,6 +124,8 @@ def meet_offer(
 
 
 def _is_still_due(account: Account, signal: Signal, run_bar: datetime | None) -> bool:
+    if not account.is_active:
+        return False
     if run_bar is None:
         return PendingSignal.objects.filter(account=account, signal=signal).exists()
     return account.processed_bar is None or account.processed_bar < run_bar

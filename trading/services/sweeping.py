@@ -30,7 +30,7 @@ def work_account(*, account_id: int) -> int:
     """
     account = Account.objects.get(pk=account_id)
     waiting = _waiting(account)
-    if not account.is_active or not waiting:
+    if not waiting:
         return 0
     fills = _catch_up(account)
     fills += _meet_tops(_waiting(account) if fills else waiting)
@@ -56,7 +56,7 @@ def work_instrument(*, exchange: str, symbol: str, quotes: Sequence[Quote] = ())
 
 def _waiting_for(exchange: str, symbol: str) -> list[Order]:
     rows = Order.objects.filter(
-        exchange=exchange, symbol=symbol, status=OrderStatus.WORKING, account__is_active=True
+        exchange=exchange, symbol=symbol, status=OrderStatus.WORKING
     ).select_related("account", "instrument")
     return list(rows.order_by("account", "instrument", "id"))
 
