@@ -140,3 +140,28 @@ def _is_possible(book: LiveBook) -> bool:
     if book.is_synced and (None in values or book.received_at is None):
         return False
     return all(value is None or value > 0 for value in values)
+
+
+def top_of(book: LiveBook) -> Quote | None:
+    """The best prices of a synchronised book; None of one that has none to trust."""
+    if (
+        not book.is_synced
+        or book.best_bid is None
+        or book.bid_quantity is None
+        or book.best_ask is None
+        or book.ask_quantity is None
+        or book.event_time is None
+        or book.received_at is None
+    ):
+        return None
+    return Quote(
+        exchange=book.exchange,
+        symbol=book.symbol,
+        best_bid=book.best_bid,
+        bid_quantity=book.bid_quantity,
+        best_ask=book.best_ask,
+        ask_quantity=book.ask_quantity,
+        event_time=book.event_time,
+        received_at=book.received_at,
+        sequence=book.sequence or 0,
+    )
