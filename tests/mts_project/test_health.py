@@ -12,6 +12,7 @@ from collectors.models import Ohlcv, StreamProcess, StreamShard
 from mts_project import vitals
 from mts_project.celery import write_heartbeat
 from tests.factories import make_instrument, make_refusal, make_user
+from trading.services import set_desk_state
 
 pytestmark = pytest.mark.django_db
 
@@ -121,6 +122,13 @@ def test_a_halted_account_is_worth_a_look(components):
     assert components()["trading"]["status"] == "healthy"
     make_refusal("late")
     assert components()["trading"]["accounts"] == {}
+
+
+def test_a_halted_desk_is_worth_a_look(components):
+    set_desk_state(state="halted", reason="a drill", by="ada")
+    trading = components()["trading"]
+    assert trading["status"] == "degraded"
+    assert (trading["desk"]["trading_state"], trading["desk"]["reason"]) == ("halted", "a drill")
 
 
 def test_asking_often_costs_no_more_than_asking_once(
