@@ -18,7 +18,7 @@ from risk.selectors import state_in_force
 from signals.models import BarRun, RunState, Signal
 from trading.fields import from_units, to_units
 from trading.holdings import Holding, marked_equity, marked_portfolio
-from trading.models import Account, EquityPoint, Fill, Position, Trade
+from trading.models import Account, Fill, Position, Trade
 from trading.orders import MONEY_UNITS, Grid
 from trading.ticks import nearest_ticks
 
@@ -146,17 +146,6 @@ def account_worth(*, account: Account, bar: datetime | None) -> tuple[int, int]:
     marks = marks_at(holdings=holdings, timeframe=account.timeframe, bar=bar)
     equity = marked_equity(cash=to_units(account.cash), holdings=holdings, marks=marks)
     return equity, sum(abs(holding.exposure(marks[holding.coin_id])) for holding in holdings)
-
-
-def equity_curve(
-    *, account_id: int, start: datetime | None = None, limit: int | None = None
-) -> list[tuple[datetime, Decimal]]:
-    """(market time, equity), oldest first; the newest `limit` points when given."""
-    points = EquityPoint.objects.filter(account_id=account_id)
-    if start is not None:
-        points = points.filter(at__gte=start)
-    newest_first = points.order_by("-at").values_list("at", "equity")
-    return list(newest_first if limit is None else newest_first[:limit])[::-1]
 
 
 def account_summary(*, account_id: int) -> dict[str, Any]:

@@ -76,9 +76,7 @@ def render_page(report: Report, *, title: str = "", tables: Sequence[Table] = ()
         "draw": mark_safe(DRAW),
     }
     html = render_to_string("trading/report.html", context)
-    return Page(
-        html=html, policy=f"{_policy(library.hash)}; frame-ancestors 'none'; sandbox allow-scripts"
-    )
+    return Page(html=html, policy=f"{_policy(library.hash)}; {SERVED}")
 
 
 def page_response(report: Report) -> HttpResponse:
