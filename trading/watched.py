@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import lru_cache
 
+from collectors import clock
 from collectors.marketdata import to_ms
+from collectors.selectors import symbols_at
 from trading.models import Order, OrderKind, OrderStatus, Side
 from trading.orders import Grid
 from trading.services.matching import KINDS
@@ -15,20 +17,22 @@ from trading.watch import Watched
 COLUMNS = (
     "pk", "exchange", "symbol", "kind", "side", "quantity_steps", "filled_steps", "limit_ticks",
     "trigger_ticks", "trail_ticks", "watermark_ticks", "is_triggered", "tick_size",
-    "quantity_step", "at", "account__latency_ms",
+    "quantity_step", "at", "account__latency_ms", "instrument",
 )  # fmt: skip
 
 _grid = lru_cache(maxsize=4096)(Grid.of)
 
 
 def watched_orders() -> Iterator[Watched]:
-    """Every working order, in one query."""
+    """Every working order, under the name that its instrument has now, in two queries."""
     working = Order.objects.filter(status=OrderStatus.WORKING)
-    rows = working.order_by().values_list(*COLUMNS)
+    rows = list(working.order_by().values_list(*COLUMNS))
+    names = symbols_at(instrument_ids=[row[-1] for row in rows], at=clock.now())
     for (
         pk, exchange, symbol, kind, side, quantity, filled, limit, trigger, trail, watermark,
-        is_triggered, tick_size, quantity_step, at, latency_ms,
-    ) in rows.iterator(chunk_size=2000):  # fmt: skip
+        is_triggered, tick_size, quantity_step, at, latency_ms, instrument_id,
+    ) in rows:  # fmt: skip
+        symbol = names.get((exchange, instrument_id), symbol)
         grid = _grid(tick_size, quantity_step)
         order = WorkingOrder(
             KINDS[OrderKind(kind)],

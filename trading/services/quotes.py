@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+import structlog
+from django.db import Error as DatabaseFailure
+
 from collectors import clock
 from collectors.livebook import LiveBook
 from collectors.marketdata import Quote, to_ms
@@ -21,8 +24,13 @@ from trading.orders import SLIPPAGE_BPS
 from trading.services.venues import Venue, venue_of
 from trading.simulator import is_reachable, market_fill_ticks
 
+log = structlog.get_logger(__name__)
+
 # How old a quote may be in market time before an order refuses to meet it.
 FRESH = timedelta(seconds=10)
+# How far ahead of this machine's clock a venue's may run. An order meets nothing from before what
+# it met last: a quote of tomorrow would leave a stop without a market until then.
+AHEAD = timedelta(minutes=1)
 # Why an order finds no quote; of one that is plausible and fresh: it is from before its signal.
 STALE_QUOTE = "stale_quote"
 UNUSABLE = "unusable_quote"
@@ -133,18 +141,21 @@ def current_offer(*, account: Account, instrument: Instrument, since: datetime |
     )
 
 
-def is_plausible(quote: Quote) -> bool:
-    """True for prices at which something could trade: neither crossed nor absurd."""
-    return 0.0 < quote.best_bid <= quote.best_ask < ABSURD_PRICE
+def is_plausible(quote: Quote, now: datetime) -> bool:
+    """True for prices at which something could trade, neither crossed nor absurd, and that are not
+    of a time to come."""
+    is_ahead = quote.event_time - now > clock.current().widen(AHEAD)
+    return 0.0 < quote.best_bid <= quote.best_ask < ABSURD_PRICE and not is_ahead
 
 
 def is_usable(quote: Quote, *, since: datetime | None, now: datetime) -> bool:
     """True for an uncrossed, plausible, fresh quote of a moment not before `since`.
 
-    An event time ahead of this machine's clock is no fault: the venue's clock may run before it.
+    An event time a little ahead of this machine's clock is no fault: the venue's clock may run
+    before it.
     """
     return (
-        is_plausible(quote)
+        is_plausible(quote, now)
         and not is_old(quote, now)
         and (since is None or quote.event_time >= since)
     )
@@ -156,6 +167,16 @@ def is_old(quote: Quote, now: datetime) -> bool:
 
 
 def _facts(instrument: Instrument, at: datetime) -> tuple[float, float]:
-    """The volatility of 24 hours (a fraction) and the quote units traded in them; NaN: unknown."""
-    facts = surroundings_at(coin_ids=[instrument.coin_id], at=at).of(instrument.coin_id)
+    """The volatility of 24 hours (a fraction) and the quote units traded in them; NaN: unknown.
+
+    They only say how much slippage there is: history that cannot be read keeps no order, and no
+    stop, from its market.
+    """
+    try:
+        facts = surroundings_at(coin_ids=[instrument.coin_id], at=at).of(instrument.coin_id)
+    except DatabaseFailure:
+        raise
+    except Exception:
+        log.exception("facts_not_read", instrument=instrument.coin_id)
+        return math.nan, math.nan
     return facts.volatility_24h, facts.quote_volume_24h

@@ -1,7 +1,8 @@
 """Which orders wait, and for what: sweeps that bring working orders and the market together.
 
 A sweep looks without a lock first, and takes an account's lock only where something would change.
-Bars that closed meanwhile come before the newest quote, oldest first.
+Bars that closed meanwhile come before the newest quote, oldest first. An order meets the prices of
+the symbol that its instrument has now: venues rename what is held.
 """
 
 from __future__ import annotations
@@ -10,15 +11,20 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 
+import structlog
+from django.db.models import Q
+
 from collectors import clock
 from collectors.marketdata import Quote, duration, last_closed
-from collectors.models import Ohlcv
-from collectors.selectors import latest_tops
+from collectors.models import Listing, Ohlcv
+from collectors.selectors import latest_tops, symbols_at
 from signals.models import BarRun
 from trading.encounters import BarMet, BookMet, QuoteMet
 from trading.models import Account, Order, OrderKind, OrderStatus
 from trading.services.matching import expire_orders, work_orders, would_change
 from trading.services.quotes import is_plausible, is_usable, met_at_quote, met_now, with_facts
+
+log = structlog.get_logger(__name__)
 
 MANY_BARS = 1000  # of one instrument, in one look
 
@@ -33,7 +39,8 @@ def work_account(*, account_id: int) -> int:
     if not waiting:
         return 0
     fills = _catch_up(account)
-    fills += _meet_tops(_waiting(account) if fills else waiting)
+    waiting = _waiting(account) if fills else waiting
+    fills += _meet_tops(waiting, _symbols(waiting))
     now = clock.now()
     if any(row.expires_at is not None and row.expires_at <= now for row in waiting):
         expire_orders(account_id=account_id, at=now)
@@ -43,22 +50,44 @@ def work_account(*, account_id: int) -> int:
 def work_instrument(*, exchange: str, symbol: str, quotes: Sequence[Quote] = ()) -> int:
     """Let the working orders of every account on one symbol meet `quotes` that somebody saw, oldest
     first, and then the newest one, all after the bars that closed before; the number of fills."""
-    key = (exchange, symbol)
+    key, now = (exchange, symbol), clock.now()
     accounts = {row.account_id: row.account for row in _waiting_for(exchange, symbol)}
-    fills = sum(_catch_up(account) for account in accounts.values())
+    fills = 0
+    for account in accounts.values():
+        try:
+            fills += _catch_up(account)
+        except Exception:
+            # One account's trouble holds up no other.
+            log.exception("bars_not_met", account=account.pk)
     if quotes:
         [(newest, book)] = latest_tops([key])
-        for quote in filter(is_plausible, quotes):
-            met = met_at_quote(quote, newest, book)
-            fills += _meet(_waiting_for(exchange, symbol), {key: met})
-    return fills + _meet_tops(_waiting_for(exchange, symbol))
+        for quote in quotes:
+            if is_plausible(quote, now):
+                met = met_at_quote(quote, newest, book)
+                rows = _waiting_for(exchange, symbol)
+                fills += _meet(rows, {row.pk: met for row in rows})
+    rows = _waiting_for(exchange, symbol)
+    return fills + _meet_tops(rows, dict.fromkeys((row.pk for row in rows), key))
 
 
 def _waiting_for(exchange: str, symbol: str) -> list[Order]:
+    listed = Listing.objects.filter(exchange=exchange, symbol=symbol).values("instrument")
     rows = Order.objects.filter(
-        exchange=exchange, symbol=symbol, status=OrderStatus.WORKING
+        Q(symbol=symbol) | Q(instrument__in=listed), exchange=exchange, status=OrderStatus.WORKING
     ).select_related("account", "instrument")
-    return list(rows.order_by("account", "instrument", "id"))
+    found = list(rows.order_by("account", "instrument", "id"))
+    names = _symbols(found)
+    return [row for row in found if names[row.pk] == (exchange, symbol)]
+
+
+def _symbols(rows: Sequence[Order]) -> dict[int, tuple[str, str]]:
+    """Where each order, by its id, meets prices now: as its instrument is called there, else as it
+    was when the order was placed."""
+    named = symbols_at(instrument_ids=[row.instrument_id for row in rows], at=clock.now())
+    return {
+        row.pk: (row.exchange, named.get((row.exchange, row.instrument_id), row.symbol))
+        for row in rows
+    }
 
 
 def work_bars(*, account: Account, until: datetime) -> int:
@@ -116,31 +145,40 @@ def _catch_up(account: Account) -> int:
     return work_bars(account=account, until=until)
 
 
-def _meet_tops(rows: Sequence[Order]) -> int:
-    """The orders meet the newest prices of their symbols."""
-    names = sorted({(row.exchange, row.symbol) for row in rows})
+def _meet_tops(rows: Sequence[Order], named: Mapping[int, tuple[str, str]]) -> int:
+    """The orders meet the newest prices of the symbols that they are `named` by."""
+    names = sorted(set(named.values()))
     now = clock.now()
     tops = {
         key: met_now(quote, book)
         for key, (quote, book) in zip(names, latest_tops(names), strict=True)
         if quote is not None and is_usable(quote, since=None, now=now)
     }
-    return _meet(rows, tops)
+    return _meet(rows, {pk: tops[key] for pk, key in named.items() if key in tops})
 
 
-def _meet(rows: Sequence[Order], tops: Mapping[tuple[str, str], QuoteMet | BookMet]) -> int:
-    """The orders, sorted by account and instrument, meet the prices of their symbols."""
+def _meet(rows: Sequence[Order], tops: Mapping[int, QuoteMet | BookMet]) -> int:
+    """The orders, sorted by account and instrument, meet the prices that there are for each."""
     fills = 0
     for _, group in groupby(rows, key=lambda row: (row.account_id, row.instrument_id)):
         waiting = list(group)
-        first = waiting[0]
-        top = tops.get((first.exchange, first.symbol))
-        if top is None or not would_change(account=first.account, orders=waiting, met=top):
-            continue
-        # What is known of the market only says how much slippage there is.
-        top = with_facts(top, instrument=first.instrument, at=top.at)
-        fills += len(work_orders(account_id=first.account_id, instrument=first.instrument, met=top))
+        top = tops.get(waiting[0].pk)
+        try:
+            fills += 0 if top is None else _meet_top(waiting, top)
+        except Exception:
+            # The orders of one instrument of an account hold up no others.
+            log.exception("orders_not_worked", order=waiting[0].pk)
     return fills
+
+
+def _meet_top(waiting: Sequence[Order], top: QuoteMet | BookMet) -> int:
+    """The orders of one account and instrument meet the prices there."""
+    first = waiting[0]
+    if not would_change(account=first.account, orders=waiting, met=top):
+        return 0
+    # What is known of the market only says how much slippage there is.
+    top = with_facts(top, instrument=first.instrument, at=top.at)
+    return len(work_orders(account_id=first.account_id, instrument=first.instrument, met=top))
 
 
 def _waiting(account: Account) -> list[Order]:
