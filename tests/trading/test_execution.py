@@ -34,6 +34,7 @@ from trading.services import (
     set_trading_state,
     update_account,
 )
+from trading.services.execution import execute_signal
 
 START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
 HOUR = timedelta(hours=1)
@@ -277,6 +278,22 @@ def test_a_newer_signal_overtakes_the_waiting_one(world: Any, account: Account) 
     advance(account)
     assert not Fill.objects.exists()
     assert not PendingSignal.objects.exists()
+
+
+@pytest.mark.parametrize("has_quote", [True, False])
+def test_a_bar_run_that_comes_after_something_newer_leaves_it(
+    world: Any, account: Account, has_quote: bool
+) -> None:
+    older = world.signal("bitcoin", -1, START)
+    newer = world.signal("bitcoin", 1, START + HOUR)
+    world.at(START + 2 * HOUR)
+    if has_quote:
+        world.quote("bitcoin", 100.0, 100.1)
+    execute_signal(account=account, signal=newer, run_bar=START + HOUR)
+    world.quote("bitcoin", 100.0, 100.1)
+    execute_signal(account=account, signal=older, run_bar=START)
+    advance(account)
+    assert [fill.order.signal for fill in Fill.objects.all()] == [newer]
 
 
 def test_a_late_run_only_closes(world: Any, account: Account) -> None:

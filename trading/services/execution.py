@@ -35,6 +35,7 @@ from trading.models import (
     OrderStatus,
     PendingSignal,
     Position,
+    TimeInForce,
 )
 from trading.orders import Grid, OrderError, transition
 from trading.selectors import account_portfolio
@@ -134,6 +135,9 @@ def _is_still_due(account: Account, signal: Signal, run_bar: datetime | None) ->
 def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry: bool) -> bool:
     """Do what can be done now; whether that was all."""
     position = position_for(account=account, instrument=signal.instrument, venue=offer.venue)
+    if _is_overtaken(account, signal, position):
+        PendingSignal.objects.filter(account=account, signal=signal).delete()
+        return True
     if position.stopped_direction not in (0, signal.direction):
         position.stopped_direction = 0
         position.save(update_fields=["stopped_direction"])
@@ -176,6 +180,16 @@ def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry:
     return not (closes or opens)
 
 
+def _is_overtaken(account: Account, signal: Signal, position: Position) -> bool:
+    """Whether something newer has opened what is held, or waits to: a bar run comes up to half a
+    minute after its bar, and what is said outside comes at once."""
+    opened_by = position.entry_signal
+    if position.quantity_steps and opened_by is not None and opened_by.at > signal.at:
+        return True
+    waiting = PendingSignal.objects.filter(account=account, instrument=signal.instrument)
+    return waiting.filter(signal__at__gt=signal.at).exists()
+
+
 def _refusal(
     account: Account, signal: Signal, position: Position, offer: Offer, *, is_retry: bool
 ) -> str:
@@ -184,10 +198,14 @@ def _refusal(
         return NO_LISTING
     if position.stopped_direction == signal.direction:
         return STOPPED_OUT
-    bar = duration(signal.timeframe)
-    if offer.now - signal.at > clock.current().widen(bar):
+    if offer.now > _late_from(signal):
         return _waited_for(account, offer) if is_retry else LATE
     return ""
+
+
+def _late_from(signal: Signal) -> datetime:
+    """Until when a signal may open; later it only closes."""
+    return signal.at + clock.current().widen(duration(signal.timeframe))
 
 
 def _waited_for(account: Account, offer: Offer) -> str:
@@ -251,6 +269,9 @@ def _open_at_market(
                 decision=decision,
                 stop_loss=decision.stop_loss,
                 take_profit=decision.take_profit,
+                # What it does not get by then is as late as the signal would be.
+                time_in_force=TimeInForce.GTD,
+                expires_at=_late_from(signal),
             ),
             at=offer.now,
         )
