@@ -5,47 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 import pytest
 
-from collectors import clock
-from collectors.livebook import LiveBook
-from collectors.marketdata import Quote
-from tests.trading.waiting import check, enter, place
+from tests.trading.waiting import ASKS, BIDS, SYMBOL, check, enter, place, show_book
 from trading.models import Account, Fill, Order, Position, Trade
 from trading.services import advance_account, work_account, work_instrument
 
 START = datetime(2021, 5, 13, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 MINUTE = timedelta(minutes=1)
-SYMBOL = "BITCOINUSDT"
 pytestmark = pytest.mark.django_db
-
-Levels = tuple[tuple[float, float], ...]
-BIDS: Levels = ((100.0, 0.5), (99.5, 0.5), (99.0, 10.0))
-ASKS: Levels = ((100.1, 1.0), (100.5, 0.2), (106.0, 10.0))
-
-
-def book(world: Any, bids: Levels, asks: Levels, *, at: datetime | None = None) -> Quote:
-    """The synchronised book that the stream has written; the quote at its top."""
-    live = LiveBook(
-        exchange="binance",
-        symbol=SYMBOL,
-        best_bid=bids[0][0],
-        bid_quantity=bids[0][1],
-        best_ask=asks[0][0],
-        ask_quantity=asks[0][1],
-        event_time=at or clock.now() + timedelta(milliseconds=200),
-        received_at=clock.wall_now(),
-        said_at=clock.wall_now(),
-        sequence=7,
-        is_synced=True,
-        bids=bids,
-        asks=asks,
-    )
-    raw = msgspec.json.encode(live)
-    world.redis.set(f"orderbook:binance:{SYMBOL}", raw)
-    return msgspec.json.decode(raw, type=Quote)
 
 
 def test_an_entry_walks_the_levels_and_the_rest_waits_for_more(
@@ -54,7 +23,7 @@ def test_an_entry_walks_the_levels_and_the_rest_waits_for_more(
     world.signal("bitcoin", 1, START)
     world.run(START)
     world.at(START + HOUR)
-    book(world, BIDS, ASKS)
+    show_book(world, BIDS, ASKS)
     advance_account(account_id=account.pk)
     fill = Fill.objects.get()
     # 1.0 at 100.1 and 0.2 at 100.5, the average up to the tick; 106.0 is further than the venue
@@ -70,7 +39,7 @@ def test_an_entry_walks_the_levels_and_the_rest_waits_for_more(
     # The same book again gives nothing more; the next one does, and is protected, too.
     assert work_account(account_id=account.pk) == 0
     world.at(START + HOUR + MINUTE)
-    book(world, BIDS, ASKS)
+    show_book(world, BIDS, ASKS)
     assert work_account(account_id=account.pk) == 1
     stop.refresh_from_db()
     assert stop.quantity_steps == Position.objects.get().quantity_steps == 1497
@@ -81,19 +50,19 @@ def test_a_signal_takes_back_what_another_still_asks_for(world: Any, account: Ac
     world.signal("bitcoin", 1, START)
     world.run(START)
     world.at(START + HOUR)
-    book(world, BIDS, ASKS)
+    show_book(world, BIDS, ASKS)
     advance_account(account_id=account.pk)
     world.signal("bitcoin", -1, START + HOUR)
     world.run(START + HOUR)
     world.at(START + 2 * HOUR)
-    book(world, ((100.0, 0.5),), ASKS)
+    show_book(world, ((100.0, 0.5),), ASKS)
     advance_account(account_id=account.pk)
     # The close got 0.5 of 1.2: the other side waits for the rest of it.
     assert Position.objects.get().quantity_steps == 700
     assert Order.objects.get(leg="open").status == "cancelled"
     for minute in (1, 2):
         world.at(START + 2 * HOUR + minute * MINUTE)
-        book(world, ((100.0, 0.5),), ASKS)
+        show_book(world, ((100.0, 0.5),), ASKS)
         advance_account(account_id=account.pk)
         check(account)
     assert Order.objects.filter(leg="close").count() == 1
@@ -104,9 +73,11 @@ def test_a_signal_takes_back_what_another_still_asks_for(world: Any, account: Ac
 def test_a_stop_that_a_quote_sets_off_pays_the_depth(world: Any, account: Account) -> None:
     enter(world, account)
     world.at(START + 32 * MINUTE)
-    seen = book(world, ((94.9, 0.1),), ASKS, at=START + 32 * MINUTE)
+    seen = show_book(world, ((94.9, 0.1),), ASKS, at=START + 32 * MINUTE)
     # Redis shows the book a moment later, recovered.
-    book(world, ((95.4, 1.0), (95.0, 9.0)), ASKS, at=START + 32 * MINUTE + timedelta(0, 0, 500))
+    show_book(
+        world, ((95.4, 1.0), (95.0, 9.0)), ASKS, at=START + 32 * MINUTE + timedelta(0, 0, 500)
+    )
     assert work_instrument(exchange="binance", symbol=SYMBOL, quotes=[seen]) == 1
     fill = Fill.objects.latest("id")
     # 1.0 at 95.4 and 0.5 at 95.0, down to the tick.
@@ -115,11 +86,11 @@ def test_a_stop_that_a_quote_sets_off_pays_the_depth(world: Any, account: Accoun
     check(account)
 
 
-def test_a_quote_that_was_seen_long_ago_has_no_book(world: Any, account: Account) -> None:
+def test_a_quote_that_was_seen_long_ago_has_no_show_book(world: Any, account: Account) -> None:
     enter(world, account)
     world.at(START + 33 * MINUTE)
-    seen = book(world, ((94.9, 0.1),), ASKS, at=START + 32 * MINUTE)
-    book(world, BIDS, ASKS)
+    seen = show_book(world, ((94.9, 0.1),), ASKS, at=START + 32 * MINUTE)
+    show_book(world, BIDS, ASKS)
     assert work_instrument(exchange="binance", symbol=SYMBOL, quotes=[seen]) == 1
     fill = Fill.objects.latest("id")
     assert (fill.price_ticks, "levels" in fill.quote) == (948, False)
@@ -130,7 +101,7 @@ def test_a_quote_that_was_seen_long_ago_has_no_book(world: Any, account: Account
 def test_an_immediate_order_takes_what_there_is(world: Any, account: Account) -> None:
     order = place(world, account, "open", 1, 1500, time_in_force="ioc")
     world.at(START + 31 * MINUTE)
-    book(world, BIDS, ASKS)
+    show_book(world, BIDS, ASKS)
     assert work_account(account_id=account.pk) == 1
     order.refresh_from_db()
     assert (order.status, order.filled_steps) == ("cancelled", 1200)

@@ -54,6 +54,7 @@ from trading.services.venues import Venue
 
 MANUAL = "manual"
 NOTHING_HELD = "nothing is held any more"
+STOPPED = "the stop was set off"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +239,8 @@ def _end_round(
 def _follow_with_protection(
     account: Account, position: Position, order: Order, fill: Fill, before: int
 ) -> None:
-    """Stops and targets follow what is held: none without a holding, new ones for a new side."""
+    """Stops and targets follow what is held: none without a holding, new ones for a new side. An
+    entry that rested and now meets the other side has a stop and a target for its own alone."""
     if position.direction == 0:
         cancel_reductions(position=position, reason=NOTHING_HELD, at=fill.at)
         cancel_unfilled_entries(position=position, reason=NOTHING_HELD, at=fill.at)
@@ -253,10 +255,16 @@ def _follow_with_protection(
             take_profit=order.take_profit,
             at=fill.at,
         )
-    elif order.leg == OrderLeg.OPEN:
+    elif order.leg == OrderLeg.OPEN and order.side == _entering_side(position):
         strengthen_protection(account=account, position=position, entry=order, at=fill.at)
     else:
+        if order.leg == OrderLeg.STOP_LOSS:
+            cancel_unfilled_entries(position=position, reason=STOPPED, at=fill.at)
         resize_protection(position=position)
+
+
+def _entering_side(position: Position) -> Side:
+    return Side.BUY if position.direction > 0 else Side.SELL
 
 
 def _average_price(value: Any, steps: int, grid: Grid) -> float:

@@ -232,7 +232,10 @@ def _stopped_at_once(account: Account, position: Position, entry: Fill, bar: Bar
     price = _grid(entry.order).price(entry.price_ticks)
     rest = replace(bar, open=price, high=max(bar.high, price), low=min(bar.low, price))
     stops = Order.objects.filter(
-        account=account, key=f"{OrderLeg.STOP_LOSS}:{entry.order_id}", status=OrderStatus.WORKING
+        account=account,
+        leg=OrderLeg.STOP_LOSS,
+        oco=f"entry:{entry.order_id}",
+        status=OrderStatus.WORKING,
     ).select_related("instrument", "signal", "decision")
     fills = []
     for order in stops:

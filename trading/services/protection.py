@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from django.db.models import F
+from django.db.models import F, Q
 
 from collectors import clock
 from collectors.marketdata import duration, floor_time
@@ -128,7 +128,8 @@ def _add_protection(
     stop, target = lacking.get(OrderLeg.STOP_LOSS), lacking.get(OrderLeg.TAKE_PROFIT)
     grid = Grid.of(position.tick_size, position.quantity_step)
     for order in _protective_orders(account, position, entry, stop, target, at):
-        if Order.objects.filter(account=account, key=order.key).exists():
+        named = Q(key=_key(order.leg, entry)) | Q(key__startswith=f"{_key(order.leg, entry)}:")
+        if Order.objects.filter(named, account=account).exists():
             continue
         for sibling in working.values():
             order.oco = sibling.oco
@@ -171,6 +172,11 @@ def cancel_unfilled_entries(
     return working.update(status=OrderStatus.CANCELLED, reason=reason, ended_at=at)
 
 
+def _key(leg: str, entry: Order) -> str:
+    """Names the stop or target of an entry."""
+    return f"{leg}:{entry.pk}"
+
+
 def first_judged_bar(*, filled_at: datetime, timeframe: str) -> datetime:
     """The open time of the first bar that may decide the stop and target of an entry.
 
@@ -192,6 +198,9 @@ def _protective_orders(
     at: datetime,
 ) -> Iterator[Order]:
     grid = Grid.of(position.tick_size, position.quantity_step)
+    # An entry that was filled before, and what it opened left again, opens once more with the rest.
+    is_first = entry.filled_steps == abs(position.quantity_steps)
+    again = "" if is_first else f":{entry.filled_steps}"
     for leg, kind, column, price in (
         (OrderLeg.STOP_LOSS, OrderKind.STOP, "trigger_ticks", stop_loss),
         (OrderLeg.TAKE_PROFIT, OrderKind.LIMIT, "limit_ticks", take_profit),
@@ -204,7 +213,7 @@ def _protective_orders(
             instrument=position.instrument,
             exchange=entry.exchange,
             symbol=entry.symbol,
-            key=f"{leg}:{entry.pk}",
+            key=_key(leg, entry) + again,
             kind=kind,
             leg=leg,
             side=Side.SELL if position.quantity_steps > 0 else Side.BUY,
