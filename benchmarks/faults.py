@@ -62,7 +62,7 @@ LONGEST_STEP_S = 90.0
 QUIET_S = 6.0  # longer than the sweeps' five seconds
 MOST_AWAY_S = 1.5
 QUOTE_EVERY_S = 0.1
-IN_A_FILL_S = 0.25
+IN_A_FILL_S = 0.5
 HINTS = ("advance_accounts", "sweep_orders", "pay_funding")
 
 # What must be equal, without ids and times.
@@ -342,7 +342,7 @@ class Player:
     def disturb(self, fault: Fault) -> bool:
         """Kill, wait, bring back; whether a fill was open at that moment."""
         time.sleep(fault.after_s)
-        is_open = fault.is_in_a_fill and self._wait_for_an_open_fill()
+        is_open = fault.is_in_a_fill and self._wait_for_an_open_fill(STEPS[fault.step].fills)
         self._world.kill(fault.victim)
         time.sleep(fault.away_s)
         self._world.bring_back(fault.victim)
@@ -393,15 +393,24 @@ class Player:
                     raise
                 time.sleep(0.05)
 
-    def _wait_for_an_open_fill(self) -> bool:
-        deadline = time.monotonic() + 3.0
-        while time.monotonic() < deadline:
-            rows = self.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-            )
-            if rows[0][0]:
-                return True
-            time.sleep(0.01)
+    def _wait_for_an_open_fill(self, fills: int) -> bool:
+        """Wait until a fill is written and not committed; False when all fills of the step were
+        made meanwhile."""
+        deadline = time.monotonic() + LONGEST_STEP_S
+        query = (
+            "SELECT (SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'),"
+            " (SELECT count(*) FROM trading_fill)"
+        )
+        with contextlib.closing(connect(self._world.database)) as connection:
+            with connection.cursor() as cursor:
+                while time.monotonic() < deadline:
+                    cursor.execute(query)
+                    sleeping, made = cursor.fetchone()
+                    if sleeping:
+                        return True
+                    if made >= fills:
+                        return False
+                    time.sleep(0.01)
         return False
 
     def _hint(self) -> None:
