@@ -39,7 +39,7 @@ from trading.performance import DAY_MS, RoundTrip
 from trading.simulator import MAKER
 from trading.slippage import BPS
 from trading.tape import Tape, Terms, slippage_at
-from trading.ticks import nearest_ticks
+from trading.ticks import level_ticks
 
 NO_QUOTE = "no_quote"
 NO_LISTING = "no_listing"
@@ -367,7 +367,7 @@ def _marks(tape: Tape, books: _Books, bar: int) -> dict[str, int]:
     for column, coin_id in enumerate(tape.instruments):
         holding = books.holdings.get(coin_id)
         if holding is not None:
-            marks[coin_id] = nearest_ticks(
+            marks[coin_id] = level_ticks(
                 float(tape.close[bar, column]), holding.grid.tick_num, holding.grid.tick_den
             )
     return marks

@@ -20,7 +20,7 @@ from trading.fields import from_units, to_units
 from trading.holdings import marked_equity, marked_portfolio
 from trading.models import ENTRY_LEGS, Account, Order, OrderStatus, Position
 from trading.selectors import holding_of, marks_at, position_json
-from trading.ticks import nearest_ticks
+from trading.ticks import level_ticks
 
 QUOTE = "quote"
 CLOSE = "close"
@@ -114,7 +114,7 @@ def _quoted_marks(positions: Sequence[Position]) -> dict[int, int]:
             continue
         grid = holding_of(position=row).grid
         middle = (book.best_bid + book.best_ask) / 2.0
-        marks[row.pk] = max(nearest_ticks(middle, grid.tick_num, grid.tick_den), 1)
+        marks[row.pk] = level_ticks(middle, grid.tick_num, grid.tick_den)
     return marks
 
 

@@ -13,14 +13,14 @@ from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
 
 from collectors.marketdata import duration
 from collectors.models import Instrument, Ohlcv
-from risk.portfolio import NO_RECORD, Portfolio, Record
+from risk.portfolio import NO_RECORD, Portfolio, Record, loss_fraction
 from risk.selectors import state_in_force
 from signals.models import BarRun, RunState, Signal
 from trading.fields import from_units, to_units
 from trading.holdings import Holding, marked_equity, marked_portfolio
 from trading.models import Account, Fill, Position, Trade
 from trading.orders import MONEY_UNITS, Grid
-from trading.ticks import nearest_ticks
+from trading.ticks import level_ticks
 
 
 def due_runs(*, account: Account) -> list[BarRun]:
@@ -101,7 +101,7 @@ def marks_at(
         marks[holding.coin_id] = (
             holding.cost_ticks
             if close is None
-            else nearest_ticks(close, grid.tick_num, grid.tick_den)
+            else level_ticks(close, grid.tick_num, grid.tick_den)
         )
     return marks
 
@@ -149,9 +149,10 @@ def account_worth(*, account: Account, bar: datetime | None) -> tuple[int, int]:
 
 
 def account_summary(*, account_id: int) -> dict[str, Any]:
-    """What a dashboard says of an account; amounts are Decimal, shares are fractions."""
+    """What programs read of an account, at the newest closes; amounts are exact."""
     account = Account.objects.select_related("profile").get(pk=account_id)
-    portfolio = account_portfolio(account=account, bar=None)
+    units, gross = account_worth(account=account, bar=None)
+    equity = from_units(units)
     has_won = Q(pnl__gt=F("fees") - F("funding"))
     trades = account.trades.aggregate(count=Count("pk"), wins=Count("pk", filter=has_won))
     return {
@@ -159,13 +160,13 @@ def account_summary(*, account_id: int) -> dict[str, Any]:
         "name": account.name,
         "trading_state": state_in_force(profile=account.profile).state,
         "cash": account.cash,
-        "equity": Decimal(f"{portfolio.equity:.2f}"),
+        "equity": equity,
         "initial_capital": account.initial_capital,
-        "total_return": portfolio.equity / float(account.initial_capital) - 1.0,
-        "drawdown": portfolio.drawdown,
-        "daily_pnl": Decimal(f"{portfolio.daily_pnl:.2f}"),
-        "gross_exposure": Decimal(f"{portfolio.gross_exposure:.2f}"),
-        "open_positions": portfolio.open_positions,
+        "total_return": float(equity) / float(account.initial_capital) - 1.0,
+        "drawdown": loss_fraction(float(equity), float(account.high_water_mark)),
+        "daily_pnl": equity - account.day_start_equity,
+        "gross_exposure": from_units(gross),
+        "open_positions": account.positions.exclude(quantity_steps=0).count(),
         "fill_count": account.fills.count(),
         "trade_count": trades["count"],
         "win_rate": trades["wins"] / trades["count"] if trades["count"] else None,

@@ -19,7 +19,7 @@ def nearest_ticks(price: float, tick_num: int, tick_den: int) -> int:
 
 
 def level_ticks(price: float, tick_num: int, tick_den: int) -> int:
-    """The level of a stop, target or limit in whole ticks, nearest and at least one.
+    """A mark, or the level of a stop, target or limit, in whole ticks: nearest, at least one.
 
     NaN is no level: 0.
     """

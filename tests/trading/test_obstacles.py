@@ -12,9 +12,10 @@ import pytest
 
 from collectors import clock
 from collectors.marketdata import Quote
-from collectors.models import Listing
+from collectors.models import Listing, Ohlcv
 from risk.models import RiskDecision
 from trading.models import Account, Fill, Order, PendingSignal, Position, Trade
+from trading.selectors import account_portfolio
 from trading.services import NoQuoteError, advance_account, close_position, reconcile
 from trading.services.quotes import is_usable
 
@@ -136,3 +137,14 @@ def test_a_price_beyond_the_books_waits_for_another(world: Any, account: Account
     advance_account(account_id=account.pk)
     assert Position.objects.get(instrument__coin_id="bitcoin").quantity_steps == 0
     assert Account.objects.get().cash < Decimal(10_000)
+
+
+def test_what_is_worth_less_than_a_tick_is_marked_at_one(world: Any, account: Account) -> None:
+    """A coin that falls to nothing ends below half of the tick it was bought on."""
+    hold_bitcoin(world, account)
+    prices = dict.fromkeys(("open", "high", "low", "close"), 0.04)
+    Ohlcv.objects.filter(instrument__coin_id="bitcoin").update(**prices)
+    portfolio = account_portfolio(account=Account.objects.get(), bar=None)
+    held = Position.objects.get().quantity_steps
+    assert portfolio.gross_exposure == pytest.approx(held * 0.001 * 0.1)
+    assert portfolio.open_risk == 0.0  # its stop has long been passed

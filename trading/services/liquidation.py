@@ -34,7 +34,7 @@ from trading.services.execution import meet_offer
 from trading.services.placing import Ticket, place_order
 from trading.services.quotes import Offer, current_offer
 from trading.services.venues import holding_venue
-from trading.ticks import nearest_ticks
+from trading.ticks import level_ticks
 
 log = structlog.get_logger(__name__)
 LIQUIDATED = "liquidated"
@@ -88,7 +88,7 @@ def _marks(
         if offer is not None and offer.quote is not None:
             middle = (offer.quote.best_bid + offer.quote.best_ask) / 2.0
             grid = holding.grid
-            marks[holding.coin_id] = nearest_ticks(middle, grid.tick_num, grid.tick_den)
+            marks[holding.coin_id] = level_ticks(middle, grid.tick_num, grid.tick_den)
     return marks
 
 

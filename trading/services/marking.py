@@ -38,7 +38,7 @@ from trading.services.accounts import locked_account
 from trading.services.liquidation import liquidate_if_due
 from trading.services.quotes import is_usable
 from trading.services.trading_state import check_trips
-from trading.ticks import nearest_ticks
+from trading.ticks import level_ticks
 
 log = structlog.get_logger(__name__)
 
@@ -201,7 +201,7 @@ def _worth(
         if price is None:  # no candle at all: what it cost, as `Holding.cost_ticks`
             ticks = row.total_cost * grid.unit_den // (row.quantity * grid.unit_num)
         else:
-            ticks = max(nearest_ticks(price, grid.tick_num, grid.tick_den), 1)
+            ticks = level_ticks(price, grid.tick_num, grid.tick_den)
         exposure = notional(row.quantity, ticks, grid.unit_num, grid.unit_den)
         equity += exposure - row.total_cost
         gross += abs(exposure)
