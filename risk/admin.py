@@ -4,13 +4,14 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from collectors.admin.records import RecordAdmin
 from risk.declarations import BY_NAME
 from risk.models import RiskDecision, RiskLimit, RiskLimitChange, RiskProfile, TradingStateChange
-from risk.services import change_limit
+from risk.services import change_limit, refuse_limit
 
 
 @admin.register(RiskProfile)
@@ -35,6 +36,7 @@ class LimitForm(forms.ModelForm):  # type: ignore[type-arg]
     """The value within its declared bounds, and why it is changed."""
 
     reason = forms.CharField(max_length=200, help_text="kept with the change")
+    by = ""  # who asks
 
     class Meta:
         model = RiskLimit
@@ -49,14 +51,22 @@ class LimitForm(forms.ModelForm):  # type: ignore[type-arg]
                 f" {declared.default:.10g} at first: {declared.text}"
             )
 
-    def clean_value(self) -> float:
-        """A value that may be set."""
-        value: float = self.cleaned_data["value"]
-        declared = BY_NAME.get(self.instance.name)
-        fault = declared.fault(value) if declared else "this limit is not in use any more"
-        if fault:
-            raise forms.ValidationError(fault)
-        return value
+    def clean(self) -> dict[str, Any]:
+        """A change that may be made; one that may not is kept as a refusal."""
+        values: dict[str, Any] = super().clean() or self.cleaned_data
+        if {"value", "reason"} <= values.keys():
+            try:
+                refuse_limit(
+                    profile_id=self.instance.profile_id,
+                    name=self.instance.name,
+                    strategy=self.instance.strategy,
+                    value=values["value"],
+                    reason=values["reason"],
+                    by=self.by,
+                )
+            except ValidationError as refused:
+                self.add_error("value", refused.messages)
+        return values
 
 
 @admin.register(RiskLimit)
@@ -78,6 +88,12 @@ class RiskLimitAdmin(ModelAdmin):  # type: ignore[misc]
     def has_delete_permission(self, request: HttpRequest, obj: RiskLimit | None = None) -> bool:
         """None goes: without a row its default would hold, unrecorded."""
         return False
+
+    def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """A form of this request's own, which knows who asks."""
+        form = super().get_form(request, *args, **kwargs)
+        form.by = request.user.get_username()
+        return form
 
     def save_model(self, request: HttpRequest, obj: RiskLimit, form: Any, change: bool) -> None:
         """By the one door that records the change."""

@@ -6,15 +6,17 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.shortcuts import get_object_or_404
 from django.urls import path
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
+from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from collectors.once import KEY_PARAMETER, answer_once
+from collectors.strict import StrictSerializer
 from risk.declarations import BY_NAME
 from risk.models import RiskLimit, RiskProfile
 from risk.selectors import limit_rows
@@ -86,7 +88,7 @@ class LimitView(APIView):
 
     write_role = "trader"
 
-    class LimitChangeSerializer(serializers.Serializer[Any]):
+    class LimitChangeSerializer(StrictSerializer):
         """The new value and why; without a profile the first one is meant.
 
         With a strategy it holds for that one alone, where the limit may be granted so.
@@ -109,7 +111,17 @@ class LimitView(APIView):
 
     def _change(self, wish: dict[str, Any]) -> Response:
         profile = _asked_profile(wish.pop("profile"))
-        return Response(LimitSerializer(change_limit(profile_id=profile.pk, **wish)).data)
+        try:
+            limit = change_limit(profile_id=profile.pk, **wish)
+        except ValidationError as refused:
+            # Answered and not raised, which would undo the row of the attempt where there is a key.
+            error = {
+                "code": "invalid",
+                "message": "the request is not valid",
+                "fields": refused.message_dict,
+            }
+            return Response({"error": error}, status=status.HTTP_400_BAD_REQUEST)
+        return Response(LimitSerializer(limit).data)
 
 
 urlpatterns = [

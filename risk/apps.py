@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class RiskConfig(AppConfig):
-    """Connects the app's receivers once all models are loaded."""
+    """Names the app; it listens to nothing."""
 
     name = "risk"
     default_auto_field = "django.db.models.BigAutoField"

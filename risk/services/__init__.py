@@ -1,7 +1,7 @@
 """What risk does for trading. The other modules are its parts."""
 
 from risk.services.assessments import assess, refuse
-from risk.services.profiles import change_limit, create_profile
+from risk.services.profiles import change_limit, create_profile, refuse_limit
 from risk.services.states import check_switch, record_state, tell_change
 
 __all__ = [
@@ -11,5 +11,6 @@ __all__ = [
     "create_profile",
     "record_state",
     "refuse",
+    "refuse_limit",
     "tell_change",
 ]

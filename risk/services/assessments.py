@@ -122,8 +122,7 @@ def _judge(
     verdict = decide(request, standing, limits)
     inputs = {
         **recordable(request._asdict()),
-        **recordable(standing._asdict()),
-        "cash": portfolio.cash,
+        **recordable({**standing._asdict(), "cash": portfolio.cash}),
         "facts_at": closed_at.isoformat(),
     }
     return _Judged(verdict=verdict, warnings=limit_warnings(verdict.usage, limits), inputs=inputs)

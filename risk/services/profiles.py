@@ -52,19 +52,9 @@ def change_limit(
     out of its bounds, or a strategy where the limit is one for all: the limit stays as it is, and
     the attempt is kept beside the changes.
     """
-    faults = _limit_faults(name, value, strategy)
-    if faults:
-        RiskLimitChange.objects.create(
-            profile_id=profile_id,
-            name=name[:32],
-            strategy=strategy[:64],
-            asked=repr(value)[:32],
-            refusal="; ".join(faults.values())[:200],
-            changed_by=by[:150],
-            reason=reason.strip()[:200],
-            at=clock.wall_now(),
-        )
-        raise ValidationError(faults)
+    refuse_limit(
+        profile_id=profile_id, name=name, value=value, by=by, reason=reason, strategy=strategy
+    )
     now = clock.wall_now()
     with transaction.atomic():
         profile = RiskProfile.objects.select_for_update().get(pk=profile_id)
@@ -86,6 +76,26 @@ def change_limit(
             at=now,
         )
     return limit
+
+
+def refuse_limit(
+    *, profile_id: int, name: str, value: float, by: str, reason: str, strategy: str
+) -> None:
+    """Raises ValidationError for what `change_limit` would not do, and keeps that it was tried."""
+    faults = _limit_faults(name, value, strategy)
+    if not faults:
+        return
+    RiskLimitChange.objects.create(
+        profile_id=profile_id,
+        name=name.replace("\x00", "")[:32],
+        strategy=strategy[:64],
+        asked=repr(value)[:32],
+        refusal="; ".join(faults.values())[:200],
+        changed_by=by[:150],
+        reason=reason.strip()[:200],
+        at=clock.wall_now(),
+    )
+    raise ValidationError(faults)
 
 
 def _limit_faults(name: str, value: float, strategy: str = "") -> dict[str, str]:

@@ -158,6 +158,38 @@ def test_a_wrong_value_is_answered_by_field(profile: RiskProfile, value: Any) ->
     assert limits_of(profile=profile).max_correlation == 0.80
 
 
+def test_a_refused_change_is_kept_under_a_key_and_of_any_name(profile: RiskProfile) -> None:
+    client = client_of("trader")
+    address = "/api/v1/risk/limits/max_correlation/"
+    key = {"Idempotency-Key": "k"}
+    answers = [client.patch(address, {"value": 2.0}, format="json", headers=key) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [400, 400]
+    assert set(answers[1].json()["error"]["fields"]) == {"value"}
+    assert RiskLimitChange.objects.get().refusal
+    unknown = client.patch("/api/v1/risk/limits/a%00b/", {"value": 1.0}, format="json")
+    assert unknown.status_code == 400
+    assert RiskLimitChange.objects.first().name == "ab"  # type: ignore[union-attr]
+    misspelt = client.patch(address, {"value": 0.5, "stratgy": "momentum"}, format="json")
+    assert set(misspelt.json()["error"]["fields"]) == {"stratgy"}
+    assert limits_of(profile=profile).max_correlation == 0.80
+
+
+def test_a_limit_of_a_strategy_that_is_gone_is_refused_on_its_page(
+    client: Any, profile: RiskProfile
+) -> None:
+    client.force_login(make_user("root", role=None, is_staff=True, is_superuser=True))
+    row = RiskLimit.objects.create(
+        profile=profile, name="max_stop_distance", strategy="withdrawn", value=0.4
+    )
+    page = reverse("admin:risk_risklimit_change", args=[row.pk])
+    assert (
+        "one of consensus, "
+        in client.post(page, {"value": "0.1", "reason": "less"}).content.decode()
+    )
+    row.refresh_from_db()
+    assert row.value == 0.4
+
+
 def test_the_admin_changes_a_limit_by_the_same_door(client: Any, profile: RiskProfile) -> None:
     client.force_login(make_user("root", role=None, is_staff=True, is_superuser=True))
     row = RiskLimit.objects.get(name="max_sector")
@@ -166,10 +198,11 @@ def test_the_admin_changes_a_limit_by_the_same_door(client: Any, profile: RiskPr
     wrong = client.post(page, {"value": "11", "reason": "more"})
     assert "from 0.0001 to 10" in wrong.content.decode()
     assert "This field is required" in client.post(page, {"value": "0.4"}).content.decode()
-    assert not RiskLimitChange.objects.exists()
+    refused = RiskLimitChange.objects.get()
+    assert (refused.changed_by, refused.asked, refused.new_value) == ("root", "11.0", None)
     assert client.post(page, {"value": "0.4", "reason": "more"}).status_code == 302
     assert limits_of(profile=profile).max_sector == 0.4
-    change = RiskLimitChange.objects.get()
+    change = RiskLimitChange.objects.get(refusal="")
     assert (change.changed_by, change.old_value, change.reason) == ("root", 0.3, "more")
     for model in ("risklimit", "risklimitchange", "riskprofile"):
         assert client.get(reverse(f"admin:risk_{model}_changelist")).status_code == 200, model

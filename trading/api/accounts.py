@@ -13,8 +13,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from collectors.once import KEY_PARAMETER, answer_once
+from collectors.strict import StrictSerializer
 from trading import services
-from trading.api.rows import MONEY, StrictSerializer, asked_account
+from trading.api.rows import MONEY, asked_account
 from trading.models import Account
 from trading.orders import TAKER_FEE_PPM
 from trading.selectors import account_summary

@@ -16,9 +16,10 @@ from rest_framework.views import APIView
 
 from collectors.models import Instrument
 from collectors.once import KEY_PARAMETER, answer_once
+from collectors.strict import StrictSerializer
 from trading import services
 from trading.models import Account
-from trading.services.assessment import DIRECTIONS, AssessmentRequest
+from trading.services.assessment import DIRECTIONS, STATED, AssessmentRequest
 
 
 class AssessView(APIView):
@@ -26,7 +27,7 @@ class AssessView(APIView):
 
     write_role = "trader"
 
-    class AssessSerializer(serializers.Serializer[Any]):
+    class AssessSerializer(StrictSerializer):
         """What is asked; `portfolio_state` stands in for the account's own portfolio."""
 
         signal_id = serializers.CharField(default="", allow_blank=True)
@@ -46,9 +47,14 @@ class AssessView(APIView):
         )
 
         def validate_portfolio_state(self, value: dict[str, float] | None) -> Any:
-            """Equity is the least that must be said."""
+            """Equity is the least that must be said, and nothing that nobody reads."""
             if value is not None and "equity" not in value:
                 raise serializers.ValidationError("equity is missing")
+            unknown = sorted((value or {}).keys() - set(STATED))
+            if unknown:
+                raise serializers.ValidationError(
+                    f"unknown: {', '.join(unknown)}; known: {', '.join(STATED)}"
+                )
             return value
 
     @extend_schema(

@@ -16,13 +16,13 @@ from rest_framework.views import APIView
 
 from collectors.models import Instrument
 from collectors.once import KEY_PARAMETER, answer_once
+from collectors.strict import StrictSerializer
 from risk.models import RiskDecision
 from trading import services
 from trading.api.books import FillSerializer
 from trading.api.rows import (
     AccountRows,
     PeriodFilter,
-    StrictSerializer,
     asked_account,
 )
 from trading.models import ENTRY_LEGS, Fill, Order, OrderKind, OrderLeg, OrderStatus, Side

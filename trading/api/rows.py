@@ -1,14 +1,13 @@
-"""HTTP: what the pages of an account share: its rows, its filters, strict bodies, conflicts."""
+"""HTTP: what the pages of an account share: its rows, its filters, conflicts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import django_filters
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
-from rest_framework import generics, serializers, status
+from rest_framework import generics, status
 from rest_framework.exceptions import APIException
 
 from signals.api.filters import MomentFilter
@@ -22,21 +21,6 @@ class NoQuote(APIException):
 
     status_code = status.HTTP_409_CONFLICT
     default_code = "no_quote"
-
-
-class StrictSerializer(serializers.Serializer[Any]):
-    """A body in which every key is known: a misspelt one would otherwise be silently dropped."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        """The validated values. Raises ValidationError naming every unknown key."""
-        if isinstance(data, Mapping):
-            unknown = [str(name) for name in data if name not in self.fields]
-            if unknown:
-                known = ", ".join(sorted(self.fields))
-                raise serializers.ValidationError(
-                    {name: [f"unknown; known: {known}"] for name in unknown}
-                )
-        return super().to_internal_value(data)
 
 
 class PeriodFilter(django_filters.FilterSet):  # type: ignore[misc]

@@ -25,6 +25,9 @@ DIRECTIONS = {"LONG": 1, "SHORT": -1}
 # These are answered as they now are, beside what a limit allows; the others as projected.
 ANSWERED_APART = ("max_drawdown", "max_daily_loss")
 SHARES = (EQUITY, LEVERAGE)
+STATED = (
+    "equity", "cash", "gross_exposure", "open_risk", "high_water_mark", "day_start_equity",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +53,9 @@ def preview_assessment(
 ) -> dict[str, Any]:
     """Assess without trading, store the decision, and answer in the contract's shape.
 
-    `portfolio_state` (equity, cash, gross_exposure, open_risk, high_water_mark,
-    day_start_equity) stands in for the account's own portfolio. Raises Instrument.DoesNotExist
-    for an unknown asset and KeyError for an unknown signal type.
+    `portfolio_state` (of STATED, equity at least) stands in for the account's own portfolio. What
+    is not finite is null in the answer. Raises Instrument.DoesNotExist for an unknown asset and
+    KeyError for an unknown signal type.
     """
     instrument = Instrument.objects.get(coin_id=asked.asset)
     portfolio = (
@@ -83,7 +86,7 @@ def preview_assessment(
         context={"request": "assessment", "signal_id": asked.signal_id},
     )
     limits = limits_of(profile=account.profile, strategy=asked.strategy)
-    return {
+    answer = {
         "signal_id": asked.signal_id,
         "asset": asked.asset,
         "signal_type": asked.signal_type,
@@ -94,6 +97,15 @@ def preview_assessment(
         "risk_limits_enforcement": _enforcement(verdict, limits, portfolio),
         "risk_config_snapshot": decision.config_snapshot,
     }
+    told: dict[str, Any] = _told(answer)
+    return told
+
+
+def _told(value: Any) -> Any:
+    """The value as JSON can carry it."""
+    if isinstance(value, dict):
+        return {name: _told(each) for name, each in value.items()}
+    return _known(value) if isinstance(value, float) else value
 
 
 def _assessment(
