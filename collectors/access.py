@@ -31,6 +31,11 @@ def role_rank(user: object) -> int:
     return max((rank for rank, name in enumerate(ROLES, start=1) if name in names), default=0)
 
 
+def may_trade(user: object) -> bool:
+    """Whether the user has the strongest role: trader."""
+    return role_rank(user) >= len(ROLES)
+
+
 class RolePermission(BasePermission):
     """Reads need viewer; writes need the view's `write_role` (default operator)."""
 

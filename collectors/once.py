@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -53,30 +54,38 @@ def answer_once(request: Request, work: Callable[[], Response]) -> Response:
     the header `Idempotent-Replay`. Raises KeyReused (409) for a key of another request, and
     ValidationError for one that is no key.
     """
-    key = request.headers.get(HEADER, "")
-    user_id = request.user.pk
-    if not key or user_id is None:
+    row = _asked(request)
+    if row is None:
         return work()
-    if len(key) > KEY_LENGTH or not key.isprintable():
-        raise ValidationError({HEADER: [f"at most {KEY_LENGTH} printable characters"]})
-    asked = _request_hash(request)
-    earlier = _earlier_answer(user_id, key, asked)
+    earlier = _earlier_answer(row)
     if earlier is not None:
         return earlier
     try:
         with transaction.atomic():
-            row = AnsweredWrite(user_id=user_id, key=key, request_hash=asked, at=clock.wall_now())
             _claim(row)
             response = work()
-            row.status = response.status_code
-            row.body = json.loads(JSONRenderer().render(response.data))
-            row.save(update_fields=["status", "body"])
+            _keep(row, response)
             return response
     except _Claimed:
-        earlier = _earlier_answer(user_id, key, asked)
+        earlier = _earlier_answer(row)
         if earlier is None:
             raise KeyReused("the same request failed at this moment: try again") from None
         return earlier
+
+
+def answer_again(request: Request, work: Callable[[], Response]) -> Response:
+    """As `answer_once` for work that commits by itself and may be done twice: only what is asked
+    after the answer was given gets that answer again. Raises as `answer_once` does."""
+    row = _asked(request)
+    earlier = None if row is None else _earlier_answer(row)
+    if earlier is not None:
+        return earlier
+    response = work()
+    if row is not None:
+        with suppress(_Claimed), transaction.atomic():
+            _claim(row)
+            _keep(row, response)
+    return response
 
 
 def forget_old_answers(*, kept_for: timedelta = KEPT_FOR) -> int:
@@ -90,6 +99,19 @@ class _Claimed(Exception):
     """Somebody else was first with the key."""
 
 
+def _asked(request: Request) -> AnsweredWrite | None:
+    """The row of a request, not written yet; None without a key or a user. Raises
+    ValidationError."""
+    key = request.headers.get(HEADER, "")
+    user_id = request.user.pk
+    if not key or user_id is None:
+        return None
+    if len(key) > KEY_LENGTH or not key.isprintable():
+        raise ValidationError({HEADER: [f"at most {KEY_LENGTH} printable characters"]})
+    asked = _request_hash(request)
+    return AnsweredWrite(user_id=user_id, key=key, request_hash=asked, at=clock.wall_now())
+
+
 def _claim(row: AnsweredWrite) -> None:
     """Write the key's row; waits for whoever writes the same one. Raises _Claimed."""
     try:
@@ -99,11 +121,17 @@ def _claim(row: AnsweredWrite) -> None:
         raise _Claimed from None
 
 
-def _earlier_answer(user_id: int, key: str, asked: str) -> Response | None:
-    row = AnsweredWrite.objects.filter(user_id=user_id, key=key).first()
+def _keep(row: AnsweredWrite, response: Response) -> None:
+    row.status = response.status_code
+    row.body = json.loads(JSONRenderer().render(response.data))
+    row.save(update_fields=["status", "body"])
+
+
+def _earlier_answer(asked: AnsweredWrite) -> Response | None:
+    row = AnsweredWrite.objects.filter(user_id=asked.user_id, key=asked.key).first()
     if row is None:
         return None
-    if row.request_hash != asked:
+    if row.request_hash != asked.request_hash:
         raise KeyReused
     return Response(row.body, status=row.status, headers={"Idempotent-Replay": "true"})
 

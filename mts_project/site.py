@@ -42,6 +42,9 @@ PAGES = {
     "HeatMap": (
         "Heat map", "trading_heat", "trading.view_account", "Account",
     ),
+    "TradingState": (
+        "Trading state", "trading_switch", "trading.view_account", "Account",
+    ),
 }  # fmt: skip
 
 

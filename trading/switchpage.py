@@ -12,11 +12,11 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
-from collectors.access import ROLES, role_rank
+from collectors.access import may_trade
 from risk.models import Desk, RiskProfile, TradingState, TradingStateChange
 from risk.selectors import read_desk, state_in_force
 from trading.models import Account
-from trading.services import set_desk_state, set_trading_state
+from trading.services import StillAtWorkError, set_desk_state, set_trading_state
 
 NEWEST = 20
 
@@ -33,7 +33,7 @@ def show_switch(request: HttpRequest, *, model_admin: ModelAdmin[Account]) -> Ht
     """The page; a POST throws a switch and comes back. Raises Http404 for an unknown account."""
     if not model_admin.has_view_permission(request):
         raise PermissionDenied
-    may_throw = role_rank(request.user) >= len(ROLES)
+    may_throw = may_trade(request.user)
     if request.method == "POST":
         if not may_throw:
             raise PermissionDenied
@@ -75,6 +75,8 @@ def _throw(request: HttpRequest) -> None:
             raise Http404(f"there is no account {name}")
     except ValidationError as error:
         messages.error(request, "; ".join(error.messages))
+    except StillAtWorkError as error:
+        messages.warning(request, str(error))
     else:
         messages.success(request, f"{name or 'All accounts'}: {wish['state']}")
 

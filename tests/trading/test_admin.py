@@ -160,6 +160,21 @@ def test_only_who_may_change_orders_cancels_them(
     assert second.status == OrderStatus.WORKING
 
 
+def test_only_a_trader_orders_by_the_form(client: Any, holding: Account) -> None:
+    address = reverse("admin:trading_account_order_by_hand", args=[holding.pk])
+    codes = ("view_account", "change_account", "view_order", "change_order")
+    for role, status in (("operator", 403), ("trader", 200)):
+        user = make_user(role, role=role, is_staff=True)
+        user.user_permissions.set(Permission.objects.filter(codename__in=codes))
+        client.force_login(user)
+        assert client.get(address).status_code == status, role
+        page = text_of(client.get(reverse("admin:trading_account_change", args=[holding.pk])))
+        assert (address in page) is (status == 200)
+        assert reverse("admin:trading_switch") in page  # from the menu
+        orders = text_of(client.get(reverse("admin:trading_order_changelist")))
+        assert ("Cancel the working orders" in orders) is (status == 200)
+
+
 def test_a_person_orders_by_the_form(browser: Any, holding: Account) -> None:
     address = reverse("admin:trading_account_order_by_hand", args=[holding.pk])
     assert "Place the order" in text_of(browser.get(address))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from rest_framework.test import APIClient
 
 from collectors.models import Ohlcv
 from risk.models import RiskDecision, TradingState
+from risk.selectors import read_desk
 from trading.models import Account, Backtest, Fill, Position
 from trading.services import advance_account
 
@@ -28,6 +31,7 @@ def test_everything_of_an_account_can_be_read(client_of: Any, holding: Account) 
     (position,) = client.get(f"{base}positions/").json()["results"]
     assert (position["quantity"], position["mark_price"]) == ("1.497", "100.0")
     assert position["unrealised_pnl"] == "-0.29940000"
+    assert Decimal(summary["equity"]) == Decimal(summary["cash"]) - Decimal("0.2994")
     for kind, count in {"orders": 3, "fills": 1, "trades": 0, "ledger": 4, "equity": 1}.items():
         answer = client.get(f"{base}{kind}/").json()
         assert len(answer["results"]) == count, kind
@@ -113,6 +117,13 @@ def test_the_desks_switch_rules_every_account(client_of: Any, account: Account) 
     assert client.post("/api/v1/risk/state/", nobody, format="json").status_code == 404
     answer = client.post("/api/v1/risk/state/", wish, format="json").json()
     assert (answer["scope"], answer["effective"], answer["by"]) == ("desk", "reducing", "trader")
+    # Who asks again, for want of an answer, must not undo what somebody else has done since.
+    key = {"Idempotency-Key": "calm"}
+    calm = {"scope": "desk", "state": "active", "reason": "calm"}
+    first = client.post("/api/v1/risk/state/", calm, format="json", headers=key)
+    client.post("/api/v1/risk/state/", wish, format="json")
+    again = client.post("/api/v1/risk/state/", calm, format="json", headers=key)
+    assert (again.json(), again.headers["Idempotent-Replay"]) == (first.json(), "true")
     states = client.get("/api/v1/risk/state/").json()
     assert (states["desk"]["state"], states["is_stale"]) == ("reducing", False)
     (paper,) = states["results"]
@@ -165,6 +176,51 @@ def test_an_absurd_price_is_refused_and_recorded(
     assert answer.status_code == 200, answer.json()
     assert answer.json()["risk_assessment"]["rejection_reason"] == "invalid_request"
     assert RiskDecision.objects.get().rejection_reason == "invalid_request"
+
+
+def test_shares_beyond_all_numbers_are_null(client_of: Any, world: Any, account: Account) -> None:
+    world.listed("bitcoin")
+    asked = {
+        "asset": "bitcoin",
+        "signal_type": "LONG",
+        "price": 100.0,
+        "confidence": 0.8,
+        "portfolio_state": {"equity": 1e-300, "gross_exposure": 1e300},
+    }
+    answer = client_of("trader").post("/api/v1/risk/assess/", asked, format="json")
+    assessment = answer.json()["risk_assessment"]
+    assert (assessment["is_approved"], assessment["portfolio_heat"]) == (False, None)
+    assert RiskDecision.objects.get().outputs["usage"]["leverage"] == "inf"
+
+
+def test_a_word_that_nobody_knows_is_not_passed_over(
+    client_of: Any, world: Any, account: Account
+) -> None:
+    world.listed("bitcoin")
+    client = client_of("trader")
+    halt = {"state": "halted", "reason": "x", "acount": "second"}
+    answer = client.post("/api/v1/risk/state/", halt, format="json")
+    assert (answer.status_code, set(answer.json()["error"]["fields"])) == (400, {"acount"})
+    account.profile.refresh_from_db()
+    assert account.profile.trading_state == TradingState.ACTIVE
+    ask = {"asset": "bitcoin", "signal_type": "LONG", "price": 100.0, "confidence": 0.8}
+    for wrong in ({"leverage": 2}, {"portfolio_state": {"equity": 1e3, "exposure": 1e6}}):
+        answer = client.post("/api/v1/risk/assess/", {**ask, **wrong}, format="json")
+        assert answer.status_code == 400, wrong
+    assert not RiskDecision.objects.exists()
+
+
+def test_a_switch_that_somebody_holds_up_is_set_and_says_so(
+    client_of: Any, account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def held() -> None:
+        raise OperationalError("canceling statement due to lock timeout")
+
+    monkeypatch.setattr("trading.services.trading_state.hold_desk", held)
+    wish = {"scope": "desk", "state": "halted", "reason": "storm"}
+    answer = client_of("trader").post("/api/v1/risk/state/", wish, format="json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "still_at_work")
+    assert read_desk().trading_state == TradingState.HALTED
 
 
 def test_a_stated_portfolio_is_judged_in_place_of_the_books(

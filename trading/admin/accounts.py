@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -16,6 +15,7 @@ from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import action
 
+from collectors.access import may_trade
 from collectors.admin.records import RecordAdmin
 from trading.admin.place import place_by_form
 from trading.admin.words import link, table, told_filled, told_prices
@@ -77,12 +77,10 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
         """How the account did until now, as a page of its own."""
         return page_response(make_report(account_id=get_object_or_404(Account, pk=object_id).pk))
 
-    @action(description="Order by hand", permissions=["change"], url_path="order")  # type: ignore[untyped-decorator]
+    @action(description="Order by hand", permissions=["trade"], url_path="order")  # type: ignore[untyped-decorator]
     def order_by_hand(self, request: HttpRequest, object_id: int) -> HttpResponse:
         """The form for an order; sent, it is placed or says why not."""
         account = get_object_or_404(Account, pk=object_id)
-        if not self.has_change_permission(request, account):
-            raise PermissionDenied
         answer, form = place_by_form(request, account)
         if answer is not None:
             return answer
@@ -173,6 +171,10 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
     def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
         """Through the service: a whole save would write back money that has moved since."""
         update_account(account_id=obj.pk, **{name: getattr(obj, name) for name in CHANGED_HERE})
+
+    def has_trade_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A trader, who may change accounts here."""
+        return may_trade(request.user) and self.has_change_permission(request)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from collectors.access import may_trade
 from collectors.admin.records import RecordAdmin
 from trading.admin.words import grid_of, link, table, told_filled, told_prices
 from trading.models import (
@@ -79,8 +80,8 @@ class OrderAdmin(RecordAdmin):
         messages.success(request, f"{cancelled} of {queryset.count()} orders cancelled")
 
     def has_trade_permission(self, request: HttpRequest) -> bool:
-        """Rows are read only for everyone; cancelling needs the permission to change orders."""
-        return request.user.has_perm("trading.change_order")
+        """Rows are read only; a trader who may change orders here cancels them."""
+        return may_trade(request.user) and request.user.has_perm("trading.change_order")
 
 
 @admin.register(Fill)

@@ -8,18 +8,27 @@ from typing import Any
 from django.shortcuts import get_object_or_404
 from django.urls import path
 from drf_spectacular.utils import extend_schema
-from rest_framework import serializers
+from rest_framework import serializers, status
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from collectors.once import KEY_PARAMETER, answer_once
+from collectors.once import KEY_PARAMETER, answer_again, answer_once
+from collectors.strict import StrictSerializer
 from risk.models import Desk, RiskProfile, TradingState
 from risk.selectors import read_desk, state_in_force
 from trading import services
 from trading.models import Account
 
 DESK = "desk"
+
+
+class StillAtWork(APIException):
+    """The switch is set, but its promise cannot be given yet."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "still_at_work"
 
 
 class SwitchSerializer(serializers.Serializer[Any]):
@@ -50,7 +59,7 @@ class TradingStateView(APIView):
 
     write_role = "trader"
 
-    class StateChangeSerializer(serializers.Serializer[Any]):
+    class StateChangeSerializer(StrictSerializer):
         """The wanted state of an account, named by itself or by its profile, or of the desk; of
         the first account when none is named."""
 
@@ -89,7 +98,8 @@ class TradingStateView(APIView):
         """Throw a switch; after the answer no opening order commits.
 
         An account that its figures halted begins again with what it is worth now as its high-water
-        mark and day's start. The desk's switch heeds no key: thrown twice, it stands as thrown.
+        mark and day's start. 503 says that the desk's switch is set, but that a worker is still at
+        an order that it began before.
         """
         asked = self.StateChangeSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
@@ -99,10 +109,16 @@ class TradingStateView(APIView):
             "by": request.user.get_username(),
         }
         if asked.validated_data["scope"] == DESK:
-            services.set_desk_state(**wish)
-            return Response(SwitchSerializer(_switch_of(None, read_desk())).data)
+            return answer_again(request, partial(self._throw_desk, wish))
         account = _asked_account(asked.validated_data)
         return answer_once(request, partial(self._throw, account.pk, wish))
+
+    def _throw_desk(self, wish: dict[str, str]) -> Response:
+        try:
+            services.set_desk_state(**wish)
+        except services.StillAtWorkError as error:
+            raise StillAtWork(str(error)) from None
+        return Response(SwitchSerializer(_switch_of(None, read_desk())).data)
 
     def _throw(self, account_id: int, wish: dict[str, str]) -> Response:
         services.set_trading_state(account_id=account_id, **wish)

@@ -37,6 +37,7 @@ from trading.services.staleness import watch_staleness
 from trading.services.sweeping import work_account, work_instrument
 from trading.services.tickets import HandOrder, Terms
 from trading.services.trading_state import (
+    StillAtWorkError,
     check_trips,
     set_desk_state,
     set_trading_state,
@@ -49,6 +50,7 @@ __all__ = [
     "HandOrder",
     "HandOutcome",
     "NoQuoteError",
+    "StillAtWorkError",
     "Terms",
     "Worth",
     "advance_account",

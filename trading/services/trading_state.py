@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, TypedDict
 
 import structlog
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import QuerySet
 
 from collectors import clock
@@ -37,7 +37,7 @@ from trading.selectors import holding_of, marks_at, open_positions
 from trading.services.accounts import locked_account
 from trading.services.desk_lock import hold_desk
 from trading.services.quotes import current_offer
-from trading.ticks import nearest_ticks
+from trading.ticks import level_ticks
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +45,10 @@ log = structlog.get_logger(__name__)
 BREAKER_ERRORS = 10
 BREAKER_SHARE = 0.8
 BREAKER_WINDOW = 100
+
+
+class StillAtWorkError(Exception):
+    """The desk's switch is set, but somebody who was at work before is so still (retryable)."""
 
 
 def set_trading_state(*, account_id: int, state: str, reason: str, by: str) -> TradingStateChange:
@@ -67,7 +71,7 @@ def set_desk_state(*, state: str, reason: str, by: str) -> TradingStateChange:
     """A person throws the switch of all accounts. Once it answers, none commits an opening order.
 
     May not be called in a transaction. Raises ValidationError for an unknown state or without a
-    reason, and OperationalError when a worker does not come to the end of what it does: then the
+    reason, and StillAtWorkError when a worker does not come to the end of what it does: then the
     state is set, and only the promise cannot be given.
     """
     check_switch(state=state, reason=reason)
@@ -85,6 +89,11 @@ def set_desk_state(*, state: str, reason: str, by: str) -> TradingStateChange:
             with transaction.atomic(durable=True):
                 hold_desk()
                 _cancel_everywhere()
+    except OperationalError as error:
+        raise StillAtWorkError(
+            f"all accounts are {state}, but an order that was at work before is not done yet:"
+            " set it again to be sure"
+        ) from error
     finally:
         # Only now: a broker that is slow to answer must not keep anybody from being stopped.
         tell_change(change)
@@ -264,5 +273,5 @@ def _worth(account: Account, prices: Mapping[str, float]) -> int:
         if holding.coin_id in prices:
             grid = holding.grid
             price = prices[holding.coin_id]
-            marks[holding.coin_id] = nearest_ticks(price, grid.tick_num, grid.tick_den)
+            marks[holding.coin_id] = level_ticks(price, grid.tick_num, grid.tick_den)
     return marked_equity(cash=to_units(account.cash), holdings=holdings, marks=marks)
