@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from collectors.admin.records import RecordAdmin
 from risk.declarations import BY_NAME
@@ -35,7 +36,9 @@ class RiskProfileAdmin(ModelAdmin):  # type: ignore[misc]
 class LimitForm(forms.ModelForm):  # type: ignore[type-arg]
     """The value within its declared bounds, and why it is changed."""
 
-    reason = forms.CharField(max_length=200, help_text="kept with the change")
+    reason = forms.CharField(
+        max_length=200, help_text="kept with the change", widget=UnfoldAdminTextInputWidget
+    )
     by = ""  # who asks
 
     class Meta:

@@ -6,9 +6,10 @@ import plotly.graph_objects as go
 
 from risk.metrics import Heat
 
-CELL_PX, EDGE_PX = 48, 180
-# Blue hedges, red moves as one; what is unknown is left empty.
-COLOURS = [[0.0, "#2563eb"], [0.5, "rgba(128, 128, 140, 0.12)"], [1.0, "#dc2626"]]
+CELL_PX, EDGE_PX = 48, 90
+# Blue hedges, red moves as one; what is unknown is left empty. Solid, so that the text in a cell is
+# dark or light as the cell asks for, whatever the page.
+COLOURS = [[0.0, "#2563eb"], [0.5, "#e4e4e7"], [1.0, "#dc2626"]]
 
 
 def draw_heat(heat: Heat) -> go.Figure:
@@ -43,11 +44,11 @@ def draw_heat(heat: Heat) -> go.Figure:
     figure.update_layout(
         template="none",
         height=EDGE_PX + CELL_PX * max(len(names), 4),
-        margin={"l": 170, "r": 10, "t": 20, "b": 120},
+        margin={"l": 10, "r": 10, "t": 20, "b": 10},
         paper_bgcolor="rgba(0, 0, 0, 0)",
         plot_bgcolor="rgba(0, 0, 0, 0)",
-        yaxis={"autorange": "reversed", "automargin": True},
-        xaxis={"automargin": True},
+        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "zeroline": False},
+        xaxis={"automargin": True, "showgrid": False, "zeroline": False},
     )
     return figure
 
@@ -68,4 +69,4 @@ def _part(heat: Heat, one: str, other: str, signed: float | None, total: float) 
     if signed is None or total <= 0.0:
         return ""
     product = abs(heat.by_instrument[one] * heat.by_instrument[other])
-    return f"{100.0 * product * signed / total:.0f}%"
+    return f"{round(100.0 * product * signed / total)}%"

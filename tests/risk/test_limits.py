@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import Any
 
@@ -194,7 +195,10 @@ def test_the_admin_changes_a_limit_by_the_same_door(client: Any, profile: RiskPr
     client.force_login(make_user("root", role=None, is_staff=True, is_superuser=True))
     row = RiskLimit.objects.get(name="max_sector")
     page = reverse("admin:risk_risklimit_change", args=[row.pk])
-    assert BY_NAME["max_sector"].text in client.get(page).content.decode()
+    form = client.get(page).content.decode()
+    assert BY_NAME["max_sector"].text in form
+    # Without the site's own widget the field would have no edge to be seen by.
+    assert re.search(r'<input[^>]*name="reason"[^>]*class="[^"]*border', form)
     wrong = client.post(page, {"value": "11", "reason": "more"})
     assert "from 0.0001 to 10" in wrong.content.decode()
     assert "This field is required" in client.post(page, {"value": "0.4"}).content.decode()

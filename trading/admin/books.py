@@ -179,11 +179,18 @@ class LedgerEntryAdmin(BalancedAdmin):
 class FundingPaymentAdmin(RecordAdmin):
     """What settlements brought and cost."""
 
-    list_display = ["at", "account", "position", "quantity", "mark_price", "rate", "amount"]
+    list_display = [
+        "at", "account", "instrument", "quantity", "mark_price", "rate", "amount", "revision",
+    ]  # fmt: skip
     list_filter = ["account"]
     search_fields = ["position__instrument__coin_id"]
     list_select_related = ["account", "position__instrument"]
     date_hierarchy = "at"
+
+    @admin.display(ordering="position__instrument__coin_id")
+    def instrument(self, payment: FundingPayment) -> str:
+        """Of the position."""
+        return payment.position.instrument.coin_id
 
     def quantity(self, payment: FundingPayment) -> str:
         """As held at the funding time, signed, in base units."""

@@ -52,12 +52,12 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str)
     lines = list(rows)
     if not lines:
         return format_html("{}", empty)
-    head = format_html_join("", '<th class="pr-6 py-1 text-left">{}</th>', ((h,) for h in headings))
+    head = format_html_join("", '<th class="pr-4 py-1 text-left">{}</th>', ((h,) for h in headings))
     body = format_html_join(
         "",
         '<tr class="border-t border-base-200 dark:border-base-800">{}</tr>',
         (
-            (format_html_join("", '<td class="pr-6 py-1 align-top">{}</td>', ((c,) for c in line)),)
+            (format_html_join("", '<td class="pr-4 py-1 align-top">{}</td>', ((c,) for c in line)),)
             for line in lines
         ),
     )
