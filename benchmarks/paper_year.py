@@ -4,12 +4,12 @@
 
 DIR holds `<coingecko id>_1h.csv[.gz]` and `<FRED series>.csv`. The strategies are computed once
 over the whole history, as a backtest does; then every hour is played: its bar run with its signals
-is written, quotes stand at the next bar's open, and each account works off what is due. Four
-accounts: the consensus at the defaults, the same with every limit narrow, momentum with forty
-times the usual size so that drawdown and daily loss trip, and one in which a person orders by hand
-beyond what the limits allow. What trips is reset at the next midnight by a scripted person, with
-the reason. In the end every account must reconcile, every limit must have refused and warned, both
-losses tripped.
+is written, quotes stand at the next bar's open, and each account works off what is due. The
+accounts: the consensus at the defaults; momentum with forty times the usual size, so that drawdown
+and daily loss trip; one in which a person orders by hand beyond what risk grants; and for some
+weeks one for each limit, narrow. What trips is reset at the next midnight by a scripted person,
+with the reason. In the end every account must reconcile, every limit must have refused and warned,
+and both losses tripped.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ HOUR = timedelta(hours=1)
 AFTER_CLOSE = timedelta(seconds=2)
 HALF_SPREAD_BPS = 1.0
 SCRIPT = "the year's script"
+# Each in an account of its own, so narrow that it is met within weeks.
 NARROW = {
-    "max_single_asset": 0.02,
+    "max_single_asset": 0.012,
     "max_sector": 0.03,
     "max_portfolio_risk": 0.004,
     "max_leverage": 0.06,
@@ -45,6 +46,7 @@ NARROW = {
     "min_liquidity": 50_000_000.0,
     "max_stop_distance": 0.04,
 }
+NARROW_DAYS = 20
 WIDE = {
     "max_position_size": 0.9,
     "max_single_asset": 0.95,
@@ -55,6 +57,16 @@ WIDE = {
     "base_size": 0.8,
     "volatility_target": 1.0,
 }
+# Name, what it follows, its limits. "deep" may lose much in a day, so that drawdown trips first.
+ACCOUNTS: tuple[tuple[str, list[str], dict[str, float]], ...] = (
+    ("default", ["consensus"], {}),
+    ("wide", ["momentum"], WIDE),
+    ("deep", ["momentum"], {**WIDE, "max_daily_loss": 0.9, "max_drawdown": 0.15}),
+    ("by hand", [], {}),
+    *((f"narrow {name}", ["consensus"], {name: value}) for name, value in NARROW.items()),
+)
+# A size is cut to the cap and an order beyond it refused, so nothing is ever judged above it.
+REASONS = {"max_leverage": "buying_power", "max_position_size": "larger_than_granted"}
 
 
 def main() -> int:
@@ -167,12 +179,8 @@ class Year:
         from trading.models import Account
         from trading.services import create_account
 
-        for name, follows, limits in (
-            ("default", ["consensus"], {}),
-            ("narrow", ["consensus"], NARROW),
-            ("wide", ["momentum"], WIDE),
-            ("by hand", [], {}),
-        ):
+        Account.objects.update(is_active=False)  # the seeded one
+        for name, follows, limits in ACCOUNTS:
             account = create_account(
                 name=name,
                 initial_capital=Decimal(10_000),
@@ -193,6 +201,7 @@ class Year:
     def _play_bar(self, index: int) -> None:
         from collectors import clock
         from collectors.marketdata import from_ms
+        from trading.selectors import accounts_at_work
         from trading.services import advance_account
 
         bar = from_ms(int(self._market.open_time[index]))
@@ -202,7 +211,9 @@ class Year:
         self._set_quotes(now, index)
         if now.hour == 0:
             self._reset_what_tripped(now)
-        for account_id in self._accounts.values():
+        if index == NARROW_DAYS * 24:
+            self._switch_off_the_narrow()
+        for account_id in accounts_at_work():
             advance_account(account_id=account_id)
         if index % 500 == 0:
             self._order_by_hand(index)
@@ -291,12 +302,20 @@ class Year:
             set_trading_state(account_id=account.pk, state="active", reason=why, by=SCRIPT)
             self._resets.append({"account": account.name, "at": now.isoformat(), "reason": why})
 
+    def _switch_off_the_narrow(self) -> None:
+        """They have shown what they were for; what they hold is protected to its end."""
+        from trading.services import update_account
+
+        for name, account_id in self._accounts.items():
+            if name.startswith("narrow"):
+                update_account(account_id=account_id, is_active=False)
+
     def _order_by_hand(self, index: int) -> None:
-        """Beyond a limit each time: too large an order, too much of one coin, too little cash."""
+        """Within what risk grants, and far beyond it."""
         from trading.services import HandOrder, flatten, place_hand_order
 
         account_id = self._accounts["by hand"]
-        sizes = (("bitcoin", "1500"), ("bitcoin", "900"), ("bitcoin", "900"), ("ethereum", "850"))
+        sizes = (("bitcoin", "150"), ("bitcoin", "1500"))
         for coin_id, notional in sizes:
             place_hand_order(
                 account_id=account_id,
@@ -335,11 +354,10 @@ class Year:
                 "cash": str(Account.objects.get(pk=account_id).cash),
                 **{key: figures[key] for key in ("total_return", "sharpe_ratio", "max_drawdown")},
             }
-        reasons = {"max_leverage": "buying_power"}
         return {
             "accounts": accounts,
             "limits": {
-                name: {"refused": refused[reasons.get(name, name)], "warned": warned[name]}
+                name: {"refused": refused[REASONS.get(name, name)], "warned": warned[name]}
                 for name in limits
             },
             "refused": dict(refused.most_common()),
@@ -347,7 +365,7 @@ class Year:
             "resets": self._resets,
             "mismatches": mismatches,
             "is_kept": not mismatches
-            and all(refused[reasons.get(name, name)] and warned[name] for name in limits)
+            and all(refused[REASONS.get(name, name)] and warned[name] for name in limits)
             and tripped["drawdown"] > 0
             and tripped["daily_loss"] > 0,
         }
