@@ -18,6 +18,7 @@ from trading.models import (
     AttemptOutcome,
     ExecutionAttempt,
     Fill,
+    LedgerMismatch,
     LedgerTransaction,
     Order,
     OrderKind,
@@ -33,8 +34,8 @@ START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
 STAYS = {"is_active": "on", "latency_ms": "100"}
 TABLES = (
     "account", "order", "fill", "position", "trade", "ledgertransaction", "ledgerentry",
-    "fundingpayment", "equitypoint", "executionattempt", "pendingsignal", "outsideturn",
-    "backtest",
+    "ledgermismatch", "fundingpayment", "equitypoint", "executionattempt", "pendingsignal",
+    "outsideturn", "backtest",
 )  # fmt: skip
 
 
@@ -72,11 +73,15 @@ def test_every_table_and_every_row_has_its_page(browser: Any, holding: Account) 
     ExecutionAttempt.objects.create(
         account=holding, outcome=AttemptOutcome.FAILED, error="a fault", duration_ms=1.0, at=START
     )
+    LedgerMismatch.objects.create(
+        account=holding, fingerprint="f", found=["cash: 1, but what is booked makes 2"], at=START,
+        first_seen_at=START, last_seen_at=START,
+    )  # fmt: skip
     for name in TABLES:
         text_of(browser.get(reverse(f"admin:trading_{name}_changelist")))
     for name in ("riskprofile", "riskdecision"):
         text_of(browser.get(reverse(f"admin:risk_{name}_changelist")))
-    for model in (Account, Order, Fill, Position, LedgerTransaction, ExecutionAttempt):
+    for model in (Account, Order, Fill, Position, LedgerTransaction, LedgerMismatch):
         row = model.objects.all()[0]
         text_of(
             browser.get(reverse(f"admin:trading_{model._meta.model_name}_change", args=[row.pk]))

@@ -66,6 +66,8 @@ def test_a_trader_closes_a_position(client_of: Any, holding: Account) -> None:
     assert client.post(f"{base}bitcoin/close/").status_code == 404
     assert client.post(f"{base}nosuch/close/").status_code == 404
     assert Fill.objects.count() == 2
+    (trade,) = client.get(f"/api/v1/accounts/{holding.pk}/trades/").json()["results"]
+    assert 0.0 <= trade["holding_hours"] < 1.0 / 60
 
 
 def test_without_a_quote_a_close_says_so(client_of: Any, world: Any, holding: Account) -> None:

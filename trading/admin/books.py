@@ -17,6 +17,7 @@ from trading.live import closing_pnl
 from trading.models import (
     FundingPayment,
     LedgerEntry,
+    LedgerMismatch,
     LedgerTransaction,
     Position,
     Trade,
@@ -173,6 +174,16 @@ class LedgerEntryAdmin(BalancedAdmin):
     list_filter = ["book", "transaction__kind", "account"]
     search_fields = ["account__name", "transaction__key"]
     list_select_related = ["account", "transaction__account"]
+
+
+@admin.register(LedgerMismatch)
+class LedgerMismatchAdmin(RecordAdmin):
+    """What a reconciliation found wrong, and since when."""
+
+    list_display = ["first_seen_at", "last_seen_at", "account", "found"]
+    list_filter = ["account"]
+    search_fields = ["account__name"]
+    list_select_related = ["account"]
 
 
 @admin.register(FundingPayment)

@@ -94,13 +94,14 @@ class TradesView(AccountRows):
         slippage = serializers.DecimalField(**MONEY)
         funding = serializers.DecimalField(**MONEY)
         net = serializers.DecimalField(**MONEY)
+        holding_hours = serializers.FloatField()
 
         class Meta:
             model = Trade
             fields = [
                 "id", "instrument", "strategy", "direction", "quantity", "entry_price",
                 "exit_price", "pnl", "fees", "slippage", "funding", "net", "entered_at",
-                "exited_at", "exit_reason",
+                "exited_at", "holding_hours", "exit_reason",
             ]  # fmt: skip
 
     rows = Trade.objects.select_related("instrument")

@@ -140,6 +140,11 @@ class Trade(models.Model):
         return f"{self.instrument_id} {self.direction:+d} {self.pnl}"
 
     @property
+    def holding_hours(self) -> float:
+        """How long it was held, in market time."""
+        return (self.exited_at - self.entered_at).total_seconds() / 3600.0
+
+    @property
     def net(self) -> Decimal:
         """What it brought after fees and funding."""
         net: Decimal = self.pnl - self.fees + self.funding
