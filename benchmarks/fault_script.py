@@ -64,8 +64,10 @@ STEPS = (
 
 
 def bar_of(step: int) -> datetime:
-    """The open time of the bar that ends as a step begins, so that its signals are never late."""
-    return START - timedelta(hours=1) + timedelta(seconds=step)
+    """The open time of the bar of a step. All end before anything happens and none long before: its
+    signals are never late, and every quote is one that their orders can meet at once. Or the next
+    would be sized before or after such a fill, as it happens."""
+    return START - timedelta(hours=1, seconds=len(STEPS) - step)
 
 
 def symbol_of(coin_id: str) -> str:
