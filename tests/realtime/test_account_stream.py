@@ -117,7 +117,7 @@ def test_it_speaks_when_something_changed_or_to_show_that_it_lives(
         receive(stream)
         first, began = receive(stream), time.monotonic()
         second = receive(stream)
-        assert 2 < time.monotonic() - began < 30
+        assert 2 < time.monotonic() - began < 5
         assert (second["data"], second["at"] > first["at"]) == (first["data"], True)
         began = time.monotonic()
         for number in range(100):

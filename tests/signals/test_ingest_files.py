@@ -118,7 +118,7 @@ def test_hostile_files_are_refused_with_the_reason(
     Path(os.fsdecode(odd)).write_bytes(b"\xef\xbb\xbf{}")
     began = time.monotonic()
     assert counts(look_at_folder(folder=folder)) == (0, 9, 0, 0)
-    assert time.monotonic() - began < 30.0, "nothing that could be waited for was opened"
+    assert time.monotonic() - began < 5.0
     reasons = dict(OutsideAlert.objects.values_list("file_name", "reason"))
     assert reasons == {
         "folder.json": "not a regular file",

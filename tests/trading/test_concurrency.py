@@ -208,13 +208,16 @@ def test_the_desks_switch_holds_for_all_workers_once_it_answered(
         worker.start()
     while not Fill.objects.exists():
         time.sleep(0.01)
+    asked = time.perf_counter()
     set_desk_state(state=TradingState.HALTED, reason="test", by="ada")
+    seconds = time.perf_counter() - asked
     opened = Order.objects.filter(leg="open").count()
     for worker in workers:
         worker.join()
     assert Order.objects.filter(leg="open").count() == opened < 3 * len(coins)
     halted = RiskDecision.objects.filter(rejection_reason="trading_halted").count()
     assert halted == 3 * len(coins) - opened
+    assert seconds < 1.0
     for pk in accounts:
         assert reconcile(account_id=pk).mismatches == ()
 

@@ -151,8 +151,10 @@ def test_a_stop_that_a_quote_touches_is_filled_at_once(
             watch(quote(98.95, **at))
             watch(quote(99.5, **at))
             time.sleep(0.005)
+        took = time.monotonic() - began
         message = json.loads(messages.get(timeout=1))
         assert [each["best_bid"] for each in message[2]] == [98.95]
+        assert took < 1.0, "before the table is read again by itself"
         tasks.work_quotes(*message)
     fill = Fill.objects.latest("id")
     assert (fill.order.leg, fill.quantity_steps) == ("stop_loss", 500)
