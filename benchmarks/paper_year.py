@@ -18,17 +18,16 @@ import argparse
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from benchmarks.measures import own_servers
+from benchmarks.paper_tables import show_year
 
 HOUR = timedelta(hours=1)
 AFTER_CLOSE = timedelta(seconds=2)
@@ -86,7 +85,7 @@ def main() -> int:
     if given.json:
         print(json.dumps(result))
     else:
-        _show(result)
+        show_year(result)
     return 0 if result["is_kept"] else 1
 
 
@@ -377,37 +376,6 @@ def _day(text: str) -> datetime:
 
 def _or_none(value: float) -> float | None:
     return None if value != value else float(value)
-
-
-def _show(result: dict[str, Any]) -> None:
-    console = Console()
-    seconds: dict[str, float] = result["seconds"]
-    told = ", ".join(f"{name} {value} s" for name, value in seconds.items())
-    accounts = Table(title=f"{result['hours']} hours; {told}")
-    columns: Sequence[str] = (
-        *("account", "fills", "trades", "cash"),
-        *("total_return", "sharpe_ratio", "max_drawdown"),
-    )
-    for column in columns:
-        accounts.add_column(column)
-    for name, row in result["accounts"].items():
-        accounts.add_row(name, *(_text(row[column]) for column in columns[1:]))
-    console.print(accounts)
-    limits = Table(title="limits")
-    for column in ("limit", "refused", "warned"):
-        limits.add_column(column)
-    for name, row in result["limits"].items():
-        limits.add_row(name, str(row["refused"]), str(row["warned"]))
-    console.print(limits)
-    console.print("all refusals:", result["refused"])
-    console.print("state changes by cause:", result["tripped"])
-    for reset in result["resets"][:20]:
-        console.print(reset)
-    console.print("mismatches:", result["mismatches"] or "none")
-
-
-def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":
