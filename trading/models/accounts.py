@@ -90,6 +90,29 @@ class PendingSignal(models.Model):
         return f"{self.account_id} {self.instrument_id}: signal {self.signal_id}"
 
 
+class MissedBar(models.Model):
+    """A bar that an account worked off before its true candle was there, while stops waited.
+
+    Deleted when that candle has come and has met them, or when no stop waits for it any more.
+    """
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="missed_bars")
+    instrument = models.ForeignKey("collectors.Instrument", on_delete=models.CASCADE)
+    timeframe = models.CharField(max_length=4)
+    open_time = models.DateTimeField()
+
+    class Meta:
+        ordering = ["account", "open_time", "instrument"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["account", "instrument", "timeframe", "open_time"], name="missed_bar_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.account_id} {self.instrument_id} {self.open_time:%Y-%m-%d %H:%M}"
+
+
 class EquityPoint(models.Model):
     """The account's worth at one market moment."""
 

@@ -30,7 +30,7 @@ def advance_account(*, account_id: int) -> int:
     account = Account.objects.get(pk=account_id)
     runs = due_runs(account=account)
     for run in runs:
-        work_bars(account=account, until=run.bar_open_time)
+        work_bars(account=account, until=run.bar_open_time, is_last_look=True)
         signals = signals_to_execute(account=account, run=run) if account.is_active else []
         _read_ahead(account, run, signals)
         for signal in signals:

@@ -41,7 +41,7 @@ from trading.services.attempts import UNREACHABLE, record_done, record_failure
 from trading.services.booking import Hit, book_fill, position_for
 from trading.services.granting import assess_entry
 from trading.services.placing import cancel_order
-from trading.services.venues import Venue
+from trading.services.venues import venue_of_order
 from trading.simulator import (
     LIMIT,
     MAKER,
@@ -120,7 +120,7 @@ def meet_order(
     order.watermark_ticks = match.watermark_ticks or None
     order.is_triggered = match.is_triggered
     order.met_at = met.at
-    _show_trail(position, order, working)
+    show_trail(position, order, working)
     if not match.steps:
         order.save(update_fields=["watermark_ticks", "is_triggered", "met_at"])
         _end_if_immediate(order, met.at)
@@ -166,6 +166,15 @@ def as_working(order: Order, position: Position | None) -> WorkingOrder:
     )
 
 
+def show_trail(position: Position, order: Order, working: WorkingOrder) -> None:
+    """A stop that follows the market is the position's stop where it now stands."""
+    if order.leg != OrderLeg.STOP_LOSS or working.kind != TRAILING_STOP or order.is_triggered:
+        return
+    stands_at = trigger_of(working, order.watermark_ticks or 0)
+    position.stop_loss = _grid(order).price(stands_at)
+    position.save(update_fields=["stop_loss"])
+
+
 def working_orders(*, account: Account, instrument: Instrument) -> list[Order]:
     """The working orders of an instrument in the order in which they meet the market."""
     rows = Order.objects.filter(
@@ -205,7 +214,7 @@ def _work(account: Account, instrument: Instrument, met: Encounter) -> list[Fill
         if not rows:
             return fills
         position = position_for(
-            account=account, instrument=instrument, venue=_venue_of_order(rows[0])
+            account=account, instrument=instrument, venue=venue_of_order(rows[0])
         )
         found = _first_filled(rows, position, met)
         if found is None:
@@ -326,15 +335,6 @@ def _match_alone(order: Order, met: Encounter) -> Match:
     return met.match(as_working(order, None), _grid(order))
 
 
-def _show_trail(position: Position, order: Order, working: WorkingOrder) -> None:
-    """A stop that follows the market is the position's stop where it now stands."""
-    if order.leg != OrderLeg.STOP_LOSS or working.kind != TRAILING_STOP or order.is_triggered:
-        return
-    stands_at = trigger_of(working, order.watermark_ticks or 0)
-    position.stop_loss = _grid(order).price(stands_at)
-    position.save(update_fields=["stop_loss"])
-
-
 def _follow_with_siblings(order: Order, fill: Fill) -> None:
     """What one order of a group filled, the others must not. Stops and targets follow what is
     held, so the books see to those."""
@@ -380,13 +380,3 @@ def _slippage_bps(side: int, match: Match) -> float:
 
 def _grid(order: Order) -> Grid:
     return Grid.of(order.tick_size, order.quantity_step)
-
-
-def _venue_of_order(order: Order) -> Venue:
-    return Venue(
-        exchange=order.exchange,
-        symbol=order.symbol,
-        tick_size=order.tick_size,
-        quantity_step=order.quantity_step,
-        min_notional=0.0,
-    )

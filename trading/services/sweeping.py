@@ -19,8 +19,9 @@ from collectors.marketdata import Quote, duration, last_closed
 from collectors.models import Listing, Ohlcv
 from collectors.selectors import latest_tops, symbols_at
 from signals.models import BarRun
-from trading.encounters import BarMet, BookMet, QuoteMet
+from trading.encounters import BookMet, QuoteMet
 from trading.models import Account, Order, OrderKind, OrderStatus
+from trading.services.latebars import bar_met, judge_late_bars, remember_missed
 from trading.services.matching import expire_orders, work_orders, would_change
 from trading.services.quotes import is_plausible, is_usable, met_at_quote, met_now, with_facts
 
@@ -38,6 +39,7 @@ def work_account(*, account_id: int) -> int:
     waiting = _waiting(account)
     if not waiting:
         return 0
+    judge_late_bars(account=account)
     fills = _catch_up(account)
     waiting = _waiting(account) if fills else waiting
     fills += _meet_tops(waiting, _symbols(waiting))
@@ -90,11 +92,12 @@ def _symbols(rows: Sequence[Order]) -> dict[int, tuple[str, str]]:
     }
 
 
-def work_bars(*, account: Account, until: datetime) -> int:
+def work_bars(*, account: Account, until: datetime, is_last_look: bool = False) -> int:
     """Let the working orders of an account meet the bars that closed since the last one that it
     worked off, up to the one that opened at `until`; the number of fills.
 
-    Bars built from samples decide nothing: their high and low are not true.
+    Bars built from samples decide nothing: their high and low are not true. With `is_last_look`
+    the account is about to leave these bars behind: what lacks its true candle is remembered.
     """
     rows = [row for row in _waiting(account) if row.kind != OrderKind.MARKET]
     if not rows:
@@ -110,9 +113,12 @@ def work_bars(*, account: Account, until: datetime) -> int:
         open_time__lte=until,
         is_sampled=False,
     ).order_by("open_time", "instrument__coin_id")
+    found = list(candles[: MANY_BARS * len(instruments)])
+    if is_last_look:
+        remember_missed(account=account, waiting=rows, there=found, first=first, until=until)
     fills = 0
-    for candle in candles[: MANY_BARS * len(instruments)]:
-        met = _bar_met(candle, account.timeframe)
+    for candle in found:
+        met = bar_met(candle, account.timeframe)
         waiting = [row for row in rows if row.instrument_id == candle.instrument_id]
         if would_change(account=account, orders=waiting, met=met):
             instrument = instruments[candle.instrument_id]
@@ -184,15 +190,3 @@ def _meet_top(waiting: Sequence[Order], top: QuoteMet | BookMet) -> int:
 def _waiting(account: Account) -> list[Order]:
     rows = Order.objects.filter(account=account, status=OrderStatus.WORKING)
     return list(rows.select_related("account", "instrument").order_by("instrument", "id"))
-
-
-def _bar_met(candle: Ohlcv, timeframe: str) -> BarMet:
-    return BarMet(
-        open_time=candle.open_time,
-        close_time=candle.open_time + duration(timeframe),
-        open=candle.open,
-        high=candle.high,
-        low=candle.low,
-        close=candle.close,
-        source=candle.source,
-    )

@@ -9,7 +9,7 @@ import structlog
 
 from collectors.models import Instrument
 from collectors.selectors import listing_for
-from trading.models import Position
+from trading.models import Order, Position
 from trading.orders import Grid, GridError
 
 log = structlog.get_logger(__name__)
@@ -68,3 +68,14 @@ def holding_venue(*, position: Position, exchange: str, at: datetime) -> Venue:
             min_notional=0.0,
         )
     return venue.on_grid_of(position)
+
+
+def venue_of_order(order: Order) -> Venue:
+    """The venue and the grid that an order was placed with."""
+    return Venue(
+        exchange=order.exchange,
+        symbol=order.symbol,
+        tick_size=order.tick_size,
+        quantity_step=order.quantity_step,
+        min_notional=0.0,
+    )
