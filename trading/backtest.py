@@ -60,6 +60,8 @@ class Outcome:
     fill_count: int
     refusals: dict[str, int]
     open_holdings: tuple[Holding, ...]
+    open_since: dict[str, int]  # epoch milliseconds, by coin id
+    marks: dict[str, int]  # of what is open, ticks at the last close
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,8 @@ def run_backtest(
         fill_count=books.fill_count,
         refusals=dict(books.refusals),
         open_holdings=tuple(books.holdings.values()),
+        open_since={coin_id: entry.time for coin_id, entry in books.entries.items()},
+        marks=_marks(tape, books, bars - 1) if bars else {},
     )
 
 

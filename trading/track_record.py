@@ -39,13 +39,16 @@ class Costs:
 
 
 class Exact(NamedTuple):
-    """A trade as the books have it: the quantity as text, money in units, its two moments."""
+    """A trade as the books have it: the quantity as text, money in units, its two moments.
+
+    A cost that is not known is None.
+    """
 
     quantity: str
     pnl: int
     fees: int
-    slippage: int
-    funding: int
+    slippage: int | None
+    funding: int | None
     entered_at: datetime
     exited_at: datetime
 
@@ -69,6 +72,11 @@ class TrackRecord:
     equity: list[Decimal]  # (M,)
     exposure: NDArray[np.float64]  # (M,) gross
     costs: Costs
+
+    @property
+    def timeframe(self) -> str:
+        """The bars on which the account trades."""
+        return self.account.timeframe
 
     @property
     def start_ms(self) -> int:
@@ -225,8 +233,8 @@ def _trades(
                 exit_price=exit_price,
                 pnl=books.pnl / MONEY_UNITS,
                 fees=books.fees / MONEY_UNITS,
-                slippage=books.slippage / MONEY_UNITS,
-                funding=books.funding / MONEY_UNITS,
+                slippage=(books.slippage or 0) / MONEY_UNITS,
+                funding=(books.funding or 0) / MONEY_UNITS,
                 entered_at=_ms(books.entered_at),
                 exited_at=_ms(books.exited_at),
                 exit_reason=reason,

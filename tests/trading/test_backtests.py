@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from io import StringIO
@@ -11,12 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
 from django.utils import timezone
+from rest_framework.test import APIClient
 
 from collectors.models import Listing, MacroObservation, MacroSeries, Ohlcv
 from signals.codehash import code_hash
 from signals.models import StrategyConfig
 from signals.registry import build_strategy
+from tests.factories import make_user
 from trading import tasks
 from trading.models import Backtest, BacktestState
 from trading.services import (
@@ -316,3 +320,37 @@ def test_the_command_refuses_in_one_line(crash: Any, arguments: list[str]) -> No
         call_command("backtest", *arguments)
     assert caught.value.returncode == 2
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("hours", [9 * 24, 53])
+def test_a_run_has_the_same_report_as_an_account(
+    crash: Any, api_client: APIClient, client: Client, hours: int
+) -> None:
+    """The shorter run ends while it holds bitcoin."""
+    backtest = asked(end=START + hours * HOUR)
+    address = f"/api/v1/backtests/{backtest.pk}/report/"
+    assert api_client.get(address).status_code == 401
+    api_client.force_authenticate(make_user())
+    early = api_client.get(address)
+    assert (early.status_code, early.json()["error"]["code"]) == (409, "not_done")
+    execute_backtest(backtest_id=backtest.pk)
+    backtest.refresh_from_db()
+    report = api_client.get(address).json()
+    assert set(report) == {"execution_summary", "performance_metrics", "trades"}
+    summary, metrics = report["execution_summary"], report["performance_metrics"]
+    assert Decimal(summary["final_equity"]) == backtest.final_value
+    assert metrics["sharpe_ratio"] == backtest.sharpe_ratio
+    assert len(report["trades"]) == backtest.trade_count == (hours > 53)
+    assert len(summary["open_positions"]) == (hours == 53)
+    worth = sum(Decimal(row["net"]) for row in report["trades"]) - Decimal(metrics["fees_paid"])
+    worth += sum(Decimal(row["fees"]) for row in report["trades"])
+    worth += sum(Decimal(row["unrealised_pnl"]) for row in summary["open_positions"])
+    assert abs(backtest.initial_capital + worth - backtest.final_value) < Decimal("1e-7")
+    page = api_client.get(address, {"format": "html"})
+    assert "sandbox allow-scripts" in page["Content-Security-Policy"]
+    assert b'data-chart="equity"' in page.content
+    assert (b'data-chart="traded-0"' in page.content) == (hours > 53)
+    client.force_login(make_user("root", is_staff=True, is_superuser=True))
+    form = client.get(f"/admin/trading/backtest/{backtest.pk}/change/").content.decode()
+    (button,) = set(re.findall(r'href="([^"]*/report[^"]*)"', form))
+    assert b"data-chart" in client.get(button).content

@@ -68,7 +68,7 @@ class BacktestsView(generics.ListAPIView[Backtest]):
         initial_capital = serializers.DecimalField(**MONEY, required=False, min_value=1)
         parameters = serializers.DictField(default=dict)
 
-    queryset = Backtest.objects.all()
+    queryset = Backtest.objects.defer("metrics", "revisions", "record")
     serializer_class = BacktestSerializer
 
     @extend_schema(
@@ -115,7 +115,7 @@ class BacktestView(generics.RetrieveAPIView[Backtest]):
         class Meta(BacktestsView.BacktestSerializer.Meta):
             fields = [*BacktestsView.BacktestSerializer.Meta.fields, "metrics", "revisions"]
 
-    queryset = Backtest.objects.all()
+    queryset = Backtest.objects.defer("record")
     serializer_class = DetailSerializer
 
 

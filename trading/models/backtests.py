@@ -39,6 +39,9 @@ class Backtest(models.Model):
     trade_count = models.PositiveIntegerField(null=True)
     metrics = models.JSONField(default=dict)
     revisions = models.JSONField(default=dict, help_text="series revisions that it read")
+    record = models.JSONField(
+        default=dict, editable=False, help_text="its trades and marks, as its report draws them"
+    )
     created_at = models.DateTimeField(help_text="wall time")
     finished_at = models.DateTimeField(null=True, help_text="wall time")
     owner = models.CharField(max_length=64, blank=True)

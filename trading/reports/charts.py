@@ -15,7 +15,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from collectors.marketdata import to_ms
-from trading.reports.content import Report
+from trading.reports.content import Record, Report
 from trading.reports.curves import mean_exposure, telling_rows
 from trading.reports.looks import (
     DOWN,
@@ -32,7 +32,6 @@ from trading.reports.looks import (
 from trading.reports.traded import draw_traded
 from trading.returns import underwater
 from trading.roundtrips import group_rows
-from trading.track_record import TrackRecord
 
 MOST_POINTS = 4_000  # of a line; more are closer than the pixels of a wide screen
 MOST_ROWS = 15  # of a heat map
@@ -75,7 +74,7 @@ def _charts(report: Report) -> Iterator[Chart]:
     )
 
 
-def _equity(record: TrackRecord) -> Iterator[Chart]:
+def _equity(record: Record) -> Iterator[Chart]:
     capital = float(record.initial_capital)
     # The capital stands before the first mark.
     times = np.array([min(record.start_ms, record.times[0]), *record.times], dtype=np.int64)
@@ -236,20 +235,22 @@ def _costs(report: Report) -> Chart:
     slippage, fees, funding = (
         float(getattr(record.columns, name).sum()) for name in ("slippage", "fees", "funding")
     )
-    steps = {
-        "before costs": pnl + slippage,
-        "slippage": -slippage,
-        "fees": -fees,
-        "funding": funding,
-    }
+    known = report.summary["costs"]
+    costs = {"slippage": -slippage, "fees": -fees, "funding": funding}
+    taken = {name: cost for name, cost in costs.items() if known[name] is not None}
+    steps = {"before costs": pnl + slippage, **taken}
     return Chart(
         name="costs",
         title="From profit to net",
-        note="What the closed trades made at reference prices, and what trading took of it.",
+        note=(
+            "What the closed trades made at reference prices, and what trading took of it."
+            if "slippage" in taken
+            else "What the closed trades made at their prices, and what trading took of it."
+        ),
         figure=figure_of(
             [
                 {"type": "waterfall", "x": [*steps, "net"], "y": [*steps.values(), 0.0],
-                 "measure": ["absolute", "relative", "relative", "relative", "total"],
+                 "measure": ["absolute", *["relative"] * len(taken), "total"],
                  "text": [f"{value:,.2f}" for value in (*steps.values(), pnl - fees + funding)],
                  "increasing": {"marker": {"color": UP}}, "decreasing": {"marker": {"color": DOWN}},
                  "totals": {"marker": {"color": OURS}}, "textposition": "outside",

@@ -52,11 +52,10 @@ def render_page(report: Report, *, title: str = "", tables: Sequence[Table] = ()
     """The page of a report: its headline, charts and tables; `tables` of the caller come first."""
     from trading.reports.charts import draw_charts  # plotly takes half a second, once, here only
 
-    account = report.summary["account"]
     library = _library()
     context: Mapping[str, Any] = {
-        "title": title or f"Report of {account['name']}",
-        "summary": report.summary,
+        "title": title or f"Report of {report.name}",
+        "traded": report.traded,
         "start": f"{report.record.start:%Y-%m-%d %H:%M}",
         "end": f"{report.record.end:%Y-%m-%d %H:%M}",
         "headline": headline(report),

@@ -99,17 +99,19 @@ def metric_tables(report: Report) -> list[Table]:
 
 def account_tables(report: Report) -> list[Table]:
     """By strategy, instrument and reason of exit, and what is held; none without rows."""
+    shown = {name: kind for name, kind in GROUP_COLUMNS.items() if _is_known(report, name)}
     tables = [
         Table(
             title=f"By {_words(name.removeprefix('by_'))}",
-            columns=["", *map(_words, GROUP_COLUMNS)],
+            columns=["", *map(_words, shown)],
             rows=[
-                (group, *(figure(values[each], kind) for each, kind in GROUP_COLUMNS.items()))
+                (group, *(figure(values[each], kind) for each, kind in shown.items()))
                 for group, values in report.metrics[name].items()
             ],
-            numbers=frozenset(range(1, len(GROUP_COLUMNS) + 1)),
+            numbers=frozenset(range(1, len(shown) + 1)),
         )
         for name in ("by_strategy", "by_instrument", "by_exit_reason")
+        if name in report.metrics
     ]
     columns = (
         "instrument", "sector", "strategy", "direction", "quantity", "mark_price", "exposure",
@@ -127,19 +129,25 @@ def account_tables(report: Report) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
+def _is_known(report: Report, column: str) -> bool:
+    """Not a cost of which the report knows nothing."""
+    return report.summary["costs"].get(column, "") is not None
+
+
 def trade_table(report: Report) -> Table:
     """The newest trades, newest first."""
-    columns = (
+    named = (
         "exited_at", "instrument", "strategy", "direction", "quantity", "entry_price",
         "exit_price", "net", "fees", "slippage", "funding", "exit_reason",
     )  # fmt: skip
+    columns = [name for name in named if _is_known(report, name)]
     newest = report.trades(newest=MOST_TRADES)[::-1]
     count = len(report.record.trades)
     return Table(
         title="Trades",
         columns=[*map(_words, columns)],
         rows=[[_cell(name, row[name]) for name in columns] for row in newest],
-        numbers=frozenset(range(4, 11)),
+        numbers=frozenset(range(4, len(columns) - 1)),
         note=(
             f"The newest {MOST_TRADES:,} of {count:,}; the JSON of this report has all."
             if count > MOST_TRADES

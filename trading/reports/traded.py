@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from collectors.marketdata import TIMEFRAMES, CandleMatrix, floor_time, from_ms
 from collectors.selectors import candle_history
 from trading.performance import RoundTrip
+from trading.reports.content import Record
 from trading.reports.looks import DOWN, UP, moments_of
-from trading.track_record import TrackRecord
 
 MOST_INSTRUMENTS = 4
 MOST_CANDLES = 800  # more than these are thinner than a pixel each
@@ -34,7 +34,7 @@ class Traded:
     layout: dict[str, Any] = field(default_factory=dict)
 
 
-def draw_traded(record: TrackRecord) -> Iterator[Traded]:
+def draw_traded(record: Record) -> Iterator[Traded]:
     """The four most traded instruments, each with its newest trades at most.
 
     The candles are the shortest of which the time of those trades has no more than 800, else days.
@@ -45,10 +45,10 @@ def draw_traded(record: TrackRecord) -> Iterator[Traded]:
             yield _draw(record, coin_id, trades[-MOST_TRADES:], len(trades))
 
 
-def _draw(record: TrackRecord, coin_id: str, trades: list[RoundTrip], count: int) -> Traded:
+def _draw(record: Record, coin_id: str, trades: list[RoundTrip], count: int) -> Traded:
     first = from_ms(min(each.entered_at for each in trades))
     last = from_ms(max(each.exited_at for each in trades))
-    timeframe = _timeframe(record.account.timeframe, last - first)
+    timeframe = _timeframe(record.timeframe, last - first)
     step = TIMEFRAMES[timeframe]
     margin = max(step * LEAST_CANDLES - (last - first), step * 4) / 2
     candles = candle_history(

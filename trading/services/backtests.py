@@ -30,6 +30,7 @@ from risk.selectors import limits_of, read_hours
 from signals.selectors import HistoryRun, analyse_history
 from signals.strategy import StrategyError
 from trading.backtest import Outcome, run_backtest
+from trading.backtest_record import record_of
 from trading.benchmark import buy_and_hold
 from trading.fields import from_units, to_units
 from trading.models import Account, Backtest, BacktestState
@@ -229,6 +230,9 @@ def _result_fields(
 ) -> dict[str, Any]:
     times = tape.close_time.tolist()
     equity = [value / MONEY_UNITS for value in outcome.equity]
+    held = buy_and_hold(
+        closes=tape.close, known=tape.valid, capital=float(backtest.initial_capital)
+    )
     metrics: dict[str, Any] = measure_performance(
         trades=outcome.trades,
         times=times,
@@ -236,9 +240,7 @@ def _result_fields(
         initial_capital=float(backtest.initial_capital),
         fees_paid=outcome.fees / MONEY_UNITS,
         exposure=[value / MONEY_UNITS for value in outcome.exposure],
-        benchmark=buy_and_hold(
-            closes=tape.close, known=tape.valid, capital=float(backtest.initial_capital)
-        ).tolist(),
+        benchmark=held.tolist(),
         risk_free_rate=settings.ENV.risk_free_rate,
     )
     result = {
@@ -269,7 +271,10 @@ def _result_fields(
             [from_ms(time).isoformat(), round(value, 8)] for time, value in daily.values()
         ],
     }
-    return {**result, "metrics": metrics}
+    record = record_of(
+        outcome, times=times, equity=equity, benchmark=held, strategy=backtest.strategy_name
+    )
+    return {**result, "metrics": metrics, "record": record}
 
 
 # -- The lease ---------------------------------------------------------------------------------

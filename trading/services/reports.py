@@ -47,7 +47,7 @@ def write_report(
     Account.DoesNotExist, ValueError for a period that ends before it begins, OSError.
     """
     report = make_report(account_id=account_id, start=start, end=end)
-    name = UNSAFE.sub("-", report.record.account.name)
+    name = UNSAFE.sub("-", report.name)
     stem = stem or f"report_{account_id}_{name}_{report.record.end:%Y%m%d_%H%M%S}"
     page = render_page(report)
     folder = report_folder()
