@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('trading', '0009_where_orders_met_the_market'),
+        ('trading', '0010_missed_bars'),
     ]
 
     operations = [
