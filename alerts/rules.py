@@ -144,6 +144,69 @@ def ledger_mismatch_alert(
     )
 
 
+def off_market_alert(
+    *, position_id: int, account: str, asset: str, quantity: str, since: datetime
+) -> Draft:
+    """Something is held whose market has ended or rests; told once for each time."""
+    return Draft(
+        kind="operations",
+        key=f"off_market:{position_id}:{milliseconds(since)}",
+        asset=asset,
+        title=f"{asset} is not traded any more, and {account} holds {quantity}"[:200],
+        payload={
+            "timestamp": milliseconds(since),
+            "asset": asset,
+            "alert_type": "off_market",
+            "account": account,
+            "quantity": quantity,
+        },
+        at=since,
+    )
+
+
+def delisted_alert(
+    *, trade_id: int, account: str, asset: str, quantity: str, price: float, at: datetime
+) -> Draft:
+    """What was held was settled, as nobody trades it any more."""
+    return Draft(
+        kind="risk",
+        key=f"delisted:{trade_id}",
+        asset=asset,
+        title=f"{quantity} {asset} of {account} settled at {price:g}: not traded any more"[:200],
+        payload={
+            "timestamp": milliseconds(at),
+            "asset": asset,
+            "alert_type": "delisted",
+            "account": account,
+            "quantity": quantity,
+            "price": price,
+        },
+        at=at,
+    )
+
+
+def failing_close_alert(
+    *, account_id: int, account: str, signal_id: int, asset: str, tries: int, error: str,
+    at: datetime,
+) -> Draft:  # fmt: skip
+    """A position that should be closed and cannot be: told once for each signal that wants it."""
+    return Draft(
+        kind="risk",
+        key=f"failing_close:{account_id}:{signal_id}",
+        asset=asset,
+        title=f"{asset} of {account} cannot be closed, it has failed {tries} times: {error}"[:200],
+        payload={
+            "timestamp": milliseconds(at),
+            "asset": asset,
+            "alert_type": "failing_close",
+            "account": account,
+            "tries": tries,
+            "reason": error,
+        },
+        at=at,
+    )
+
+
 def failing_strategy_alert(*, strategy: str, reason: str, runs: int, at: datetime) -> Draft:
     """A strategy that could not be used in its last `runs` bar runs: told once a market day."""
     return Draft(

@@ -17,7 +17,8 @@ from collectors.marketdata import duration
 from risk.models import RiskDecision, TradingStateChange
 from signals.models import BarRun, RunState, Signal
 from signals.registry import CONSENSUS, TIMEFRAMES
-from trading.models import LedgerMismatch
+from trading.models import LedgerMismatch, Position, Trade
+from trading.selectors import failing_closes, holding_of
 
 # Older rows are history: a first start over old tables tells nobody about them.
 RECENT = timedelta(hours=6)
@@ -32,6 +33,8 @@ def due_drafts() -> Iterator[rules.Draft]:
     yield from _refusal_drafts(since)
     yield from _trading_state_drafts()
     yield from _ledger_mismatch_drafts()
+    yield from _failing_close_drafts()
+    yield from _off_market_drafts(since)
     yield from _failing_strategy_drafts(since)
 
 
@@ -128,6 +131,43 @@ def _ledger_mismatch_drafts() -> Iterator[rules.Draft]:
             account=mismatch.account.name,
             found=mismatch.found,
             at=mismatch.at,
+        )
+
+
+def _failing_close_drafts() -> Iterator[rules.Draft]:
+    """What should have been closed and raises, again and again."""
+    for row in failing_closes():
+        yield rules.failing_close_alert(
+            account_id=row.account.pk,
+            account=row.account.name,
+            signal_id=row.signal.pk,
+            asset=row.signal.instrument.coin_id,
+            tries=row.tries,
+            error=row.error,
+            at=clock.now(),
+        )
+
+
+def _off_market_drafts(since: datetime) -> Iterator[rules.Draft]:
+    """What is held and not traded, and what was settled for it."""
+    held = Position.objects.filter(off_market_since__isnull=False).exclude(quantity_steps=0)
+    for position in held.select_related("account", "instrument").order_by("pk"):
+        yield rules.off_market_alert(
+            position_id=position.pk,
+            account=position.account.name,
+            asset=position.instrument.coin_id,
+            quantity=holding_of(position=position).grid.quantity_text(position.quantity_steps),
+            since=position.off_market_since or since,
+        )
+    settled = Trade.objects.filter(exit_reason="delisted", exited_at__gte=since)
+    for trade in _without_alert(settled, "delisted:").select_related("account", "instrument"):
+        yield rules.delisted_alert(
+            trade_id=trade.pk,
+            account=trade.account.name,
+            asset=trade.instrument.coin_id,
+            quantity=trade.quantity,
+            price=trade.exit_price,
+            at=trade.exited_at,
         )
 
 

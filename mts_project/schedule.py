@@ -134,6 +134,12 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
         PeriodicSeed(
             name="mark accounts", task="trading.tasks.mark_accounts", every_s=2, clock="wall"
         ),
+        PeriodicSeed(
+            name="settle what is not traded",
+            task="trading.tasks.settle_delisted",
+            every_s=60,
+            clock="wall",
+        ),
         _sweep("sweep orders", "trading.tasks.sweep_orders"),
         _sweep("sweep funding", "trading.tasks.pay_funding"),
         _sweep("sweep backfills", "collectors.tasks.sweep_backfills"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -18,7 +19,7 @@ from risk.selectors import state_in_force
 from signals.models import BarRun, RunState, Signal
 from trading.fields import from_units, to_units
 from trading.holdings import Holding, marked_equity, marked_portfolio
-from trading.models import Account, Fill, Position, Trade
+from trading.models import Account, AttemptOutcome, Fill, PendingSignal, Position, Trade
 from trading.orders import MONEY_UNITS, Grid
 from trading.ticks import level_ticks
 
@@ -138,6 +139,42 @@ def strategy_record(*, account_id: int, strategy: str) -> Record:
         cursor.execute(RECORD, [account_id, strategy])
         trades, wins, net, won = map(int, cursor.fetchone())
     return Record(trades=trades, wins=wins, won=won / MONEY_UNITS, lost=(won - net) / MONEY_UNITS)
+
+
+# After so many failures an opening is refused, and a close is tried at growing intervals.
+MOST_TRIES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailingClose:
+    """A signal that has to close something and has raised so many times; `error` is the last."""
+
+    account: Account
+    signal: Signal
+    tries: int
+    error: str
+
+
+def failing_closes() -> list[FailingClose]:
+    """The closes that have raised MOST_TRIES times and are still to be done."""
+    failed = Count(
+        "account__attempts",
+        filter=Q(account__attempts__signal=F("signal"))
+        & Q(account__attempts__outcome=AttemptOutcome.FAILED),
+    )
+    rows = PendingSignal.objects.select_related("account", "signal__instrument")
+    found = []
+    for row in rows.annotate(tries=failed).filter(tries__gte=MOST_TRIES):
+        last = row.account.attempts.filter(signal=row.signal).first()
+        found.append(
+            FailingClose(
+                account=row.account,
+                signal=row.signal,
+                tries=row.tries,
+                error=last.error if last is not None else "",
+            )
+        )
+    return found
 
 
 def account_worth(*, account: Account, bar: datetime | None) -> tuple[int, int]:

@@ -111,6 +111,13 @@ def watch_trading_state() -> None:
 
 
 @shared_task  # type: ignore[untyped-decorator]
+def settle_delisted() -> int:
+    """Deal with what is held or ordered where nothing is traded any more; gives how many positions
+    were settled."""
+    return services.settle_delisted()
+
+
+@shared_task  # type: ignore[untyped-decorator]
 def run_backtest(backtest_id: int) -> None:
     """Run one backtest unless somebody else does."""
     services.execute_backtest(backtest_id=backtest_id)

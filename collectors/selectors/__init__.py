@@ -24,6 +24,7 @@ from collectors.selectors.instruments import (
     instrument_by_coin_id,
     listing_for,
     listings_at,
+    off_market,
     strategy_instruments,
     symbols_at,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "market_frame",
     "missing_at",
     "newest_funding",
+    "off_market",
     "quality_today",
     "quote_key",
     "redis_client",

@@ -55,6 +55,19 @@ def symbols_at(*, instrument_ids: Iterable[int], at: datetime) -> dict[tuple[str
     return {(exchange, pk): symbol for exchange, pk, symbol, _ in by_length}
 
 
+def off_market(*, keys: Iterable[tuple[str, int]], at: datetime) -> set[tuple[str, int]]:
+    """Those of `keys` (exchange, instrument's id) that cannot be traded at `at`: nothing is listed
+    then, or what `listing_for` chooses does not trade, as the exchange's list said last."""
+    wanted = set(keys)
+    rows = Listing.objects.filter(_valid(at), instrument__in={pk for _, pk in wanted})
+    by_length = sorted(
+        rows.order_by().values_list("exchange", "instrument", "is_trading", "valid_to"),
+        key=lambda row: (row[3] is None, row[3] or EPOCH),
+    )
+    trades = {(exchange, pk): is_trading for exchange, pk, is_trading, _ in by_length}
+    return {key for key in wanted if not trades.get(key, False)}
+
+
 def listings_at(*, instrument: Instrument, exchange: str) -> list[Listing]:
     """The instrument's symbols at an exchange, the one that is valid longest first.
 

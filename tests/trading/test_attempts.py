@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
+from alerts.selectors import due_drafts
+from collectors import clock
 from risk.models import RiskDecision, TradingState, TradingStateChange
 from trading.models import (
     Account,
@@ -48,6 +50,18 @@ def breaks(monkeypatch: pytest.MonkeyPatch) -> Any:
             broken[coin_id] = error
 
     return breaks
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes wall time pass, in seconds."""
+    plain, passed = clock.wall_now, [0.0]
+    monkeypatch.setattr(clock, "wall_now", lambda: plain() + timedelta(seconds=passed[0]))
+
+    def wall(seconds: float) -> None:
+        passed[0] += seconds
+
+    return wall
 
 
 def market(world: Any, *coin_ids: str, bar: datetime = START) -> None:
@@ -160,3 +174,43 @@ def test_a_database_out_of_reach_is_nobodys_failure(
         advance_account(account_id=account.pk)
     assert outcomes() == []
     assert Account.objects.get().processed_bar is None
+
+
+@pytest.mark.parametrize("wanted", [0, -1])
+def test_a_close_that_raises_is_tried_on_after_growing_pauses(
+    world: Any, account: Account, breaks: Any, wall: Any, wanted: int
+) -> None:
+    market(world, "bitcoin")
+    advance_account(account_id=account.pk)
+    bar = START + HOUR
+    world.candle("bitcoin", bar, (100.0, 100.5, 99.5, 100.0))
+    world.signal("bitcoin", wanted, bar)
+    world.run(bar)
+    world.at(bar + HOUR)
+    world.quote("bitcoin", 100.0, 100.1)
+    breaks("bitcoin", RuntimeError("for long"))
+    for _ in range(MOST_TRIES + 2):
+        advance_account(account_id=account.pk)
+    assert tries() == MOST_TRIES
+    assert PendingSignal.objects.get().signal.direction == wanted
+    # Only what it would open is refused.
+    refused = RiskDecision.objects.filter(rejection_reason="execution_error")
+    assert refused.count() == (1 if wanted else 0)
+    for pause, expected in ((9, 0), (2, 1), (19, 1), (2, 2), (39, 2), (2, 3)):
+        wall(pause)
+        advance_account(account_id=account.pk)
+        assert tries() == MOST_TRIES + expected
+    alerts = [draft for draft in due_drafts() if draft.key.startswith("failing_close:")]
+    assert [(draft.asset, draft.payload["reason"]) for draft in alerts] == [
+        ("bitcoin", "RuntimeError: for long")
+    ]
+    breaks("bitcoin", None)
+    wall(600)
+    advance_account(account_id=account.pk)
+    assert Position.objects.get().quantity_steps == 0
+    assert not PendingSignal.objects.exists()
+    assert reconcile(account_id=account.pk).mismatches == ()
+
+
+def tries() -> int:
+    return ExecutionAttempt.objects.filter(outcome="failed").count()

@@ -42,6 +42,9 @@ class Position(models.Model):
     round_fees = MoneyField(default=Decimal(0))
     round_slippage = MoneyField(default=Decimal(0))
     round_funding = MoneyField(default=Decimal(0), help_text="received; negative: paid")
+    off_market_since = models.DateTimeField(
+        null=True, blank=True, help_text="market time from which it was seen not to be traded"
+    )
     stopped_direction = models.SmallIntegerField(
         default=0, help_text="direction that may not be entered again until the signal changes"
     )

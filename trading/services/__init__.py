@@ -15,6 +15,7 @@ from trading.services.backtests import (
     expired_backtests,
     run_inline,
 )
+from trading.services.delisting import settle_delisted
 from trading.services.execution import NoQuoteError, close_position
 from trading.services.funding import pay_funding, review_funding
 from trading.services.hand_orders import (
@@ -80,6 +81,7 @@ __all__ = [
     "seed_account",
     "set_desk_state",
     "set_trading_state",
+    "settle_delisted",
     "sweep_entries",
     "update_account",
     "watch_staleness",

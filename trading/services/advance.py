@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from collectors.marketdata import duration
 from risk.selectors import read_ahead
 from signals.models import BarRun, Signal
-from trading.models import Account, PendingSignal
+from trading.models import Account
 from trading.selectors import due_runs, open_positions, signals_to_execute
 from trading.services.accounts import locked_account
+from trading.services.attempts import ripe_signals
 from trading.services.execution import execute_signal
 from trading.services.marking import record_mark
 from trading.services.sweeping import work_bars
@@ -53,9 +54,8 @@ def _read_ahead(account: Account, run: BarRun, signals: Sequence[Signal]) -> Non
 
 def retry_pending(*, account: Account) -> None:
     """Try again each signal that met no usable quote; none of them holds up another."""
-    waiting = PendingSignal.objects.filter(account=account).select_related("signal__instrument")
-    for pending in waiting.order_by("id"):
-        execute_signal(account=account, signal=pending.signal, run_bar=None)
+    for signal in ripe_signals(account=account):
+        execute_signal(account=account, signal=signal, run_bar=None)
 
 
 def _finish_run(account: Account, run: BarRun) -> None:

@@ -1,8 +1,9 @@
 """Executions that were tried: each leaves a row, and what raised holds up nothing else.
 
 What raises changed nothing: its transaction is gone, and the row is written in another. A signal
-that raises waits and is tried again, `MOST_TRIES` times; then it is refused. When most executions
-of an account raise, the account is halted.
+that raises waits and is tried again, `MOST_TRIES` times; then it opens nothing any more. What it
+has to close is never given up: it is tried on, after pauses that grow, and people are told. When
+most executions of an account raise, the account is halted.
 
 Where the database itself does not answer nothing can be written, so that is left to the caller.
 """
@@ -10,25 +11,29 @@ Where the database itself does not answer nothing can be written, so that is lef
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
 from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import Count, Max
 
 from collectors import clock
 from risk.models import RiskDecision
 from risk.services import refuse
 from signals.models import Signal
 from trading.events import decisions_recorded
-from trading.models import Account, AttemptOutcome, ExecutionAttempt, Order, PendingSignal
+from trading.models import Account, AttemptOutcome, ExecutionAttempt, Order, PendingSignal, Position
+from trading.selectors import MOST_TRIES
 from trading.services.accounts import locked_account
 from trading.services.trading_state import check_executions
 
 log = structlog.get_logger(__name__)
 
 EXECUTION_ERROR = "execution_error"
-MOST_TRIES = 5
+# How long a close waits after its last failure, wall time: twice as long after each further one.
+FIRST_PAUSE = timedelta(seconds=10)
+LONGEST_PAUSE = timedelta(minutes=10)
 # The database's own trouble, not that of what was executed.
 UNREACHABLE = (OperationalError, InterfaceError)
 
@@ -75,13 +80,53 @@ def put_off_signal(
         ).count()
         waiting = PendingSignal.objects.filter(account=account, instrument=signal.instrument)
         if failed >= MOST_TRIES:
-            waiting.filter(signal=signal).delete()
-            _refuse(account, signal, error)
+            closes = _closes(account, signal)
+            if not closes:
+                waiting.filter(signal=signal).delete()
+            if signal.direction or not closes:
+                _refuse(account, signal, error)
         elif run_bar is not None and not _is_worked_off(account, run_bar):
             waiting.update_or_create(
                 account=account, instrument=signal.instrument, defaults={"signal": signal}
             )
         check_executions(account=account)
+
+
+def ripe_signals(*, account: Account) -> list[Signal]:
+    """The signals that wait and may be tried now, oldest first: all but those that have failed
+    again and again and have not had their pause."""
+    pending = PendingSignal.objects.filter(account=account).select_related("signal__instrument")
+    signals = [row.signal for row in pending.order_by("id")]
+    if not signals:
+        return []
+    failures = (
+        ExecutionAttempt.objects.filter(
+            account=account, signal__in=signals, outcome=AttemptOutcome.FAILED
+        )
+        .order_by()
+        .values("signal")
+        .annotate(count=Count("pk"), last=Max("at"))
+    )
+    failed = {row["signal"]: (row["count"], row["last"]) for row in failures}
+    now = clock.wall_now()
+    return [
+        signal
+        for signal in signals
+        if signal.pk not in failed or now - failed[signal.pk][1] >= _pause(failed[signal.pk][0])
+    ]
+
+
+def _pause(failures: int) -> timedelta:
+    """How long what has failed so often waits; at first nothing."""
+    if failures < MOST_TRIES:
+        return timedelta(0)
+    return min(FIRST_PAUSE * 2 ** min(failures - MOST_TRIES, 16), LONGEST_PAUSE)
+
+
+def _closes(account: Account, signal: Signal) -> bool:
+    """Whether the signal has to end something that is held."""
+    held = Position.objects.filter(account=account, instrument=signal.instrument).first()
+    return held is not None and held.direction not in (0, signal.direction)
 
 
 def _write(

@@ -48,7 +48,7 @@ from trading.services.matching import as_working, meet_order
 from trading.services.placing import Ticket, place_order
 from trading.services.protection import cancel_unfilled_entries
 from trading.services.quotes import Offer, current_offer
-from trading.services.venues import Venue
+from trading.services.venues import NOT_TRADING, Venue
 
 log = structlog.get_logger(__name__)
 LATE = "late"
@@ -196,6 +196,8 @@ def _refusal(
     """Why the opening side of a signal is not even assessed; empty when it is."""
     if offer.venue is None:
         return NO_LISTING
+    if not offer.venue.is_trading:
+        return NOT_TRADING
     if position.stopped_direction == signal.direction:
         return STOPPED_OUT
     if offer.now > _late_from(signal):

@@ -69,6 +69,7 @@ STOPS = (OrderKind.STOP, OrderKind.STOP_LIMIT, OrderKind.TRAILING_STOP)
 EXPIRED = "its time is over"
 NOT_AT_ONCE = "not filled at once"
 SIBLING_FILLED = "the other order was filled"
+OTHER_GRID = "its grid is not that of what is held"
 
 
 def work_orders(*, account_id: int, instrument: Instrument, met: Encounter) -> list[Fill]:
@@ -266,6 +267,9 @@ def _take(account: Account, position: Position, found: _Found, met: Encounter) -
     try:
         with transaction.atomic():
             if order.leg in ENTRY_LEGS:
+                if not _counts_alike(position, order):
+                    cancel_order(order=order, reason=OTHER_GRID, at=met.at)
+                    return None
                 if state_in_force(profile=account.profile).is_waiting:
                     return None  # it may still fill once prices are fresh again
                 granted = _granted(account, order, match, met.at)
@@ -321,6 +325,13 @@ def _may_meet(account: Account, order: Order, met: Encounter) -> bool:
         )
     arrives = order.at + timedelta(milliseconds=account.latency_ms)
     return met.since >= arrives and (order.met_at is None or met.since > order.met_at)
+
+
+def _counts_alike(position: Position, order: Order) -> bool:
+    """Whether the order's steps can be added to what is held: venues change their grids, and what
+    is held counts on the one that it was opened on until it is flat."""
+    grid = (order.tick_size, order.quantity_step)
+    return not position.quantity_steps or grid == (position.tick_size, position.quantity_step)
 
 
 def _is_over(order: Order, at: datetime) -> bool:

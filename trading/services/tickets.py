@@ -20,7 +20,7 @@ from trading.services.booking import MANUAL
 from trading.services.placing import Ticket
 from trading.services.protection import first_judged_bar
 from trading.services.quotes import Offer
-from trading.services.venues import Venue, holding_venue
+from trading.services.venues import NOT_TRADING, Venue, holding_venue
 from trading.simulator import meets_minimum
 from trading.ticks import adverse_ticks
 
@@ -181,6 +181,8 @@ def _venue_for(account: Account, position: Position | None, offer: Offer) -> Ven
         return holding_venue(position=position, exchange=account.exchange, at=offer.now)
     if offer.venue is None:
         raise Refused("no_listing", f"{account.exchange} does not list it")
+    if not offer.venue.is_trading:
+        raise Refused(NOT_TRADING, f"{account.exchange} does not trade it")
     return offer.venue
 
 

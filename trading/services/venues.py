@@ -12,6 +12,9 @@ from collectors.selectors import listing_for
 from trading.models import Order, Position
 from trading.orders import Grid, GridError
 
+# Why nothing opens at a listing that its exchange says does not trade.
+NOT_TRADING = "not_trading"
+
 log = structlog.get_logger(__name__)
 
 
@@ -24,6 +27,7 @@ class Venue:
     tick_size: str
     quantity_step: str
     min_notional: float
+    is_trading: bool = True
 
     def on_grid_of(self, position: Position) -> Venue:
         """The same venue with the grid that the position was opened on."""
@@ -48,6 +52,7 @@ def venue_of(*, instrument: Instrument, exchange: str, at: datetime) -> Venue | 
             tick_size=listing.tick_size,
             quantity_step=listing.quantity_step,
             min_notional=float(listing.min_notional),
+            is_trading=listing.is_trading,
         )
         _ = venue.grid
     except (GridError, ValueError) as error:
