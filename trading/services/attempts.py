@@ -120,7 +120,8 @@ def _pause(failures: int) -> timedelta:
     """How long what has failed so often waits; at first nothing."""
     if failures < MOST_TRIES:
         return timedelta(0)
-    return min(FIRST_PAUSE * 2 ** min(failures - MOST_TRIES, 16), LONGEST_PAUSE)
+    doubled: int = 1 << min(failures - MOST_TRIES, 16)
+    return min(FIRST_PAUSE * doubled, LONGEST_PAUSE)
 
 
 def _closes(account: Account, signal: Signal) -> bool:

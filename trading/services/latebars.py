@@ -44,7 +44,7 @@ def remember_missed(
         since = _since(order)
         rested[order.instrument_id] = min(since, rested.get(order.instrument_id, since))
     known = {(candle.instrument_id, candle.open_time) for candle in there}
-    missed = []
+    missed: list[MissedBar] = []
     bar, step = first, duration(account.timeframe)
     while bar <= until and len(missed) < MOST_BARS:
         missed += [

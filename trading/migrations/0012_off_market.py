@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('trading', '0010_missed_bars'),
+        ('trading', '0011_records_of_backtests'),
     ]
 
     operations = [
