@@ -64,9 +64,8 @@ def measure_storm() -> list[Measure]:
     together = run_workers([[shared]] * WORKERS)
     check_account(shared)
     several = [make_account(f"one of {number}") for number in range(ACCOUNTS)]
-    # Every account by two workers, each beginning with another.
-    orders = [several[number % ACCOUNTS :] + several[: number % ACCOUNTS] for number in range(16)]
-    spread = run_workers(orders)
+    # Every account by two workers.
+    spread = run_workers([[several[number % ACCOUNTS]] for number in range(WORKERS)])
     for account in several:
         check_account(account)
     answered, orders_after = throw_switch()

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import numpy as np
 import structlog
+from django.db import connection
 
 from collectors.marketdata import CandleMatrix, candle_key, floor_time, from_ms, to_ms
 from collectors.models import Instrument, Series
@@ -38,15 +39,18 @@ STATE_CODES = {
 }
 REMEMBERED = 2_000
 
-Seen = tuple[UUID, int]  # which state of which series
+Seen = tuple[UUID | str, int]  # which state of which series
 # Facts of this process by coin and moment, each valid for the series' state beside it.
 _remembered: dict[tuple[str, int], tuple[Seen, InstrumentFacts]] = {}
 
 
-def limits_of(*, profile: RiskProfile, strategy: str = "") -> Limits:
+def limits_of(
+    *, profile: RiskProfile, strategy: str = "", in_force: StateInForce | None = None
+) -> Limits:
     """The profile's limits and trading state as scalars, for the requests of a strategy.
 
-    What has no row is at its default; a profile that is not stored has defaults alone.
+    What has no row is at its default; a profile that is not stored has defaults alone. `in_force`
+    spares a query where the state was just read under the account's lock.
     """
     values: dict[str, float] = {}
     if profile.pk is not None:
@@ -56,7 +60,8 @@ def limits_of(*, profile: RiskProfile, strategy: str = "") -> Limits:
             rows.values_list("name", "strategy", "value"), key=lambda row: row[1]
         ):
             values[name] = value
-    return limits_from(values, trading_state=state_in_force(profile=profile).code)
+    in_force = in_force or state_in_force(profile=profile)
+    return limits_from(values, trading_state=in_force.code)
 
 
 def limit_rows(*, profile: RiskProfile) -> list[RiskLimit]:
@@ -78,16 +83,8 @@ def surroundings_at(*, coin_ids: Iterable[str], at: datetime) -> Surroundings:
 
     Facts are remembered by the process for the revision of each series they were read at.
     """
-    rows = Instrument.objects.filter(coin_id__in=set(coin_ids)).values_list("coin_id", "sector")
-    sectors = dict(rows)
     moment = to_ms(floor_time(at, TIMEFRAME))
-    keys = {candle_key(coin_id, TIMEFRAME): coin_id for coin_id in sectors}
-    states: dict[str, Seen] = {
-        keys[key]: (identity, revision)
-        for key, identity, revision in Series.objects.filter(key__in=keys).values_list(
-            "key", "identity", "revision"
-        )
-    }
+    sectors, states = _known_series(sorted(set(coin_ids)))
     facts: dict[str, InstrumentFacts] = {}
     for coin_id, state in states.items():
         seen, remembered = _remembered.get((coin_id, moment), (None, None))
@@ -103,6 +100,33 @@ def surroundings_at(*, coin_ids: Iterable[str], at: datetime) -> Surroundings:
             if coin_id in states:
                 _remember(coin_id, moment, states[coin_id], facts[coin_id])
     return Surroundings(facts=facts, sectors=sectors)
+
+
+# Every assessment asks it, mostly under the account's lock: the ORM would take longer to write the
+# two queries than the database to answer them as one.
+KNOWN_SERIES = f"""
+    SELECT instrument.coin_id, instrument.sector, series.identity, series.revision
+    FROM {Instrument._meta.db_table} AS instrument
+    LEFT JOIN {Series._meta.db_table} AS series ON series.key = %s || instrument.coin_id || %s
+    WHERE instrument.coin_id IN ({{marks}})
+"""
+KEY_BEFORE, KEY_AFTER = candle_key("{}", TIMEFRAME).split("{}")
+
+
+def _known_series(coin_ids: Sequence[str]) -> tuple[dict[str, str], dict[str, Seen]]:
+    """The sectors of the instruments that there are, and the state of each one's candles."""
+    sectors: dict[str, str] = {}
+    states: dict[str, Seen] = {}
+    if not coin_ids:
+        return sectors, states
+    query = KNOWN_SERIES.format(marks=", ".join(["%s"] * len(coin_ids)))
+    with connection.cursor() as cursor:
+        cursor.execute(query, [KEY_BEFORE, KEY_AFTER, *coin_ids])
+        for coin_id, sector, identity, revision in cursor.fetchall():
+            sectors[coin_id] = sector
+            if revision is not None:
+                states[coin_id] = (identity, revision)
+    return sectors, states
 
 
 def read_ahead(*, coin_ids: Iterable[str], at: datetime) -> None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, Exists, F, OuterRef, Q, Subquery
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
 
 from collectors.marketdata import duration
 from collectors.models import Instrument, Ohlcv
@@ -19,7 +19,15 @@ from risk.selectors import state_in_force
 from signals.models import BarRun, RunState, Signal
 from trading.fields import from_units, to_units
 from trading.holdings import Holding, marked_equity, marked_portfolio
-from trading.models import Account, AttemptOutcome, Fill, PendingSignal, Position, Trade
+from trading.models import (
+    Account,
+    AttemptOutcome,
+    ExecutionAttempt,
+    Fill,
+    PendingSignal,
+    Position,
+    Trade,
+)
 from trading.orders import MONEY_UNITS, Grid
 from trading.ticks import level_ticks
 
@@ -50,10 +58,20 @@ def accounts_at_work() -> list[int]:
 
 
 def signals_to_execute(*, account: Account, run: BarRun) -> list[Signal]:
-    """The run's signals of the account's subscriptions: closing ones first, then by instrument."""
-    signals = run.signals.filter(strategy__in=account.subscriptions).select_related("instrument")
+    """The run's signals of the account's subscriptions that nobody has worked off yet: closing ones
+    first, then by instrument."""
+    done = Exists(done_attempts(account=account, signal=OuterRef("pk")))
+    signals = run.signals.filter(~done, strategy__in=account.subscriptions)
+    signals = signals.select_related("instrument")
     return sorted(
         signals, key=lambda row: (row.direction != 0, row.instrument.coin_id, row.strategy)
+    )
+
+
+def done_attempts(*, account: Account, signal: Signal | OuterRef) -> QuerySet[ExecutionAttempt]:
+    """The row that says that the account has done all that a signal asked for; none before."""
+    return ExecutionAttempt.objects.filter(
+        account=account, signal=signal, outcome=AttemptOutcome.DONE
     )
 
 
@@ -95,34 +113,35 @@ def marks_at(
     newest = Subquery(candles.order_by("-open_time").values("close")[:1])
     rows = Instrument.objects.filter(coin_id__in=[holding.coin_id for holding in held])
     closes = dict(rows.order_by().values_list("coin_id", newest))
-    marks = {}
-    for holding in held:
-        close = closes.get(holding.coin_id)
-        grid = holding.grid
-        marks[holding.coin_id] = (
-            holding.cost_ticks
-            if close is None
-            else level_ticks(close, grid.tick_num, grid.tick_den)
-        )
-    return marks
+    return {holding.coin_id: _mark(holding, closes.get(holding.coin_id)) for holding in held}
 
 
 def account_portfolio(*, account: Account, bar: datetime | None, strategy: str = "") -> Portfolio:
     """The account as risk sees it, marked at the closes of a bar (None: the newest closes), with
     the record of the strategy that asks."""
-    holdings = [holding_of(position=row) for row in open_positions(account_id=account.pk)]
+    holdings, marks = _marked_holdings(account, bar)
     return marked_portfolio(
         cash=to_units(account.cash),
         holdings=holdings,
-        marks=marks_at(holdings=holdings, timeframe=account.timeframe, bar=bar),
+        marks=marks,
         high_water_mark=to_units(account.high_water_mark),
         day_start_equity=to_units(account.day_start_equity),
         record=strategy_record(account_id=account.pk, strategy=strategy) if strategy else NO_RECORD,
     )
 
 
-# Every assessment asks it under the account's lock: the ORM would take longer to write this query
-# than the database to answer it.
+# Every assessment asks these two under the account's lock: the ORM would take longer to write them
+# than the database to answer them.
+HELD = f"""
+    SELECT instrument.coin_id, held.tick_size, held.quantity_step, held.quantity_steps,
+        held.total_cost, held.stop_loss, held.take_profit,
+        (SELECT candle.close FROM {Ohlcv._meta.db_table} AS candle
+         WHERE candle.instrument_id = held.instrument_id AND candle.timeframe = %s {{until}}
+         ORDER BY candle.open_time DESC LIMIT 1)
+    FROM {Position._meta.db_table} AS held
+    JOIN {Instrument._meta.db_table} AS instrument ON instrument.id = held.instrument_id
+    WHERE held.account_id = %s AND held.quantity_steps <> 0 ORDER BY instrument.coin_id
+"""
 RECORD = f"""
     SELECT COUNT(*), COUNT(*) FILTER (WHERE net > 0),
         COALESCE(SUM(net), 0), COALESCE(SUM(net) FILTER (WHERE net > 0), 0)
@@ -131,6 +150,39 @@ RECORD = f"""
         WHERE account_id = %s AND strategy = %s
     ) AS trades
 """
+
+
+def _marked_holdings(
+    account: Account, bar: datetime | None
+) -> tuple[list[Holding], dict[str, int]]:
+    """What the account holds, and the ticks by coin id to mark it at, as `marks_at` says."""
+    given: list[Any] = [account.timeframe]
+    if bar is not None:
+        given.append(connection.ops.adapt_datetimefield_value(bar))
+    with connection.cursor() as cursor:
+        query = HELD.format(until="" if bar is None else "AND candle.open_time <= %s")
+        cursor.execute(query, [*given, account.pk])
+        rows = cursor.fetchall()
+    holdings, marks = [], {}
+    for coin_id, tick, step, quantity, cost, stop_loss, take_profit, close in rows:
+        holding = Holding(
+            coin_id=coin_id,
+            grid=Grid.of(tick, step),
+            quantity=quantity,
+            total_cost=cost,
+            stop_loss=math.nan if stop_loss is None else stop_loss,
+            take_profit=math.nan if take_profit is None else take_profit,
+        )
+        holdings.append(holding)
+        marks[coin_id] = _mark(holding, close)
+    return holdings, marks
+
+
+def _mark(holding: Holding, close: float | None) -> int:
+    grid = holding.grid
+    if close is None:
+        return holding.cost_ticks
+    return level_ticks(close, grid.tick_num, grid.tick_den)
 
 
 def strategy_record(*, account_id: int, strategy: str) -> Record:
@@ -179,8 +231,7 @@ def failing_closes() -> list[FailingClose]:
 
 def account_worth(*, account: Account, bar: datetime | None) -> tuple[int, int]:
     """(equity, gross exposure) in money units, marked at the closes of a bar."""
-    holdings = [holding_of(position=row) for row in open_positions(account_id=account.pk)]
-    marks = marks_at(holdings=holdings, timeframe=account.timeframe, bar=bar)
+    holdings, marks = _marked_holdings(account, bar)
     equity = marked_equity(cash=to_units(account.cash), holdings=holdings, marks=marks)
     return equity, sum(abs(holding.exposure(marks[holding.coin_id])) for holding in holdings)
 

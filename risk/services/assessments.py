@@ -22,7 +22,7 @@ from risk.declarations import declared_faults, limit_warnings
 from risk.limits import ASSESSMENT_ERROR, ASSESSMENT_TIMEOUT, Limits
 from risk.models import RiskDecision, RiskProfile
 from risk.portfolio import Portfolio
-from risk.selectors import limits_of, surroundings_at
+from risk.selectors import StateInForce, limits_of, surroundings_at
 from signals.models import Signal
 
 log = structlog.get_logger(__name__)
@@ -47,6 +47,7 @@ def assess(
     request: Request,
     at: datetime,
     closed_at: datetime | None = None,
+    in_force: StateInForce | None = None,
     strategy: str = "",
     signal: Signal | None = None,
     context: Mapping[str, Any] | None = None,
@@ -54,7 +55,8 @@ def assess(
     """Decide on a request and store the decision with every scalar it saw.
 
     `portfolio` is read within, so that what fails in it refuses as well. `at` is market time;
-    `closed_at` the close of the newest bar that market facts may come from, by default `at`.
+    `closed_at` the close of the newest bar that market facts may come from, by default `at`;
+    `in_force` the trading state where the caller has read it under the account's lock.
     `strategy` (by default the signal's) may have limits of its own. `context` is recorded beside
     the inputs (the quote that gave the price). An error or more than `TIME_LIMIT_S` refuses: the
     reason is `assessment_error` or `assessment_timeout`. One decision per profile and signal: a
@@ -62,7 +64,7 @@ def assess(
     """
     started = time.perf_counter()
     strategy = strategy or (signal.strategy if signal is not None else "")
-    limits = limits_of(profile=profile, strategy=strategy)
+    limits = limits_of(profile=profile, strategy=strategy, in_force=in_force)
     try:
         # A savepoint: after a failed query nothing else could be written in the transaction.
         with transaction.atomic():

@@ -15,8 +15,8 @@ from trading.services.backtests import (
     expired_backtests,
     run_inline,
 )
+from trading.services.closing import NoQuoteError, close_position
 from trading.services.delisting import settle_delisted
-from trading.services.execution import NoQuoteError, close_position
 from trading.services.funding import pay_funding, review_funding
 from trading.services.hand_orders import (
     Flattening,

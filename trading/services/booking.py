@@ -44,8 +44,9 @@ from trading.orders import (
 )
 from trading.services.ledger import post_transaction
 from trading.services.protection import (
-    cancel_reductions,
-    cancel_unfilled_entries,
+    REDUCTION,
+    UNFILLED_ENTRY,
+    cancel_working,
     protect_position,
     resize_protection,
     strengthen_protection,
@@ -54,6 +55,7 @@ from trading.services.venues import Venue
 
 MANUAL = "manual"
 NOTHING_HELD = "nothing is held any more"
+TURNED = "the position turned"
 STOPPED = "the stop was set off"
 
 
@@ -114,8 +116,8 @@ def book_fill(*, account: Account, position: Position, order: Order, hit: Hit) -
     _advance_order(order, fill)
     before = position.direction
     _move_position(account, position, order, fill, execution, grid)
-    position.save()
     _follow_with_protection(account, position, order, fill, before)
+    position.save()
     transaction.on_commit(
         partial(fills_recorded.send_robust, sender=Fill, fill_ids=[fill.pk]), robust=True
     )
@@ -242,11 +244,12 @@ def _follow_with_protection(
     """Stops and targets follow what is held: none without a holding, new ones for a new side. An
     entry that rested and now meets the other side has a stop and a target for its own alone."""
     if position.direction == 0:
-        cancel_reductions(position=position, reason=NOTHING_HELD, at=fill.at)
-        cancel_unfilled_entries(position=position, reason=NOTHING_HELD, at=fill.at)
+        cancel_working(
+            position=position, which=REDUCTION | UNFILLED_ENTRY, reason=NOTHING_HELD, at=fill.at
+        )
     elif position.direction != before:
         if before:
-            cancel_reductions(position=position, reason="the position turned", at=fill.at)
+            cancel_working(position=position, which=REDUCTION, reason=TURNED, at=fill.at)
         protect_position(
             account=account,
             position=position,
@@ -259,7 +262,7 @@ def _follow_with_protection(
         strengthen_protection(account=account, position=position, entry=order, at=fill.at)
     else:
         if order.leg == OrderLeg.STOP_LOSS:
-            cancel_unfilled_entries(position=position, reason=STOPPED, at=fill.at)
+            cancel_working(position=position, which=UNFILLED_ENTRY, reason=STOPPED, at=fill.at)
         resize_protection(position=position)
 
 

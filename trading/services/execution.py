@@ -3,32 +3,31 @@
 Design of the bookkeeping: what a signal has caused is read from the rows it leaves (orders and the
 one decision per profile and signal), so a replay changes nothing. Only a signal that still waits
 for a quote has a row that says so, its `PendingSignal`.
-
-    TradingError
-    └── NoQuoteError    a person's order met no usable quote (retryable)
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
 import structlog
 from django.db import transaction
+from django.db.models import Q
 
 from collectors import clock
 from collectors.marketdata import duration, last_closed
 from collectors.models import Instrument
 from risk.assessment import Request
 from risk.models import RiskDecision
-from risk.selectors import state_in_force
+from risk.selectors import StateInForce, state_in_force
 from risk.services import assess, refuse
 from signals.models import Signal
 from trading.backtest import NO_LISTING, NO_QUOTE, NOT_COUNTABLE, STOPPED_OUT
 from trading.models import (
+    ENTRY_LEGS,
     Account,
-    Fill,
     Order,
     OrderKind,
     OrderLeg,
@@ -37,16 +36,16 @@ from trading.models import (
     Position,
     TimeInForce,
 )
-from trading.orders import Grid, OrderError, transition
-from trading.selectors import account_portfolio
+from trading.orders import OrderError, transition
+from trading.selectors import account_portfolio, done_attempts
 from trading.services.accounts import locked_account
 from trading.services.assessment import or_nan
 from trading.services.attempts import UNREACHABLE, put_off_signal, record_done
-from trading.services.booking import MANUAL, position_for
+from trading.services.booking import position_for
+from trading.services.closing import close_at_market, meet_offer
 from trading.services.granting import announce_decision
-from trading.services.matching import as_working, meet_order
 from trading.services.placing import Ticket, place_order
-from trading.services.protection import cancel_unfilled_entries
+from trading.services.protection import UNFILLED_ENTRY, cancel_working
 from trading.services.quotes import Offer, current_offer
 from trading.services.venues import NOT_TRADING, Venue
 
@@ -54,14 +53,6 @@ log = structlog.get_logger(__name__)
 LATE = "late"
 DESK_STALE = "desk_stale"
 OVERTAKEN = "another signal wants otherwise"
-
-
-class TradingError(Exception):
-    """An order by a person cannot be carried out. Nothing was written."""
-
-
-class NoQuoteError(TradingError):
-    """There is no fresh quote to trade at. Try again."""
 
 
 def execute_signal(*, account: Account, signal: Signal, run_bar: datetime | None) -> None:
@@ -87,56 +78,24 @@ def execute_signal(*, account: Account, signal: Signal, run_bar: datetime | None
         )
 
 
-def close_position(*, account_id: int, coin_id: str, offer: Offer | None = None) -> Fill | None:
-    """Close what the account holds of an instrument, by a person.
-
-    None when it holds nothing, and when the market gave nothing yet: then the order works. Works in
-    every trading state. Inside a transaction the `offer` is given, as reading it reads Redis.
-    Raises NoQuoteError.
-    """
-    account = Account.objects.get(pk=account_id)
-    instrument = Instrument.objects.get(coin_id=coin_id)
-    offer = offer or current_offer(account=account, instrument=instrument, since=None)
-    with locked_account(account_id) as current:
-        position = position_for(account=current, instrument=instrument, venue=offer.venue)
-        if not position.quantity_steps:
-            return None
-        if offer.quote is None or offer.venue is None:
-            raise NoQuoteError(f"no fresh quote of {coin_id} at {current.exchange}")
-        PendingSignal.objects.filter(account=current, instrument=instrument).delete()
-        bar = last_closed(offer.now, current.timeframe)
-        try:
-            return _close_at_market(current, position, offer.venue, offer, bar=bar, reason=MANUAL)
-        except OrderError as error:
-            raise NoQuoteError(str(error)) from None
-
-
-def meet_offer(
-    account: Account, position: Position, order: Order, offer: Offer, *, bar: datetime
-) -> Fill | None:
-    """Let a market order meet what there is now, unless it cannot be at the venue yet."""
-    met = offer.met()
-    if not offer.is_reachable or (order.met_at is not None and met.at <= order.met_at):
-        return None
-    match = met.match(as_working(order, position), Grid.of(order.tick_size, order.quantity_step))
-    return meet_order(
-        account=account, position=position, order=order, match=match, met=met, at=offer.now, bar=bar
-    )
-
-
 def _is_still_due(account: Account, signal: Signal, run_bar: datetime | None) -> bool:
     if not account.is_active:
         return False
     if run_bar is None:
         return PendingSignal.objects.filter(account=account, signal=signal).exists()
-    return account.processed_bar is None or account.processed_bar < run_bar
+    if account.processed_bar is not None and account.processed_bar >= run_bar:
+        return False
+    # Another worker may have been first: one look spares all others.
+    return not done_attempts(account=account, signal=signal).exists()
 
 
 def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry: bool) -> bool:
     """Do what can be done now; whether that was all."""
     position = position_for(account=account, instrument=signal.instrument, venue=offer.venue)
-    if _is_overtaken(account, signal, position):
-        PendingSignal.objects.filter(account=account, signal=signal).delete()
+    waiting = _waiting_on(account, signal.instrument)
+    if _is_overtaken(signal, position, waiting):
+        if waiting is not None and waiting.signal_id == signal.pk:
+            waiting.delete()
         return True
     if position.stopped_direction not in (0, signal.direction):
         position.stopped_direction = 0
@@ -144,54 +103,101 @@ def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry:
     closes, opens = transition(position.direction, signal.direction)
     # Once for each signal; and risk judges the whole of what is held then.
     opens = opens or (account.is_pyramiding and signal.direction == position.direction != 0)
+    orders = _orders_around(account, signal)
     if signal.direction != position.direction:
-        cancel_unfilled_entries(position=position, reason=OVERTAKEN, at=offer.now, of=signal)
-    if closes and _has_closed(account, signal):
+        _cancel_overtaken(orders, signal, position, at=offer.now)
+    if closes and _has_closed(orders, signal):
         closes = opens = False
-    if opens and _is_decided(account, signal):
-        opens = False
-    if opens:
-        refusal = _refusal(account, signal, position, offer, is_retry=is_retry)
-        if refusal:
-            _refuse(account, signal, refusal, offer)
-            opens = False
-    if closes and offer.quote is not None and offer.venue is not None:
-        try:
-            _close_at_market(
-                account,
-                position,
-                offer.venue,
-                offer,
-                bar=signal.bar_open_time,
-                reason="flip" if signal.direction else "signal",
-                signal=signal,
-            )
-            # What the market did not take yet goes on working; the other side waits for it.
-            closes = position.quantity_steps != 0
-        except OrderError as error:
-            # Nothing of it was written. What is held can be counted, so it waits for a quote.
-            log.error("close_impossible", signal=signal.pk, error=str(error))
-    if opens and not closes and offer.quote is not None and offer.venue is not None:
+    opens = opens and not _is_decided(account, signal, orders)
+    in_force = state_in_force(profile=account.profile)
+    opens = opens and not _is_refused(account, signal, position, offer, in_force, is_retry=is_retry)
+    if offer.quote is not None and offer.venue is not None:
+        if closes:
+            working = _working_close(orders, signal)
+            closes = not _close_for(account, signal, position, offer.venue, offer, working)
         # While the desk is stale an entry waits, as it does for its own quote.
-        if not state_in_force(profile=account.profile).is_waiting:
-            _open_or_refuse(account, signal, position, offer.venue, offer)
+        if opens and not closes and not in_force.is_waiting:
+            _open_or_refuse(account, signal, position, offer.venue, offer, in_force)
             opens = False
-    _keep_pending(account, signal, is_pending=closes or opens)
+    if closes or opens:
+        _keep_waiting(account, signal, waiting)
+    elif waiting is not None:
+        waiting.delete()
     return not (closes or opens)
 
 
-def _is_overtaken(account: Account, signal: Signal, position: Position) -> bool:
+def _waiting_on(account: Account, instrument: Instrument) -> PendingSignal | None:
+    """The one signal that may wait for a quote of the instrument."""
+    rows = PendingSignal.objects.filter(account=account, instrument=instrument)
+    return rows.select_related("signal").first()
+
+
+def _keep_waiting(account: Account, signal: Signal, waiting: PendingSignal | None) -> None:
+    """Only the newest signal of an instrument waits: it replaces what waited."""
+    if waiting is None:
+        waiting = PendingSignal(account=account, instrument=signal.instrument)
+    if waiting.signal_id != signal.pk:
+        waiting.signal = signal
+        waiting.save()
+
+
+def _is_overtaken(signal: Signal, position: Position, waiting: PendingSignal | None) -> bool:
     """Whether something newer has opened what is held, or waits to: a bar run comes up to half a
     minute after its bar, and what is said outside comes at once."""
     opened_by = position.entry_signal
     if position.quantity_steps and opened_by is not None and opened_by.at > signal.at:
         return True
-    waiting = PendingSignal.objects.filter(account=account, instrument=signal.instrument)
-    return waiting.filter(signal__at__gt=signal.at).exists()
+    return waiting is not None and waiting.signal.at > signal.at
+
+
+def _close_for(
+    account: Account,
+    signal: Signal,
+    position: Position,
+    venue: Venue,
+    offer: Offer,
+    working: Order | None,
+) -> bool:
+    """Close for a signal; whether nothing is held any more.
+
+    What the market did not take yet goes on working; the other side waits for it.
+    """
+    try:
+        close_at_market(
+            account,
+            position,
+            venue,
+            offer,
+            bar=signal.bar_open_time,
+            reason="flip" if signal.direction else "signal",
+            signal=signal,
+            working=working,
+        )
+    except OrderError as error:
+        # Nothing of it was written. What is held can be counted, so it waits for a quote.
+        log.error("close_impossible", signal=signal.pk, error=str(error))
+        return False
+    return position.quantity_steps == 0
+
+
+def _is_refused(
+    account: Account,
+    signal: Signal,
+    position: Position,
+    offer: Offer,
+    in_force: StateInForce,
+    *,
+    is_retry: bool,
+) -> bool:
+    """Whether the opening side is not even assessed: then a decision says why."""
+    refusal = _refusal(signal, position, offer, in_force, is_retry=is_retry)
+    if refusal:
+        _refuse(account, signal, refusal, offer)
+    return bool(refusal)
 
 
 def _refusal(
-    account: Account, signal: Signal, position: Position, offer: Offer, *, is_retry: bool
+    signal: Signal, position: Position, offer: Offer, in_force: StateInForce, *, is_retry: bool
 ) -> str:
     """Why the opening side of a signal is not even assessed; empty when it is."""
     if offer.venue is None:
@@ -201,7 +207,7 @@ def _refusal(
     if position.stopped_direction == signal.direction:
         return STOPPED_OUT
     if offer.now > _late_from(signal):
-        return _waited_for(account, offer) if is_retry else LATE
+        return _waited_for(offer, in_force) if is_retry else LATE
     return ""
 
 
@@ -210,27 +216,37 @@ def _late_from(signal: Signal) -> datetime:
     return signal.at + clock.current().widen(duration(signal.timeframe))
 
 
-def _waited_for(account: Account, offer: Offer) -> str:
+def _waited_for(offer: Offer, in_force: StateInForce) -> str:
     """What a signal waited for until it was too late."""
-    if offer.quote is not None and state_in_force(profile=account.profile).is_waiting:
+    if offer.quote is not None and in_force.is_waiting:
         return DESK_STALE
     return offer.problem or NO_QUOTE
 
 
 def _open_or_refuse(
-    account: Account, signal: Signal, position: Position, venue: Venue, offer: Offer
+    account: Account,
+    signal: Signal,
+    position: Position,
+    venue: Venue,
+    offer: Offer,
+    in_force: StateInForce,
 ) -> None:
     """Open, or refuse what the books cannot count; the close of a flip stands either way."""
     try:
         with transaction.atomic():
-            _open_at_market(account, signal, position, venue, offer)
+            _open_at_market(account, signal, position, venue, offer, in_force)
     except OrderError as error:
         log.error("order_impossible", signal=signal.pk, error=str(error))
         _refuse(account, signal, NOT_COUNTABLE, offer)
 
 
 def _open_at_market(
-    account: Account, signal: Signal, position: Position, venue: Venue, offer: Offer
+    account: Account,
+    signal: Signal,
+    position: Position,
+    venue: Venue,
+    offer: Offer,
+    in_force: StateInForce,
 ) -> None:
     grid = venue.grid
     ticks = offer.ticks(signal.direction, venue)
@@ -254,6 +270,7 @@ def _open_at_market(
         request=request,
         at=offer.now,
         closed_at=bar + duration(account.timeframe),
+        in_force=in_force,
         signal=signal,
         context={"quote": offer.recorded(), "marked_at_bar": bar.isoformat()},
     )
@@ -280,73 +297,50 @@ def _open_at_market(
         meet_offer(account, position, order, offer, bar=signal.bar_open_time)
 
 
-def _close_at_market(
-    account: Account,
-    position: Position,
-    venue: Venue,
-    offer: Offer,
-    *,
-    bar: datetime,
-    reason: str,
-    signal: Signal | None = None,
-) -> Fill | None:
-    """Close everything held, on the grid that it was opened on, as far as the market takes it.
-
-    A signal closes once: what its order did not get, the order goes on asking for.
-    """
-    with transaction.atomic():
-        order = _working_close(account, position, signal)
-        if order is None:
-            order = place_order(
-                account=account,
-                instrument=position.instrument,
-                venue=venue.on_grid_of(position),
-                ticket=Ticket(
-                    leg=OrderLeg.CLOSE,
-                    side=-position.direction,
-                    steps=abs(position.quantity_steps),
-                    signal=signal,
-                    reason=reason,
-                ),
-                at=offer.now,
-            )
-        return meet_offer(account, position, order, offer, bar=bar)
+def _orders_around(account: Account, signal: Signal) -> list[Order]:
+    """What works on the signal's instrument, and all that the signal has ordered, in one query."""
+    works = Q(instrument=signal.instrument, status=OrderStatus.WORKING)
+    rows = Order.objects.filter(works | Q(signal=signal), account=account)
+    return list(rows.select_related("decision").order_by("pk"))
 
 
-def _working_close(account: Account, position: Position, signal: Signal | None) -> Order | None:
-    """The order that closes the position already, of this signal or of a person."""
-    working = Order.objects.filter(
-        account=account,
-        instrument=position.instrument,
-        signal=signal,
-        leg=OrderLeg.CLOSE,
-        kind=OrderKind.MARKET,
-        status=OrderStatus.WORKING,
+def _cancel_overtaken(
+    orders: Sequence[Order], signal: Signal, position: Position, *, at: datetime
+) -> None:
+    """What entries of other signals did not get yet is not wanted any more."""
+    rests = (
+        order.leg in ENTRY_LEGS
+        and order.kind == OrderKind.MARKET
+        and order.signal_id not in (None, signal.pk)
+        for order in orders
     )
-    return working.select_related("instrument", "signal", "decision").first()
+    if any(rests):
+        others = UNFILLED_ENTRY & ~Q(signal=signal)
+        cancel_working(position=position, which=others, reason=OVERTAKEN, at=at)
 
 
-def _keep_pending(account: Account, signal: Signal, *, is_pending: bool) -> None:
-    """Only the newest signal of an instrument may wait; it replaces or clears what waited."""
-    if is_pending:
-        PendingSignal.objects.update_or_create(
-            account=account, instrument=signal.instrument, defaults={"signal": signal}
-        )
-    else:
-        PendingSignal.objects.filter(account=account, instrument=signal.instrument).delete()
+def _working_close(orders: Sequence[Order], signal: Signal) -> Order | None:
+    """The signal's order that closes the position already."""
+    for order in orders:
+        if _closes(order, signal) and order.status == OrderStatus.WORKING:
+            order.signal, order.instrument = signal, signal.instrument
+            return order
+    return None
 
 
-def _is_decided(account: Account, signal: Signal) -> bool:
-    return (
-        RiskDecision.objects.filter(profile=account.profile, signal=signal).exists()
-        or Order.objects.filter(account=account, signal=signal, leg=OrderLeg.OPEN).exists()
-    )
-
-
-def _has_closed(account: Account, signal: Signal) -> bool:
+def _has_closed(orders: Sequence[Order], signal: Signal) -> bool:
     """Whether the signal's close is over, though something is held: somebody else saw to it."""
-    closes = Order.objects.filter(account=account, signal=signal, leg=OrderLeg.CLOSE)
-    return closes.exclude(status=OrderStatus.WORKING).exists()
+    return any(_closes(order, signal) and order.status != OrderStatus.WORKING for order in orders)
+
+
+def _closes(order: Order, signal: Signal) -> bool:
+    return order.signal_id == signal.pk and order.leg == OrderLeg.CLOSE
+
+
+def _is_decided(account: Account, signal: Signal, orders: Sequence[Order]) -> bool:
+    if any(order.signal_id == signal.pk and order.leg == OrderLeg.OPEN for order in orders):
+        return True
+    return RiskDecision.objects.filter(profile=account.profile, signal=signal).exists()
 
 
 def _refuse(account: Account, signal: Signal, reason: str, offer: Offer) -> None:

@@ -40,7 +40,7 @@ from trading.services import placing
 from trading.services.accounts import locked_account
 from trading.services.assessment import or_nan
 from trading.services.booking import MANUAL, position_for
-from trading.services.execution import NoQuoteError, close_position, meet_offer
+from trading.services.closing import NoQuoteError, close_position, meet_offer
 from trading.services.granting import announce_decision
 from trading.services.placing import Ticket
 from trading.services.quotes import Offer, current_offer

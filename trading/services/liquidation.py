@@ -30,7 +30,7 @@ from trading.models import (
 from trading.orders import MAINTENANCE_PPM, OrderError
 from trading.selectors import holding_of, marks_at, open_positions
 from trading.services.accounts import locked_account
-from trading.services.execution import meet_offer
+from trading.services.closing import meet_offer
 from trading.services.placing import Ticket, place_order
 from trading.services.quotes import Offer, current_offer
 from trading.services.venues import holding_venue

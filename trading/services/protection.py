@@ -12,7 +12,6 @@ from django.db.models import F, Q
 
 from collectors import clock
 from collectors.marketdata import duration, floor_time
-from signals.models import Signal
 from trading.models import (
     ENTRY_LEGS,
     PROTECTIVE_LEGS,
@@ -46,7 +45,8 @@ def protect_position(
 ) -> None:
     """Give a position a working stop and target (prices in quote units, None for none).
 
-    They stand on ticks, the nearest ones, and the position says the prices that they stand at.
+    They stand on ticks, the nearest ones, and the position says the prices that they stand at;
+    the caller saves it.
     """
     grid = Grid.of(position.tick_size, position.quantity_step)
     orders = list(_protective_orders(account, position, entry, stop_loss, take_profit, at))
@@ -58,7 +58,6 @@ def protect_position(
             position.stop_loss = grid.price(order.trigger_ticks)
         elif order.limit_ticks is not None:
             position.take_profit = grid.price(order.limit_ticks)
-    position.save(update_fields=["stop_loss", "take_profit"])
 
 
 def resize_protection(*, position: Position) -> None:
@@ -78,7 +77,7 @@ def strengthen_protection(
 
     Of two stops the one nearer to the market holds: adding never lets the part that was held lose
     more than it could before. The target is the newer one, the latest word on where the move ends.
-    What has none yet gets the entry's.
+    What has none yet gets the entry's. The caller saves the position.
     """
     grid = Grid.of(position.tick_size, position.quantity_step)
     working = {
@@ -111,7 +110,6 @@ def strengthen_protection(
             setattr(position, name, grid.price(ticks))
     _add_protection(account, position, entry, lacking, working, at)
     resize_protection(position=position)
-    position.save(update_fields=["stop_loss", "take_profit"])
     announce_orders()
 
 
@@ -140,35 +138,20 @@ def _add_protection(
             position.take_profit = grid.price(order.limit_ticks)
 
 
-def cancel_reductions(*, position: Position, reason: str, at: datetime) -> int:
-    """Cancel every working order that could only shrink the position; how many there were."""
+# What market orders of signals did not get at once. What a person placed is left alone.
+UNFILLED_ENTRY = Q(leg__in=ENTRY_LEGS, kind=OrderKind.MARKET, signal__isnull=False)
+# What could only shrink the position.
+REDUCTION = ~Q(leg__in=ENTRY_LEGS)
+
+
+def cancel_working(*, position: Position, which: Q, reason: str, at: datetime) -> int:
+    """Cancel the working orders of the position's instrument that are such; how many there were."""
     working = Order.objects.filter(
+        which,
         account_id=position.account_id,
         instrument_id=position.instrument_id,
         status=OrderStatus.WORKING,
     )
-    return working.exclude(leg__in=ENTRY_LEGS).update(
-        status=OrderStatus.CANCELLED, reason=reason, ended_at=at
-    )
-
-
-def cancel_unfilled_entries(
-    *, position: Position, reason: str, at: datetime, of: Signal | None = None
-) -> int:
-    """Cancel what market orders of signals still ask for, but not those of the signal `of`.
-
-    Such an order is what an entry did not get at once; what a person placed is left alone.
-    """
-    working = Order.objects.filter(
-        account_id=position.account_id,
-        instrument_id=position.instrument_id,
-        status=OrderStatus.WORKING,
-        leg__in=ENTRY_LEGS,
-        kind=OrderKind.MARKET,
-        signal__isnull=False,
-    )
-    if of is not None:
-        working = working.exclude(signal=of)
     return working.update(status=OrderStatus.CANCELLED, reason=reason, ended_at=at)
 
 
