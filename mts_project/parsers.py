@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Mapping
 from typing import IO, Any
@@ -9,10 +10,16 @@ from typing import IO, Any
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
+HALF = "JSON parse error - half a surrogate pair is no character"
+
 
 class PlainJSONParser(JSONParser):
     """JSON, but for what Python reads and nobody can write: half a surrogate pair, and more levels
-    than the stack has."""
+    than the stack has.
+
+    NaN and Infinity, which are no JSON, are read as their names. So whoever wants a number there
+    says that it is none, of which field, and keeps a row where refusals leave one.
+    """
 
     def parse(
         self,
@@ -22,10 +29,13 @@ class PlainJSONParser(JSONParser):
     ) -> Any:
         """The body. Raises ParseError."""
         try:
-            body = super().parse(stream, media_type, parser_context)
+            encoding = (parser_context or {}).get("encoding", "utf-8")
+            body = json.load(codecs.getreader(encoding)(stream), parse_constant=str)
             json.dumps(body, ensure_ascii=False).encode()
+        except ValueError as problem:
+            if isinstance(problem, UnicodeEncodeError):
+                raise ParseError(HALF) from None
+            raise ParseError(f"JSON parse error - {problem}") from None
         except RecursionError:
             raise ParseError("JSON parse error - it is nested too deeply") from None
-        except UnicodeEncodeError:
-            raise ParseError("JSON parse error - half a surrogate pair is no character") from None
         return body

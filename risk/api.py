@@ -20,7 +20,7 @@ from collectors.strict import StrictSerializer
 from risk.declarations import BY_NAME
 from risk.models import RiskLimit, RiskProfile
 from risk.selectors import limit_rows
-from risk.services import change_limit
+from risk.services import change_limit, keep_refusal
 
 
 def _asked_profile(name: str) -> RiskProfile:
@@ -105,9 +105,27 @@ class LimitView(APIView):
     def patch(self, request: Request, name: str) -> Response:
         """Change the limit, within its bounds; who, what and why is kept."""
         asked = self.LimitChangeSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
+        if not asked.is_valid():
+            self._keep_refusal(request, name, asked.errors)
+            asked.is_valid(raise_exception=True)
         wish = {**asked.validated_data, "name": name, "by": request.user.get_username()}
         return answer_once(request, partial(self._change, wish))
+
+    def _keep_refusal(self, request: Request, name: str, errors: Any) -> None:
+        """A row beside the changes for what was no number, or no request at all."""
+        said = request.data if isinstance(request.data, dict) else {}
+        named = str(said.get("profile") or "").replace("\x00", "")
+        profiles = RiskProfile.objects.order_by("pk")
+        profile = (profiles.filter(name=named) if named else profiles).first()
+        if profile is not None:
+            faults = (f"{field}: {' '.join(map(str, lines))}" for field, lines in errors.items())
+            keep_refusal(
+                profile_id=profile.pk,
+                name=name,
+                asked=str(said.get("value")),
+                refusal="; ".join(faults),
+                by=request.user.get_username(),
+            )
 
     def _change(self, wish: dict[str, Any]) -> Response:
         profile = _asked_profile(wish.pop("profile"))

@@ -85,17 +85,39 @@ def refuse_limit(
     faults = _limit_faults(name, value, strategy)
     if not faults:
         return
+    keep_refusal(
+        profile_id=profile_id,
+        name=name,
+        asked=repr(value),
+        refusal="; ".join(faults.values()),
+        by=by,
+        reason=reason,
+        strategy=strategy,
+    )
+    raise ValidationError(faults)
+
+
+def keep_refusal(
+    *,
+    profile_id: int,
+    name: str,
+    asked: str,
+    refusal: str,
+    by: str,
+    reason: str = "",
+    strategy: str = "",
+) -> None:
+    """Keep that somebody asked for a limit that may not be, in whatever words, and why not."""
     RiskLimitChange.objects.create(
         profile_id=profile_id,
         name=name.replace("\x00", "")[:32],
         strategy=strategy[:64],
-        asked=repr(value)[:32],
-        refusal="; ".join(faults.values())[:200],
+        asked=asked.replace("\x00", "")[:32],
+        refusal=refusal.replace("\x00", "")[:200],
         changed_by=by[:150],
         reason=reason.strip()[:200],
         at=clock.wall_now(),
     )
-    raise ValidationError(faults)
 
 
 def _limit_faults(name: str, value: float, strategy: str = "") -> dict[str, str]:

@@ -11,7 +11,7 @@ from django.db import OperationalError
 from rest_framework.test import APIClient
 
 from collectors.models import Ohlcv
-from risk.models import RiskDecision, TradingState
+from risk.models import RiskDecision, RiskLimitChange, TradingState
 from risk.selectors import read_desk
 from trading.models import Account, Backtest, Fill, Position
 from trading.services import advance_account
@@ -180,6 +180,25 @@ def test_an_absurd_price_is_refused_and_recorded(
     assert RiskDecision.objects.get().rejection_reason == "invalid_request"
 
 
+@pytest.mark.parametrize("price", ["NaN", "Infinity", '"NaN"', '"abc"', "null", "[]"])
+def test_what_is_no_number_is_refused_and_recorded(
+    client_of: Any, world: Any, account: Account, price: str
+) -> None:
+    world.listed("bitcoin")
+    said = '"asset": "bitcoin", "signal_type": "LONG", "confidence": 0.8, "price": '
+    body = "{" + said + price + "}"
+    client = client_of("trader")
+    answer = client.post("/api/v1/risk/assess/", body, content_type="application/json")
+    assert (answer.status_code, set(answer.json()["error"]["fields"])) == (400, {"price"})
+    decision = RiskDecision.objects.get()
+    assert (decision.is_approved, decision.rejection_reason) == (False, "invalid_request")
+    address, wish = "/api/v1/risk/limits/max_drawdown/", '{"value": ' + price + "}"
+    limit = client.patch(address, wish, content_type="application/json")
+    assert limit.status_code == 400
+    kept = RiskLimitChange.objects.get()
+    assert (kept.name, kept.new_value, kept.refusal != "") == ("max_drawdown", None, True)
+
+
 def test_shares_beyond_all_numbers_are_null(client_of: Any, world: Any, account: Account) -> None:
     world.listed("bitcoin")
     asked = {
@@ -209,7 +228,8 @@ def test_a_word_that_nobody_knows_is_not_passed_over(
     for wrong in ({"leverage": 2}, {"portfolio_state": {"equity": 1e3, "exposure": 1e6}}):
         answer = client.post("/api/v1/risk/assess/", {**ask, **wrong}, format="json")
         assert answer.status_code == 400, wrong
-    assert not RiskDecision.objects.exists()
+    refusals = RiskDecision.objects.values_list("rejection_reason", flat=True)
+    assert list(refusals) == ["invalid_request"] * 2
 
 
 def test_a_switch_that_somebody_holds_up_is_set_and_says_so(

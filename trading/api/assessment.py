@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from collectors.models import Instrument
 from collectors.once import KEY_PARAMETER, answer_once
 from collectors.strict import StrictSerializer
 from trading import services
+from trading.api.rows import storable, storable_fields
 from trading.models import Account
 from trading.services.assessment import DIRECTIONS, STATED, AssessmentRequest
 
@@ -63,7 +65,9 @@ class AssessView(APIView):
     def post(self, request: Request) -> Response:
         """Assess; a refusal is an answer too."""
         asked = self.AssessSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
+        if not asked.is_valid():
+            _record_invalid(request.data, asked.errors)
+            asked.is_valid(raise_exception=True)
         values = dict(asked.validated_data)
         account = values.pop("account") or get_object_or_404(
             Account.objects.select_related("profile").order_by("pk")[:1]
@@ -77,6 +81,25 @@ class AssessView(APIView):
     ) -> Response:
         return Response(
             services.preview_assessment(account=account, asked=wanted, portfolio_state=state)
+        )
+
+
+def _record_invalid(data: Any, errors: Any) -> None:
+    """A row for what could not even be assessed, where it names an instrument: of the account that
+    it names, else of the first."""
+    said = data if isinstance(data, dict) else {}
+    account_ids = Account.objects.order_by("pk").values_list("pk", flat=True)
+    named = storable(said.get("account", ""))
+    # More digits are no id of ours, and more than some databases compare.
+    wanted = account_ids.filter(pk=int(named)) if re.fullmatch("[0-9]{1,9}", named) else account_ids
+    account_id = wanted.first()
+    if account_id is not None:
+        services.record_invalid_order(
+            account_id=account_id,
+            coin_id=storable(said.get("asset", "")),
+            side=DIRECTIONS.get(storable(said.get("signal_type")), 0),
+            fields=storable_fields(errors),
+            request="assessment",
         )
 
 

@@ -24,6 +24,8 @@ from trading.api.rows import (
     AccountRows,
     PeriodFilter,
     asked_account,
+    storable,
+    storable_fields,
 )
 from trading.models import ENTRY_LEGS, Fill, Order, OrderKind, OrderLeg, OrderStatus, Side
 from trading.models import TimeInForce as Lifetime
@@ -242,15 +244,10 @@ def _record_invalid(account_id: int, data: Any, errors: Any) -> None:
     said = data if isinstance(data, dict) else {}
     services.record_invalid_order(
         account_id=account_id,
-        coin_id=_storable(said.get("instrument", "")),
+        coin_id=storable(said.get("instrument", "")),
         side=SIDES.get(str(said.get("side")), 0),
-        fields={_storable(name): _storable(lines) for name, lines in list(errors.items())[:30]},
+        fields=storable_fields(errors),
     )
-
-
-def _storable(value: Any) -> str:
-    """As a row can hold what a stranger wrote: not long, and without what no text column takes."""
-    return str(value).replace("\x00", "").replace("\\x00", "")[:300]
 
 
 def _refused(outcome: HandOutcome) -> Response:

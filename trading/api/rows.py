@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import django_filters
@@ -45,3 +46,13 @@ class AccountRows(generics.ListAPIView[Any]):
 def asked_account(account_id: int) -> Account:
     """The account of an address. Raises Http404."""
     return get_object_or_404(Account.objects.select_related("profile"), pk=account_id)
+
+
+def storable(value: Any) -> str:
+    """As a row can hold what a stranger wrote: not long, and without what no text column takes."""
+    return str(value).replace("\x00", "").replace("\\x00", "")[:300]
+
+
+def storable_fields(errors: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with the fields of a request, for a JSON column."""
+    return {storable(name): storable(lines) for name, lines in list(errors.items())[:30]}

@@ -103,9 +103,14 @@ def place_hand_order(
 
 
 def record_invalid_order(
-    *, account_id: int, coin_id: str, side: int, fields: Mapping[str, Any]
+    *,
+    account_id: int,
+    coin_id: str,
+    side: int,
+    fields: Mapping[str, Any],
+    request: str = "order by hand",
 ) -> RiskDecision | None:
-    """A row that says why a request was no order at all; None for an unknown instrument."""
+    """A row that says why a request was none at all; None for an unknown instrument."""
     instrument = Instrument.objects.filter(coin_id=coin_id).first()
     if instrument is None:
         return None
@@ -116,7 +121,7 @@ def record_invalid_order(
             direction=side,
             reason="invalid_request",
             at=clock.now(),
-            context={"request": "order by hand", "fields": fields},
+            context={"request": request, "fields": fields},
         )
 
 
