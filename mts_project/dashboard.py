@@ -18,8 +18,9 @@ from collectors.marketdata import duration
 from collectors.models import Instrument, Ohlcv
 from collectors.selectors import budget_today, quality_today
 from risk.models import RiskDecision
-from risk.selectors import read_desk, state_in_force
+from risk.selectors import read_desk
 from signals.models import Signal
+from trading.admin.words import told_state
 from trading.models import Account, EquityPoint, Fill, Position
 
 CURVE_POINTS = 240
@@ -76,6 +77,7 @@ def account_cards(*, account: Account, points: list[dict[str, Any]]) -> list[dic
     fees = Fill.objects.filter(account=account).aggregate(total=Sum("fee"))["total"] or Decimal(0)
     decisions = RiskDecision.objects.filter(profile=account.profile_id)
     approved = decisions.filter(is_approved=True).count()
+    state = told_state(account.profile, read_desk())
     return [
         {
             "title": "Equity",
@@ -96,19 +98,9 @@ def account_cards(*, account: Account, points: list[dict[str, Any]]) -> list[dic
         {
             "title": "Risk",
             "value": f"{approved} approved",
-            "detail": f"{decisions.count() - approved} refused; {told_state(account)}",
+            "detail": f"{decisions.count() - approved} refused; {state}",
         },
     ]
-
-
-def told_state(account: Account) -> str:
-    """What the account may do, and who holds it back when it is not itself."""
-    desk = read_desk()
-    in_force = state_in_force(profile=account.profile, desk=desk)
-    if in_force.is_waiting:
-        return f"{in_force.state}: {desk.staleness}"
-    is_own = in_force.state == account.profile.trading_state
-    return in_force.state if is_own else f"{in_force.state}, as all accounts"
 
 
 def draw_curve(points: list[tuple[Any, Decimal]]) -> dict[str, Any] | None:

@@ -22,12 +22,18 @@ from risk.models import RiskLimit, RiskProfile
 from risk.selectors import limit_rows
 from risk.services import change_limit, keep_refusal
 
+SOME = 20  # names that an error tells
+
 
 def _asked_profile(name: str) -> RiskProfile:
-    """The named profile, or the first one when none is named."""
+    """The named profile; the only one when none is named. Raises ValidationError for one of several
+    that was not named."""
     if name:
         return get_object_or_404(RiskProfile, name=name)
-    return get_object_or_404(RiskProfile.objects.order_by("pk")[:1])
+    names = list(RiskProfile.objects.order_by("pk").values_list("name", flat=True)[:SOME])
+    if len(names) > 1:
+        raise serializers.ValidationError({"profile": [f"name one: {', '.join(names)}"]})
+    return get_object_or_404(RiskProfile)
 
 
 class LimitSerializer(serializers.ModelSerializer[RiskLimit]):
@@ -89,7 +95,7 @@ class LimitView(APIView):
     write_role = "trader"
 
     class LimitChangeSerializer(StrictSerializer):
-        """The new value and why; without a profile the first one is meant.
+        """The new value and why; the profile may be left out where there is one.
 
         With a strategy it holds for that one alone, where the limit may be granted so.
         """

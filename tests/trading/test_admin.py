@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from risk.selectors import limits_of
 from tests.factories import make_user
 from trading.models import (
     Account,
@@ -27,6 +29,7 @@ from trading.models import (
     Position,
     Side,
 )
+from trading.services import set_desk_state, set_trading_state
 
 pytestmark = pytest.mark.django_db
 
@@ -206,14 +209,64 @@ def test_the_admin_changes_what_is_followed_and_never_the_money(
     page = reverse("admin:trading_account_change", args=[holding.pk])
     assert client.get(page).status_code == 200
     cash = Account.objects.get(pk=holding.pk).cash
-    answer = client.post(page, {"subscriptions": '["mean_reversion"]', **STAYS})
+    answer = client.post(page, {"subscriptions": ["mean_reversion"], **STAYS})
     assert answer.status_code == 302
     changed = Account.objects.get(pk=holding.pk)
     assert (changed.subscriptions, changed.cash) == (["mean_reversion"], cash)
-    wrong = client.post(page, {"subscriptions": '["nope"]', **STAYS})
-    assert "unknown strategy nope" in wrong.content.decode()
+    wrong = client.post(page, {"subscriptions": ["nope"], **STAYS})
+    assert "nope is not one of the available choices" in wrong.content.decode()
     assert Account.objects.get(pk=holding.pk).subscriptions == ["mean_reversion"]
-    assert client.post(page, {"subscriptions": "[]", **STAYS}).status_code == 302
+    assert client.post(page, {"subscriptions": [], **STAYS}).status_code == 302
     assert Account.objects.get(pk=holding.pk).subscriptions == []
     limits = reverse("admin:risk_riskprofile_change", args=[holding.profile_id])
     assert client.get(limits).status_code == 200
+
+
+NEW = {
+    "name": "second",
+    "initial_capital": "500.25",
+    "exchange": "bybit",
+    "subscriptions": ["mean_reversion", "outside"],
+    "max_position_size": "0.05",
+    "max_portfolio_risk": "0.2",
+}
+
+
+def test_a_trader_opens_an_account_on_its_page(browser: Any, client: Any, account: Account) -> None:
+    page = reverse("admin:trading_account_add")
+    form = text_of(browser.get(page))
+    for told in ("Initial capital", "Max position size", "mean_reversion"):
+        assert told in form
+    assert browser.post(page, NEW).status_code == 302
+    opened = Account.objects.get(name="second")
+    assert (opened.cash, opened.exchange) == (Decimal("500.25"), "bybit")
+    assert opened.subscriptions == ["mean_reversion", "outside"]
+    assert limits_of(profile=opened.profile).max_position_size == 0.05
+    assert LedgerTransaction.objects.filter(account=opened, kind="deposit").count() == 1
+    # Who opened it is kept.
+    assert "root" in text_of(
+        browser.get(reverse("admin:trading_account_history", args=[opened.pk]))
+    )
+    for wrong in (
+        {"name": "second"}, {"name": "paper"}, {"name": "x", "initial_capital": "NaN"},
+        {"name": "x", "initial_capital": "-1"}, {"name": "x", "initial_capital": "1e30"},
+        {"name": "x", "max_position_size": "2"}, {"name": "x", "subscriptions": ["nosuch"]},
+        {"name": "x", "exchange": "nosuch"},
+    ):  # fmt: skip
+        assert "errornote" in text_of(browser.post(page, {**NEW, **wrong}))
+    assert set(Account.objects.values_list("name", flat=True)) == {"paper", "second"}
+    reader = make_user("reader", role="operator", is_staff=True)
+    reader.user_permissions.add(Permission.objects.get(codename="add_account"))
+    client.force_login(reader)
+    assert client.post(page, {**NEW, "name": "third"}).status_code == 403
+
+
+def test_the_list_of_accounts_says_what_rules(browser: Any, account: Account) -> None:
+    table = reverse("admin:trading_account_changelist")
+    assert "active" in text_of(browser.get(table))
+    set_desk_state(state="halted", reason="maintenance", by="root")
+    assert "halted, as all accounts" in text_of(browser.get(table))
+    set_desk_state(state="active", reason="over", by="root")
+    set_trading_state(account_id=account.pk, state="reducing", reason="a look", by="root")
+    page = text_of(browser.get(table))
+    assert "reducing" in page and "as all accounts" not in page

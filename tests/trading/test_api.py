@@ -14,7 +14,7 @@ from collectors.models import Ohlcv
 from risk.models import RiskDecision, RiskLimitChange, TradingState
 from risk.selectors import read_desk
 from trading.models import Account, Backtest, Fill, Position
-from trading.services import advance_account
+from trading.services import advance_account, create_account
 
 START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
 HOUR = timedelta(hours=1)
@@ -354,3 +354,29 @@ def test_an_account_that_follows_nothing_enters_nothing(client_of: Any, world: A
     world.quote("bitcoin", 100.0, 100.1)
     assert advance_account(account_id=account.pk) == 1
     assert not Fill.objects.exists()
+
+
+def test_of_several_accounts_one_is_named(client_of: Any, account: Account, world: Any) -> None:
+    client = client_of("trader")
+    world.listed("bitcoin")
+    create_account(name="second", initial_capital=Decimal(500))
+    ask = {"asset": "bitcoin", "signal_type": "LONG", "price": 100.0, "confidence": 0.8}
+    halt = {"state": "halted", "reason": "which?"}
+    limit = {"value": 0.3}
+    for method, path, body, field in (
+        ("post", "risk/state/", halt, "account"),
+        ("patch", "risk/limits/max_drawdown/", limit, "profile"),
+        ("post", "risk/assess/", ask, "account"),
+    ):
+        send = getattr(client, method)
+        refused = send(f"/api/v1/{path}", body, format="json")
+        assert refused.status_code == 400, path
+        assert refused.json()["error"]["fields"] == {field: ["name one: paper, second"]}
+        named = "second" if path != "risk/assess/" else Account.objects.get(name="second").pk
+        assert send(f"/api/v1/{path}", {**body, field: named}, format="json").status_code == 200
+    first, second = client.get("/api/v1/risk/state/").json()["results"]
+    assert (first["state"], second["state"]) == ("active", "halted")
+    stated = client.post(
+        "/api/v1/risk/assess/", {**ask, "portfolio_state": {"equity": 1000}}, format="json"
+    )
+    assert stated.status_code == 200

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -17,8 +18,10 @@ from unfold.decorators import action
 
 from collectors.access import may_trade
 from collectors.admin.records import RecordAdmin
+from risk.models import Desk, TradingState
+from trading.admin.account_form import LIMITS, AccountForm, OpenAccountForm
 from trading.admin.place import place_by_form
-from trading.admin.words import link, table, told_filled, told_prices
+from trading.admin.words import link, table, told_filled, told_prices, told_state
 from trading.heatpage import show_heat
 from trading.live import live_account
 from trading.models import Account, EquityPoint, Order, OrderStatus
@@ -43,8 +46,17 @@ BOOKS = (
 
 @admin.register(Account)
 class AccountAdmin(ModelAdmin):  # type: ignore[misc]
-    """What an account follows may be changed here; its money never."""
+    """Accounts are opened here, and what they follow may be changed; their money never.
 
+    Whoever does so is kept in the history of the account's page.
+    """
+
+    form = AccountForm
+    add_form = OpenAccountForm
+    add_fieldsets = [
+        (None, {"fields": ["name", "initial_capital", "exchange", "subscriptions"]}),
+        ("Risk profile", {"fields": list(LIMITS)}),
+    ]
     list_display = [
         "name", "exchange", "switch", "cash", "high_water_mark", "is_active",
         "processed_bar",
@@ -99,10 +111,26 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
         """The way to the switches."""
         return HttpResponseRedirect(reverse("admin:trading_switch"))
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Account]:
+        """With the desk's switch beside each."""
+        found: QuerySet[Account] = super().get_queryset(request)
+        desk = Desk.objects.filter(pk=Desk.ONLY)
+        return found.annotate(
+            desk_state=Subquery(desk.values("trading_state")),
+            desk_is_stale=Subquery(desk.values("is_stale")),
+            desk_staleness=Subquery(desk.values("staleness")),
+        )
+
     @admin.display(description="trading state", ordering="profile__trading_state")
-    def switch(self, account: Account) -> str:
-        """The account's own switch."""
-        return account.profile.trading_state
+    def switch(self, account: Any) -> str:
+        """What rules: the strictest of its own switch, the desk's and staleness."""
+        desk = Desk(
+            pk=Desk.ONLY,
+            trading_state=account.desk_state or TradingState.ACTIVE,
+            is_stale=bool(account.desk_is_stale),
+            staleness=account.desk_staleness or "",
+        )
+        return told_state(account.profile, desk)
 
     @admin.display(description="worth now")
     def worth(self, account: Account) -> SafeString:
@@ -168,8 +196,30 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
             *super().get_urls(),
         ]
 
+    def get_form(
+        self, request: HttpRequest, obj: Account | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        """A new account has a form of its own."""
+        if obj is None:
+            # Not what fields the page shows, which the form knows itself.
+            return self.add_form
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Account | None = None) -> Any:
+        """Of a new account what it takes to open it."""
+        return self.add_fieldsets if obj is None else super().get_fieldsets(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Account | None = None) -> Any:
+        """Of a new account none."""
+        return () if obj is None else super().get_readonly_fields(request, obj)
+
     def save_model(self, request: HttpRequest, obj: Account, form: Any, change: bool) -> None:
-        """Through the service: a whole save would write back money that has moved since."""
+        """Through the services: a whole save would write back money that has moved since."""
+        if not change:
+            opened = form.open()
+            for field in Account._meta.concrete_fields:
+                setattr(obj, field.attname, getattr(opened, field.attname))
+            return
         update_account(account_id=obj.pk, **{name: getattr(obj, name) for name in CHANGED_HERE})
 
     def has_trade_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -177,7 +227,8 @@ class AccountAdmin(ModelAdmin):  # type: ignore[misc]
         return may_trade(request.user) and self.has_change_permission(request)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+        """A trader, as over HTTP."""
+        return may_trade(request.user) and bool(super().has_add_permission(request))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

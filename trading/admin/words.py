@@ -9,6 +9,8 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from risk.models import Desk, RiskProfile
+from risk.selectors import state_in_force
 from trading.models import Order, Position
 from trading.orders import Grid
 
@@ -37,6 +39,15 @@ def told_filled(order: Order) -> str:
     """How much of an order is done."""
     grid = grid_of(order)
     return f"{grid.quantity_text(order.filled_steps)} of {grid.quantity_text(order.quantity_steps)}"
+
+
+def told_state(profile: RiskProfile, desk: Desk) -> str:
+    """What an account may do, and who holds it back when it is not its own switch."""
+    in_force = state_in_force(profile=profile, desk=desk)
+    if in_force.is_waiting:
+        return f"{in_force.state}: {desk.staleness}"
+    is_own = in_force.state == profile.trading_state
+    return in_force.state if is_own else f"{in_force.state}, as all accounts"
 
 
 def link(name: str, text: Any, *args: Any, query: str = "") -> SafeString:

@@ -19,7 +19,7 @@ from collectors.models import Instrument
 from collectors.once import KEY_PARAMETER, answer_once
 from collectors.strict import StrictSerializer
 from trading import services
-from trading.api.rows import storable, storable_fields
+from trading.api.rows import only_account, storable, storable_fields
 from trading.models import Account
 from trading.services.assessment import DIRECTIONS, STATED, AssessmentRequest
 
@@ -30,7 +30,11 @@ class AssessView(APIView):
     write_role = "trader"
 
     class AssessSerializer(StrictSerializer):
-        """What is asked; `portfolio_state` stands in for the account's own portfolio."""
+        """What is asked; `portfolio_state` stands in for the account's own portfolio.
+
+        Where there is one account, it need not be named. A stated portfolio without an account
+        is judged by the limits of the first.
+        """
 
         signal_id = serializers.CharField(default="", allow_blank=True)
         strategy = serializers.CharField(default="", allow_blank=True, max_length=64)
@@ -69,10 +73,8 @@ class AssessView(APIView):
             _record_invalid(request.data, asked.errors)
             asked.is_valid(raise_exception=True)
         values = dict(asked.validated_data)
-        account = values.pop("account") or get_object_or_404(
-            Account.objects.select_related("profile").order_by("pk")[:1]
-        )
         state = values.pop("portfolio_state")
+        account = values.pop("account") or _account_of(state)
         wanted = AssessmentRequest(**{**values, "asset": values["asset"].coin_id})
         return answer_once(request, partial(self._assess, account, wanted, state))
 
@@ -101,6 +103,14 @@ def _record_invalid(data: Any, errors: Any) -> None:
             fields=storable_fields(errors),
             request="assessment",
         )
+
+
+def _account_of(state: dict[str, float] | None) -> Account:
+    """Whose limits hold for a request that names no account: the first account's for a portfolio
+    that was stated; else the only account's. Raises Http404, ValidationError."""
+    if state is None:
+        return only_account()
+    return get_object_or_404(Account.objects.select_related("profile").order_by("pk")[:1])
 
 
 urlpatterns = [path("risk/assess/", AssessView.as_view())]

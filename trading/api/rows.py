@@ -7,14 +7,17 @@ from typing import Any
 
 import django_filters
 from django.db.models import QuerySet
+from django.http import Http404
 from django.shortcuts import get_object_or_404
-from rest_framework import generics, status
+from rest_framework import generics, serializers, status
 from rest_framework.exceptions import APIException
 
 from signals.api.filters import MomentFilter
 from trading.models import Account
 
 MONEY: dict[str, Any] = {"max_digits": 20, "decimal_places": 8}
+
+SOME = 20  # names that an error tells
 
 
 class NoQuote(APIException):
@@ -41,6 +44,21 @@ class AccountRows(generics.ListAPIView[Any]):
         if getattr(self, "swagger_fake_view", False):  # the schema asks without an account
             return self.rows.none()
         return self.rows.filter(account=asked_account(self.kwargs["account_id"]))
+
+
+def only_account(accounts: QuerySet[Account] | None = None) -> Account:
+    """The account that is meant where none was named: the only one.
+
+    Raises Http404 when there is none, ValidationError when there are several.
+    """
+    found = Account.objects.all() if accounts is None else accounts
+    first = list(found.select_related("profile").order_by("pk")[:SOME])
+    if len(first) > 1:
+        names = ", ".join(account.name for account in first)
+        raise serializers.ValidationError({"account": [f"name one: {names}"]})
+    if not first:
+        raise Http404("there is no such account")
+    return first[0]
 
 
 def asked_account(account_id: int) -> Account:

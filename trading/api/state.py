@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from django.shortcuts import get_object_or_404
 from django.urls import path
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
@@ -19,6 +18,7 @@ from collectors.strict import StrictSerializer
 from risk.models import Desk, RiskProfile, TradingState
 from risk.selectors import read_desk, state_in_force
 from trading import services
+from trading.api.rows import only_account
 from trading.models import Account
 
 DESK = "desk"
@@ -60,8 +60,8 @@ class TradingStateView(APIView):
     write_role = "trader"
 
     class StateChangeSerializer(StrictSerializer):
-        """The wanted state of an account, named by itself or by its profile, or of the desk; of
-        the first account when none is named."""
+        """The wanted state of an account, named by itself or by its profile, or of the desk.
+        Where there is one account, it need not be named."""
 
         scope = serializers.ChoiceField(choices=[DESK, "account"], default="account")
         account = serializers.CharField(default="", allow_blank=True)
@@ -136,8 +136,7 @@ def _asked_account(asked: dict[str, Any]) -> Account:
         accounts = accounts.filter(name=asked["account"])
     if asked["profile"]:
         accounts = accounts.filter(profile__name=asked["profile"])
-    found: Account = get_object_or_404(accounts[:1])
-    return found
+    return only_account(accounts)
 
 
 def _switch_of(account: Account | None, desk: Desk) -> dict[str, Any]:
