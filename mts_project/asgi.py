@@ -13,12 +13,13 @@ django_application = get_asgi_application()
 
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
+from mts_project.bodies import limiting_bodies  # noqa: E402
 from mts_project.health import counting_api_requests  # noqa: E402
 from realtime.routing import websocket_urlpatterns  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": counting_api_requests(django_application),
+        "http": counting_api_requests(limiting_bodies(django_application)),
         "websocket": URLRouter(websocket_urlpatterns),
     }
 )

@@ -31,6 +31,13 @@ GROUPS = {
     "signals": ("worker:compute", "worker:alerts"),
 }
 WORKER_THREADS = 4
+WEB_OPTIONS = (
+    *("--lifespan", "off", "--timeout-graceful-shutdown", "2"),
+    # Compressed for each client anew, the market's messages would cost four times as much.
+    *("--ws-per-message-deflate", "false"),
+    # Nothing is done with what clients say; saying more than this ends the connection.
+    *("--ws-max-size", "4096"),
+)
 FLOWER_PORT = 5555
 FLOWER_USER = "mts"
 SOCKET_TIMEOUT_S = 1.0
@@ -217,10 +224,7 @@ def web_address(bind: str, port: int) -> str:
 def _web_spec(bind: str, port: int) -> ProcessSpec:
     command = (
         *(sys.executable, "-m", "uvicorn", "mts_project.asgi:application"),
-        *("--host", bind, "--port", str(port), "--no-access-log", "--lifespan", "off"),
-        *("--timeout-graceful-shutdown", "2"),
-        # Compressed for each client anew, the market's messages would cost four times as much.
-        *("--ws-per-message-deflate", "false"),
+        *("--host", bind, "--port", str(port), "--no-access-log", *WEB_OPTIONS),
     )
     host = ANY_ADDRESS.get(bind, bind)
     return ProcessSpec(

@@ -26,6 +26,7 @@ from collectors.models import (
     QualityFinding,
 )
 from signals.models import OutsideAlert, Signal
+from trading.models import RefusedRequest
 
 # What a database column becomes in a file, by the first that fits; anything else is text.
 COLUMN_KINDS: tuple[tuple[type[models.Field[Any, Any]], Kind], ...] = (
@@ -186,6 +187,14 @@ STORED_KINDS = (
         columns="key verdict reason asset signal_type at payload origin folder file_name "
         "received_by received_at",
         changed="received_at",
+        keep_days=400,
+    ),
+    StoredKind(
+        name="refused_requests",
+        model=RefusedRequest,
+        time="at",
+        columns="at account__name address by reason asked",
+        changed="at",
         keep_days=400,
     ),
     StoredKind(

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from collectors.marketdata import TIMEFRAMES, from_ms, to_ms
-from signals.alertjson import AlertRefused, shown
+from collectors.plainjson import shown
+from signals.alertjson import AlertRefused
 
 DIRECTIONS = {"LONG": 1, "SHORT": -1, "FLAT": 0}
 KINDS = ("signal", "volatility_spike")

@@ -16,9 +16,10 @@ from django.db import connection, transaction
 from collectors import clock
 from collectors.marketdata import duration
 from collectors.models import Instrument
+from collectors.plainjson import shown
 from collectors.selectors import instruments_named, is_named, known_names
 from signals import events, publication
-from signals.alertjson import AlertRefused, read_alert, shown
+from signals.alertjson import AlertRefused, read_alert
 from signals.models import AlertVerdict, OutsideAlert, Signal
 from signals.outside import (
     Place,

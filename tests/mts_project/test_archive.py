@@ -44,6 +44,7 @@ from mts_project.tasks import archive_days as archive_task
 from mts_project.tasks import prune_rows as prune_task
 from signals.models import OutsideAlert, Signal
 from tests.factories import make_instrument, make_signal, make_user
+from trading.models import RefusedRequest
 
 pytestmark = pytest.mark.django_db
 
@@ -207,6 +208,7 @@ def test_every_kind_of_row_is_written_with_its_columns() -> None:
     OutsideAlert.objects.create(
         key="id:1", verdict="refused", reason="empty", origin="api", received_at=moment
     )
+    RefusedRequest.objects.create(at=moment, address="/x/", by="ada", reason="empty")
     bitcoin.findings.create(
         verdict="rejected",
         reason="high below low",

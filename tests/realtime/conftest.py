@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import connection
 
+from mts_project.processes import WEB_OPTIONS
 from tests.collectors.redis_server import RestartableRedis
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -77,8 +78,7 @@ def running_web(folder: Path, **environment: str) -> Iterator[WebProcess]:
             [
                 *(sys.executable, "-m", "uvicorn", "mts_project.asgi:application"),
                 *("--host", "127.0.0.1", "--port", str(port)),
-                *("--lifespan", "off", "--timeout-graceful-shutdown", "2"),
-                *("--ws-per-message-deflate", "false"),
+                *WEB_OPTIONS,
             ],
             cwd=PROJECT,
             env={**os.environ, "DATABASE_URL": database, **environment},

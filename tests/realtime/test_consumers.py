@@ -1,6 +1,7 @@
 """The durable streams as a client of another make meets them: a real server, real sockets."""
 
 import json
+import socket
 from datetime import timedelta
 
 import pytest
@@ -193,3 +194,43 @@ def test_a_client_that_does_not_read_delays_nobody(web_process):
     ):
         receive(reader)
         assert [receive(reader)["seq"] for _ in range(150)] == list(range(1, 151))
+
+
+def test_a_client_that_says_much_is_cut_off(web_process):
+    headers = bearer(make_user())
+    url = f"{web_process.websocket_url}/alerts/"
+    with connect(url, additional_headers=headers) as stream:
+        receive(stream)
+        for rubbish in ("[" * 4_000, "NaN", '{"a": 1, "a": 2}'):
+            stream.send(rubbish)
+        publish("still")
+        assert receive(stream)["data"]["title"] == "still"
+        stream.send("x" * 5_000)
+        assert close_code(stream) == 1009
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Content-Length: 100000000",
+        "Content-Length: 99999999999999999999999999",
+        "Transfer-Encoding: chunked",
+    ],
+)
+def test_what_is_too_long_is_refused_before_it_has_arrived(web_process, head):
+    request = f"POST /api/v1/signals/ingest/ HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n"
+    address = ("127.0.0.1", web_process.port)
+    with socket.create_connection(address, timeout=WAIT_S) as connection:
+        connection.sendall(request.encode())
+        if "chunked" in head:
+            chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+            for _ in range(17):
+                connection.sendall(chunk)
+        answer = b""
+        # What is still underway when the server closes resets the connection.
+        while b"too_large" not in answer and (part := connection.recv(65_536)):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 4")
+    if "9999999999999" not in head:  # of which the server itself may think that it is no number
+        assert b" 413 " in answer.splitlines()[0]
+        assert b'"too_large"' in answer

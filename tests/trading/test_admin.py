@@ -38,7 +38,7 @@ STAYS = {"is_active": "on", "latency_ms": "100"}
 TABLES = (
     "account", "order", "fill", "position", "trade", "ledgertransaction", "ledgerentry",
     "ledgermismatch", "fundingpayment", "equitypoint", "executionattempt", "pendingsignal",
-    "outsideturn", "backtest",
+    "outsideturn", "backtest", "refusedrequest",
 )  # fmt: skip
 
 

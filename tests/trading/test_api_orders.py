@@ -19,6 +19,7 @@ from trading.models import (
     OrderLeg,
     OrderStatus,
     Position,
+    RefusedRequest,
 )
 from trading.services import set_trading_state
 from trading.services.sweeping import work_account
@@ -373,3 +374,39 @@ def test_only_a_trader_orders(client_of: Any, desk: Desk, account: Account) -> N
     for address in (f"{desk.base}orders/", f"{desk.base}flatten/", "/api/v1/orders/1/cancel/"):
         assert client.post(address, BUY, format="json").status_code == 403
     assert Order.objects.count() == 0
+
+
+HOSTILE = {
+    "larger than any number": b'{"a": 1e999}',
+    "a number of 5000 digits": b'{"a": ' + b"9" * 5000 + b"}",
+    "given twice": b'{"instrument": "bitcoin", "side": "buy", "side": "sell"}',
+    "nested too deeply": b'{"a": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    "not UTF-8": b'{"a": "\xff"}',
+    "half a surrogate pair": b'{"a": "\\ud800"}',
+    "empty": b" ",
+    "not JSON": b'{"instrument": ',
+    "more than 1024 KiB": b" " * 2_000_000,
+}
+
+
+@pytest.mark.parametrize("reason", HOSTILE)
+def test_hostile_json_is_refused_with_its_reason_as_a_row(
+    desk: Desk, account: Account, reason: str
+) -> None:
+    for address in (f"{desk.base}orders/", "/api/v1/risk/assess/"):
+        answer = desk.client.post(address, HOSTILE[reason], content_type="application/json")
+        assert answer.status_code == (413 if "KiB" in reason else 400), address
+        assert reason in answer.json()["error"]["message"]
+        row = RefusedRequest.objects.get(address=address)
+        assert (reason in row.reason, row.by) == (True, "trader")
+    assert not Order.objects.exists()
+    assert not RiskDecision.objects.exists()
+
+
+def test_what_names_no_instrument_leaves_a_row_too(desk: Desk, account: Account) -> None:
+    answer = desk.client.post(f"{desk.base}orders/", {"side": "buy", "size": "\0"}, format="json")
+    assert answer.status_code == 400
+    assert RefusedRequest.objects.get().account == account
+    desk.client.post("/api/v1/risk/assess/", [1, 2], format="json")
+    assert RefusedRequest.objects.count() == 2
+    assert "dictionary" in RefusedRequest.objects.first().reason

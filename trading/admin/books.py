@@ -20,6 +20,7 @@ from trading.models import (
     LedgerMismatch,
     LedgerTransaction,
     Position,
+    RefusedRequest,
     Trade,
 )
 
@@ -206,3 +207,14 @@ class FundingPaymentAdmin(RecordAdmin):
     def quantity(self, payment: FundingPayment) -> str:
         """As held at the funding time, signed, in base units."""
         return grid_of(payment.position).quantity_text(payment.quantity_steps)
+
+
+@admin.register(RefusedRequest)
+class RefusedRequestAdmin(RecordAdmin):
+    """What was no order and no question to risk, and why."""
+
+    list_display = ["at", "address", "account", "by", "reason"]
+    list_filter = ["account"]
+    search_fields = ["reason", "by"]
+    list_select_related = ["account"]
+    date_hierarchy = "at"

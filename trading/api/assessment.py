@@ -18,7 +18,9 @@ from rest_framework.views import APIView
 from collectors.models import Instrument
 from collectors.once import KEY_PARAMETER, answer_once
 from collectors.strict import StrictSerializer
+from risk.models import RiskDecision
 from trading import services
+from trading.api.refusals import kept_refusals, read_or_refuse
 from trading.api.rows import only_account, storable, storable_fields
 from trading.models import Account
 from trading.services.assessment import DIRECTIONS, STATED, AssessmentRequest
@@ -68,13 +70,11 @@ class AssessView(APIView):
     )
     def post(self, request: Request) -> Response:
         """Assess; a refusal is an answer too."""
-        asked = self.AssessSerializer(data=request.data)
-        if not asked.is_valid():
-            _record_invalid(request.data, asked.errors)
-            asked.is_valid(raise_exception=True)
-        values = dict(asked.validated_data)
-        state = values.pop("portfolio_state")
-        account = values.pop("account") or _account_of(state)
+        asked = read_or_refuse(request, self.AssessSerializer, record=_record_invalid)
+        with kept_refusals(request):
+            values = dict(asked.validated_data)
+            state = values.pop("portfolio_state")
+            account = values.pop("account") or _account_of(state)
         wanted = AssessmentRequest(**{**values, "asset": values["asset"].coin_id})
         return answer_once(request, partial(self._assess, account, wanted, state))
 
@@ -86,7 +86,7 @@ class AssessView(APIView):
         )
 
 
-def _record_invalid(data: Any, errors: Any) -> None:
+def _record_invalid(data: Any, errors: Any) -> RiskDecision | None:
     """A row for what could not even be assessed, where it names an instrument: of the account that
     it names, else of the first."""
     said = data if isinstance(data, dict) else {}
@@ -95,14 +95,15 @@ def _record_invalid(data: Any, errors: Any) -> None:
     # More digits are no id of ours, and more than some databases compare.
     wanted = account_ids.filter(pk=int(named)) if re.fullmatch("[0-9]{1,9}", named) else account_ids
     account_id = wanted.first()
-    if account_id is not None:
-        services.record_invalid_order(
-            account_id=account_id,
-            coin_id=storable(said.get("asset", "")),
-            side=DIRECTIONS.get(storable(said.get("signal_type")), 0),
-            fields=storable_fields(errors),
-            request="assessment",
-        )
+    if account_id is None:
+        return None
+    return services.record_invalid_order(
+        account_id=account_id,
+        coin_id=storable(said.get("asset", "")),
+        side=DIRECTIONS.get(storable(said.get("signal_type")), 0),
+        fields=storable_fields(errors),
+        request="assessment",
+    )
 
 
 def _account_of(state: dict[str, float] | None) -> Account:

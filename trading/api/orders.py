@@ -20,6 +20,7 @@ from collectors.strict import StrictSerializer
 from risk.models import RiskDecision
 from trading import services
 from trading.api.books import FillSerializer
+from trading.api.refusals import read_or_refuse
 from trading.api.rows import (
     AccountRows,
     PeriodFilter,
@@ -186,10 +187,10 @@ class OrdersView(AccountRows):
         """Place an order. What may enlarge the exposure passes risk; a refusal is 409 with the
         decision. What only reduces works in every trading state."""
         asked_account(account_id)
-        asked = OrderRequestSerializer(data=request.data)
-        if not asked.is_valid():
-            _record_invalid(account_id, request.data, asked.errors)
-            asked.is_valid(raise_exception=True)
+        record = partial(_record_invalid, account_id)
+        asked = read_or_refuse(
+            request, OrderRequestSerializer, record=record, account_id=account_id
+        )
         order = _hand_order(asked.validated_data, by=request.user.get_username())
         offer = services.read_offer(account_id=account_id, coin_id=order.coin_id)
         return answer_once(request, partial(self._place, account_id, order, offer))
@@ -239,10 +240,10 @@ def _terms(values: dict[str, Any]) -> Terms:
     return Terms(kind=values["kind"], **{name: values.get(name) for name in prices})
 
 
-def _record_invalid(account_id: int, data: Any, errors: Any) -> None:
+def _record_invalid(account_id: int, data: Any, errors: Any) -> RiskDecision | None:
     """A row for what was no order at all, where it names an instrument."""
     said = data if isinstance(data, dict) else {}
-    services.record_invalid_order(
+    return services.record_invalid_order(
         account_id=account_id,
         coin_id=storable(said.get("instrument", "")),
         side=SIDES.get(str(said.get("side")), 0),

@@ -36,6 +36,7 @@ from trading.models.orders import (
     TimeInForce,
 )
 from trading.models.outside import OutsideTurn, TurnResult
+from trading.models.refused import RefusedRequest
 
 __all__ = [
     "ENTRY_LEGS",
@@ -62,6 +63,7 @@ __all__ = [
     "OutsideTurn",
     "PendingSignal",
     "Position",
+    "RefusedRequest",
     "Side",
     "TimeInForce",
     "Trade",

@@ -33,6 +33,7 @@ from trading.services.marking import Worth, live_worths, mark_accounts
 from trading.services.matching import work_orders
 from trading.services.outside import execute_outside_signals
 from trading.services.reconciliation import reconcile
+from trading.services.refusals import keep_refused_request
 from trading.services.reports import write_daily_reports, write_report
 from trading.services.staleness import watch_staleness
 from trading.services.sweeping import work_account, work_instrument
@@ -65,6 +66,7 @@ __all__ = [
     "execute_outside_signals",
     "expired_backtests",
     "flatten",
+    "keep_refused_request",
     "liquidate_if_due",
     "live_worths",
     "locked_account",
