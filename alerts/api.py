@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from alerts import services
 from alerts.models import Alert, Delivery
 from alerts.selectors import alert_json
+from collectors.once import once
 
 
 class AlertList(generics.ListAPIView[Alert]):
@@ -62,6 +63,7 @@ class DeliveryRetry(generics.GenericAPIView[Delivery]):
 
     serializer_class = DeliverySerializer
 
+    @once
     @extend_schema(request=None, responses={202: DeliverySerializer})
     def post(self, request: Request, pk: int) -> Response:
         try:

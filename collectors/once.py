@@ -14,10 +14,11 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial, wraps
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.renderers import JSONRenderer
@@ -45,6 +46,20 @@ class KeyReused(APIException):
     status_code = status.HTTP_409_CONFLICT
     default_detail = "the idempotency key belongs to another request"
     default_code = "conflict"
+
+
+def once(method: Callable[..., Response]) -> Callable[..., Response]:
+    """A view's writing method, done once for each key: all of it as the work of `answer_once`.
+
+    For methods that do nothing slow; the schema tells of the key.
+    """
+
+    @wraps(method)
+    def asked(view: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return answer_once(request, partial(method, view, request, *args, **kwargs))
+
+    described: Callable[..., Response] = extend_schema(parameters=[KEY_PARAMETER])(asked)
+    return described
 
 
 def answer_once(request: Request, work: Callable[[], Response]) -> Response:

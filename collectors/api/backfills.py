@@ -9,8 +9,8 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.shortcuts import get_object_or_404
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import exceptions, generics, serializers, status
+from drf_spectacular.utils import extend_schema
+from rest_framework import generics, serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -18,6 +18,7 @@ from rest_framework.views import APIView
 from collectors import services, tasks
 from collectors.marketdata import TIMEFRAMES
 from collectors.models import Backfill, Instrument
+from collectors.once import KEY_PARAMETER, KeyReused, once
 
 
 class BackfillSerializer(serializers.ModelSerializer[Backfill]):
@@ -33,14 +34,6 @@ class BackfillSerializer(serializers.ModelSerializer[Backfill]):
             "id", "instrument", "timeframe", "start", "end", "state", "position", "progress_pct",
             "stored", "requests", "error", "requested_by", "created_at", "finished_at",
         ]  # fmt: skip
-
-
-class KeyConflict(exceptions.APIException):
-    """The idempotency key was used for another request."""
-
-    status_code = status.HTTP_409_CONFLICT
-    default_detail = "the idempotency key belongs to another request"
-    default_code = "conflict"
 
 
 class BackfillList(generics.ListAPIView[Backfill]):
@@ -65,7 +58,7 @@ class BackfillList(generics.ListAPIView[Backfill]):
     @extend_schema(
         request=BackfillCreateSerializer,
         responses={202: BackfillSerializer},
-        parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)],
+        parameters=[KEY_PARAMETER],
     )
     def post(self, request: Request) -> Response:
         """Queue a backfill; `Location` is where to follow it. The same `Idempotency-Key` gives the
@@ -80,7 +73,7 @@ class BackfillList(generics.ListAPIView[Backfill]):
                     idempotency_key=request.headers.get("Idempotency-Key"),
                 )
             except services.KeyReused:
-                raise KeyConflict from None
+                raise KeyReused from None
             except services.BackfillRefused as error:
                 raise serializers.ValidationError({error.field: [str(error)]}) from None
             # A broker that is down loses only the hint: the sweep finds the row.
@@ -103,6 +96,7 @@ class BackfillDetail(generics.RetrieveAPIView[Backfill]):
 class BackfillCancel(APIView):
     """Stops a backfill that is not finished."""
 
+    @once
     @extend_schema(request=None, responses=OpenApiTypes.OBJECT)
     def post(self, request: Request, pk: int) -> Response:
         """Cancel it; cancelling what is finished changes nothing and says so."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rest_framework import generics, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
 
 from collectors.models import (
     NATIVE_TIMEFRAMES,
@@ -10,6 +14,7 @@ from collectors.models import (
     Listing,
 )
 from collectors.models.instruments import check_timeframes
+from collectors.once import once
 from collectors.sources import CANDLE_SOURCES
 
 
@@ -63,3 +68,8 @@ class InstrumentDetail(generics.RetrieveUpdateAPIView[Instrument]):
     serializer_class = InstrumentSerializer
     queryset = Instrument.objects.prefetch_related("listings")
     http_method_names = ["get", "patch", "head", "options"]
+
+    @once
+    def patch(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Change what is given."""
+        return super().patch(request, *args, **kwargs)

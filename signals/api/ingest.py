@@ -7,7 +7,7 @@ from typing import IO, Any
 
 import django_filters
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import generics, serializers
 from rest_framework.parsers import BaseParser
 from rest_framework.permissions import SAFE_METHODS
@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from collectors.access import RolePermission
-from collectors.once import answer_once
+from collectors.once import once
 from signals import services
 from signals.alertjson import SIZE_LIMIT
 from signals.api.filters import MomentFilter
@@ -85,15 +85,15 @@ class IngestView(generics.ListAPIView[OutsideAlert]):
     serializer_class = OutsideAlertSerializer
     filterset_class = OutsideAlertFilter
 
+    @once
     @extend_schema(
         request=OpenApiTypes.OBJECT,
         responses={200: OutsideAlertSerializer, 201: OutsideAlertSerializer},
-        parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)],
     )
     def post(self, request: Request) -> Response:
         """Take one alert: 201 when it is taken now, 200 when it was before, 400 with the reason
         when it is refused. Sending it again changes nothing."""
-        return answer_once(request, lambda: _ingest(request))
+        return _ingest(request)
 
 
 def _ingest(request: Request) -> Response:

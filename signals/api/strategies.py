@@ -17,6 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from collectors.once import once
 from signals import catalog, services
 from signals.models import BarRun, RunState, StrategyChange, StrategyConfig
 from signals.parameters import ParameterError
@@ -227,6 +228,7 @@ class StrategyView(APIView):
         """The strategy as it is set."""
         return Response(StrategySerializer(_stored(name)).data)
 
+    @once
     @extend_schema(request=InputSerializer, responses=StrategySerializer)
     def patch(self, request: Request, name: str) -> Response:
         """Change what is given. Parameters replace the stored ones when they are certified, until
@@ -244,6 +246,7 @@ class StrategyView(APIView):
 class CertifyView(APIView):
     """A strategy's certificate, made anew."""
 
+    @once
     @extend_schema(request=None, responses={202: StrategySerializer})
     def post(self, request: Request, name: str) -> Response:
         """Have it certified in the background, with the stored parameters: `pending` until then. A

@@ -34,3 +34,17 @@ def test_an_operator_retries_a_failed_delivery(api_client: APIClient):
     assert (again.status_code, again.json()["error"]["code"]) == (400, "invalid")
     assert api_client.post("/api/v1/deliveries/0/retry/").json()["error"]["code"] == "not_found"
     assert len(api_client.get("/api/v1/deliveries/?state=pending").json()["results"]) == 1
+
+
+def test_with_a_key_a_delivery_is_retried_once(api_client: APIClient):
+    delivery = Delivery.objects.create(
+        alert=make_alert("one"), transport="file", state=DeliveryState.FAILED
+    )
+    api_client.force_login(make_user("operator", role="operator"))
+    url, key = f"/api/v1/deliveries/{delivery.pk}/retry/", {"Idempotency-Key": "k"}
+    first, again = (api_client.post(url, headers=key) for _ in range(2))
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json() == first.json()
+    assert again.headers["Idempotent-Replay"] == "true"
+    other = api_client.post("/api/v1/deliveries/0/retry/", headers=key)
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "conflict")

@@ -4,6 +4,7 @@ import pytest
 from django.core.cache import cache
 from django.core.management import call_command
 from django.test import Client, override_settings
+from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIClient
 
 from mts_project.login import LoginThrottle, ensure_login, seed_roles
@@ -130,3 +131,21 @@ def test_guessing_passwords_is_slowed_down_whoever_one_claims_to_be(
     cache.clear()
     assert codes[2:] == [429, 429]
     assert 429 not in codes[:2]
+
+
+# Nothing is changed by these: tokens are made anew, and what a strategy says now is not stored.
+CHANGE_NOTHING = {
+    "/api/v1/token/", "/api/v1/token/refresh/", "/api/v1/ws-ticket/", "/api/v1/signals/generate/",
+}  # fmt: skip
+
+
+def test_every_write_takes_an_idempotency_key():
+    paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]
+    writes = {
+        f"{method} {path}": {each["name"] for each in operation.get("parameters", ())}
+        for path, methods in paths.items()
+        for method, operation in methods.items()
+        if method in {"post", "put", "patch", "delete"} and path not in CHANGE_NOTHING
+    }
+    assert len(writes) > 15
+    assert [write for write, names in writes.items() if "Idempotency-Key" not in names] == []

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from collectors.once import KEY_PARAMETER, answer_once
+from collectors.once import KEY_PARAMETER, answer_once, once
 from trading import services, tasks
 from trading.models import Backtest
 
@@ -122,6 +122,7 @@ class BacktestView(generics.RetrieveAPIView[Backtest]):
 class CancelView(APIView):
     """Stops a backtest that is not finished."""
 
+    @once
     @extend_schema(request=None, responses=OpenApiTypes.OBJECT)
     def post(self, request: Request, pk: int) -> Response:
         """Cancel it; cancelling what is finished changes nothing and says so."""
