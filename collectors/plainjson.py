@@ -26,9 +26,10 @@ class NotJson(JsonRefused):
 
 
 def read_json(raw: bytes, *, has_names: bool = False) -> Any:
-    """The value of a JSON text in UTF-8: numbers are finite and of at most 30 digits where they are
-    whole, no name is given twice, nothing lies deeper than 64 levels. `has_names` reads NaN and Infinity as text. Raises
-    JsonRefused.
+    """The value of a JSON text in UTF-8. Raises JsonRefused.
+
+    Numbers are finite, and of at most 30 digits where they are whole; no name is given twice;
+    nothing lies deeper than 64 levels. `has_names` reads NaN and Infinity as their names.
 
     RFC 8259 leaves duplicate names, byte order marks and large numbers to the reader; two readers
     that understand an order differently are one too many.
