@@ -110,6 +110,13 @@ def periodic_seeds() -> tuple[PeriodicSeed, ...]:
             clock="wall",
         ),
         PeriodicSeed(
+            name="forget old attempts",
+            task="trading.tasks.forget_attempts",
+            minute="25",
+            hour="0",
+            clock="wall",
+        ),
+        PeriodicSeed(
             name="archive days", task="mts_project.tasks.archive_days", minute="30", hour="4"
         ),
         PeriodicSeed(name="prune rows", task="mts_project.tasks.prune_rows", minute="0", hour="5"),

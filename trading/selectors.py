@@ -14,7 +14,7 @@ from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
 
 from collectors.marketdata import duration
 from collectors.models import Instrument, Ohlcv
-from risk.portfolio import NO_RECORD, Portfolio, Record, loss_fraction
+from risk.portfolio import NO_RECORD, Portfolio, loss_fraction
 from risk.selectors import state_in_force
 from signals.models import BarRun, RunState, Signal
 from trading.fields import from_units, to_units
@@ -26,9 +26,9 @@ from trading.models import (
     Fill,
     PendingSignal,
     Position,
-    Trade,
 )
-from trading.orders import MONEY_UNITS, Grid
+from trading.orders import Grid
+from trading.strategy_records import strategy_record
 from trading.ticks import level_ticks
 
 
@@ -130,8 +130,8 @@ def account_portfolio(*, account: Account, bar: datetime | None, strategy: str =
     )
 
 
-# Every assessment asks these two under the account's lock: the ORM would take longer to write them
-# than the database to answer them.
+# Every assessment asks it under the account's lock: the ORM would take longer to write it than the
+# database to answer it.
 HELD = f"""
     SELECT instrument.coin_id, held.tick_size, held.quantity_step, held.quantity_steps,
         held.total_cost, held.stop_loss, held.take_profit,
@@ -141,14 +141,6 @@ HELD = f"""
     FROM {Position._meta.db_table} AS held
     JOIN {Instrument._meta.db_table} AS instrument ON instrument.id = held.instrument_id
     WHERE held.account_id = %s AND held.quantity_steps <> 0 ORDER BY instrument.coin_id
-"""
-RECORD = f"""
-    SELECT COUNT(*), COUNT(*) FILTER (WHERE net > 0),
-        COALESCE(SUM(net), 0), COALESCE(SUM(net) FILTER (WHERE net > 0), 0)
-    FROM (
-        SELECT pnl - fees + funding AS net FROM {Trade._meta.db_table}
-        WHERE account_id = %s AND strategy = %s
-    ) AS trades
 """
 
 
@@ -183,14 +175,6 @@ def _mark(holding: Holding, close: float | None) -> int:
     if close is None:
         return holding.cost_ticks
     return level_ticks(close, grid.tick_num, grid.tick_den)
-
-
-def strategy_record(*, account_id: int, strategy: str) -> Record:
-    """How the strategy's closed trades in the account ended, after fees and funding."""
-    with connection.cursor() as cursor:
-        cursor.execute(RECORD, [account_id, strategy])
-        trades, wins, net, won = map(int, cursor.fetchone())
-    return Record(trades=trades, wins=wins, won=won / MONEY_UNITS, lost=(won - net) / MONEY_UNITS)
 
 
 # After so many failures an opening is refused, and a close is tried at growing intervals.

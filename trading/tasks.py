@@ -131,6 +131,12 @@ def sweep_backtests() -> None:
 
 
 @shared_task  # type: ignore[untyped-decorator]
+def forget_attempts() -> int:
+    """Delete the executions that nobody asks about any more; gives how many."""
+    return services.forget_attempts()
+
+
+@shared_task  # type: ignore[untyped-decorator]
 def write_daily_reports() -> None:
     """The reports of the day that has ended, unless they are there."""
     services.write_daily_reports()

@@ -16,7 +16,9 @@ The rows come from elsewhere (`offer`, from any thread); everything else is call
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 from collectors.marketdata import Quote, to_ms
@@ -31,6 +33,8 @@ from trading.simulator import (
 from trading.ticks import ON_GRID, adverse_ticks
 
 SymbolKey = tuple[str, str]  # exchange, symbol
+# Quotes that are kept for orders not known yet: more than come between two readings of the rows.
+MOST_SEEN = 50_000
 
 
 class Watched(NamedTuple):
@@ -139,6 +143,20 @@ class _Symbol:
             price = _limit_level(side, order.limit_ticks, tick) if rests else side * math.inf
         levels.append(_Level(price, watched.order_id, watched.reachable_ms))
 
+    def order_ids(self) -> set[int]:
+        """The orders that wait here."""
+        levels = chain(self.bid_falls, self.bid_rises, self.ask_rises, self.ask_falls)
+        return {level.order_id for level in levels} | {
+            trail.watched.order_id for trail in self.trails
+        }
+
+    def take_out(self, order_ids: Collection[int]) -> None:
+        """Wait for these orders no longer."""
+        for levels in (self.bid_falls, self.bid_rises, self.ask_rises, self.ask_falls):
+            levels[:] = [level for level in levels if level.order_id not in order_ids]
+        self.trails = [each for each in self.trails if each.watched.order_id not in order_ids]
+        self.settle()
+
     def arrange(self) -> None:
         """Sort the levels and find the quiet zone, once all orders are added."""
         for levels in (self.bid_falls, self.ask_falls):
@@ -233,21 +251,25 @@ class WatchTable:
 
     def __init__(self) -> None:
         self._symbols: dict[SymbolKey, _Symbol] = {}
-        self._offered: dict[SymbolKey, _Symbol] | None = None
+        self._offered: _Offered | None = None
+        self._known: frozenset[int] = frozenset()
+        # What came since the rows were adopted, and between the two adoptions before: an order may
+        # have come after the rows were read, and before they were adopted.
+        self._seen: deque[Quote] = deque(maxlen=MOST_SEEN)
+        self._seen_before: deque[Quote] = deque(maxlen=MOST_SEEN)
 
     def offer(self, orders: Iterable[Watched]) -> None:
         """All working orders as they are now; the next look begins with them."""
-        symbols: dict[SymbolKey, _Symbol] = {}
-        for watched in orders:
-            symbols.setdefault((watched.exchange, watched.symbol), _Symbol()).add(watched)
-        for symbol in symbols.values():
-            symbol.arrange()
-        self._offered = symbols
+        rows = list(orders)
+        new = [watched for watched in rows if watched.order_id not in self._known]
+        ids = frozenset(watched.order_id for watched in rows)
+        self._offered = _Offered(_arranged(rows), _arranged(new), ids)
 
     def look(self, quote: Quote) -> list[Told] | None:
         """What the quote changes, and the best quotes of trailing stops that were kept back until
         now; None for nothing."""
         told = None if self._offered is None else self._adopt()
+        self._seen.append(quote)
         symbol = self._symbols.get((quote.exchange, quote.symbol))
         if symbol is None:
             return told
@@ -262,17 +284,60 @@ class WatchTable:
         return [*(told or ()), Told(quote.exchange, quote.symbol, quotes)]
 
     def _adopt(self) -> list[Told] | None:
-        """Begin with the rows that were offered; trails stay where the quotes have brought them."""
-        before, self._symbols, self._offered = self._symbols, self._offered or {}, None
-        told: list[Told] = []
+        """Begin with the rows that were offered; trails stay where the quotes have brought them,
+        and new orders meet what came since the rows before."""
+        before, offered = self._symbols, self._offered
+        if offered is None:
+            return None
+        self._symbols, self._known, self._offered = offered.symbols, offered.ids, None
+        told = self._meet_seen(offered.new)
         for key, symbol in before.items():
-            marks = {trail.watched.order_id: trail.watermark for trail in symbol.trails}
-            if not marks:
-                continue
             quotes = _kept_back(symbol.trails)
             if quotes:
                 told.append(Told(*key, tuple(quotes)))
-            after = self._symbols.get(key)
-            if after is not None:
-                after.go_on(marks)
+            self._go_on(key, symbol)
         return told or None
+
+    def _meet_seen(self, new: Mapping[SymbolKey, _Symbol]) -> list[Told]:
+        """Let orders that nobody knew of meet the quotes that came while nobody did."""
+        told = []
+        waiting = {key: symbol.order_ids() for key, symbol in new.items()}
+        for quote in chain(self._seen_before, self._seen) if new else ():
+            symbol = new.get((quote.exchange, quote.symbol))
+            quotes = () if symbol is None else symbol.meet(quote)
+            if quotes:
+                told.append(Told(quote.exchange, quote.symbol, quotes))
+        self._seen_before, self._seen = self._seen, self._seen_before
+        self._seen.clear()
+        for key, symbol in new.items():
+            quotes = tuple(_kept_back(symbol.trails))
+            if quotes:
+                told.append(Told(*key, quotes))
+            self._go_on(key, symbol)
+            reached = waiting[key] - symbol.order_ids()
+            if reached and key in self._symbols:
+                self._symbols[key].take_out(reached)
+        return told
+
+    def _go_on(self, key: SymbolKey, before: _Symbol) -> None:
+        marks = {trail.watched.order_id: trail.watermark for trail in before.trails}
+        after = self._symbols.get(key)
+        if marks and after is not None:
+            after.go_on(marks)
+
+
+class _Offered(NamedTuple):
+    """All working orders by symbol, and apart from them those that were not in the rows before."""
+
+    symbols: dict[SymbolKey, _Symbol]
+    new: dict[SymbolKey, _Symbol]
+    ids: frozenset[int]
+
+
+def _arranged(orders: Iterable[Watched]) -> dict[SymbolKey, _Symbol]:
+    symbols: dict[SymbolKey, _Symbol] = {}
+    for watched in orders:
+        symbols.setdefault((watched.exchange, watched.symbol), _Symbol()).add(watched)
+    for symbol in symbols.values():
+        symbol.arrange()
+    return symbols

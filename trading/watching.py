@@ -37,6 +37,8 @@ ORDERS_CHANNEL = "trading:orders"
 REREAD_S = 1.0
 # Many orders change together (the legs of a fill, the accounts that follow one signal).
 GATHER_S = 0.01
+# In a storm of fills the rows are not read more often; what comes meanwhile is looked at again.
+LEAST_S = 0.1
 # How many quotes of one symbol a message carries: of more, the first have set off what they could.
 MOST_QUOTES = 50
 # Without a worker, messages would pile up; what they told of, the sweep finds.
@@ -101,8 +103,9 @@ class QuoteWatch:
                 with client.pubsub(ignore_subscribe_messages=True) as changes:
                     changes.subscribe(ORDERS_CHANNEL)
                     while not self._is_over.is_set():
+                        began = time.monotonic()
                         self._read_rows()
-                        _wait_for_changes(changes)
+                        _wait_for_changes(changes, until=began + LEAST_S)
             except redis.RedisError as problem:
                 log.warning("order_changes_not_heard", problem=str(problem)[:200])
                 self._read_rows()
@@ -138,12 +141,12 @@ class QuoteWatch:
                     log.warning("workers_not_told", symbol=symbol, problem=str(problem)[:200])
 
 
-def _wait_for_changes(changes: Any) -> None:
-    """Return when orders have changed, or after a while; messages that came together count as
-    one."""
+def _wait_for_changes(changes: Any, *, until: float) -> None:
+    """Return when orders have changed, or after a while, but not before `until` (of
+    `time.monotonic`); messages that came together count as one."""
     if changes.get_message(timeout=REREAD_S) is None:
         return
-    time.sleep(GATHER_S)
+    time.sleep(max(GATHER_S, until - time.monotonic()))
     while changes.get_message(timeout=0.0) is not None:
         pass
 

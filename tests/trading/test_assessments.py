@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 
 from collectors import clock
 from collectors.marketdata import candle_key
-from collectors.models import Instrument, Ohlcv, Series
+from collectors.models import FundingRate, Instrument, Ohlcv, Series
 from risk.assessment import Request, Verdict, decide
 from risk.declarations import BY_NAME, DECLARATIONS, limits_from
 from risk.limits import Limits
@@ -26,9 +26,10 @@ from risk.portfolio import Portfolio, Record, Standing
 from risk.selectors import heat_of, surroundings_at
 from risk.services import assess, assessments, change_limit
 from tests.factories import make_fill, make_signal
-from trading.models import Account, Trade
-from trading.selectors import account_portfolio, strategy_record
+from trading.models import Account, FundingPayment, Position, Trade
+from trading.selectors import account_portfolio
 from trading.services.assessment import AssessmentRequest, preview_assessment
+from trading.strategy_records import strategy_record
 
 pytestmark = pytest.mark.django_db
 START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
@@ -237,7 +238,24 @@ def test_nothing_that_closes_later_is_read(world: Any, account: Account) -> None
     assert later.volatility_24h > 0.2
 
 
-def test_the_record_of_a_strategy_is_net_of_all_costs(world: Any, account: Account) -> None:
+def pay(account: Account, instrument: Instrument) -> None:
+    """A funding payment, of whatever amount."""
+    settlement = FundingRate.objects.create(
+        instrument=instrument, exchange="binance", symbol="BITCOINUSDT", funding_time=START,
+        rate=0.0001, interval_hours=8, received_at=START,
+    )  # fmt: skip
+    position = Position.objects.create(
+        account=account, instrument=instrument, tick_size="0.1", quantity_step="0.001"
+    )
+    FundingPayment.objects.create(
+        account=account, position=position, settlement=settlement, quantity_steps=1,
+        mark_price=1.0, rate=0.0001, amount=Decimal(1), at=START, recorded_at=START,
+    )  # fmt: skip
+
+
+def test_the_record_of_a_strategy_is_net_of_all_costs(
+    world: Any, account: Account, django_capture_on_commit_callbacks: Any
+) -> None:
     def closed(pnl: str, fees: str, funding: str = "0", strategy: str = "momentum") -> None:
         Trade.objects.create(
             account=account,
@@ -264,6 +282,22 @@ def test_the_record_of_a_strategy_is_net_of_all_costs(world: Any, account: Accou
     closed("100", "1", strategy="ether")
     record = strategy_record(account_id=account.pk, strategy="momentum")
     assert record == Record(4, 1, 9.00000001, 5.0)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert strategy_record(account_id=account.pk, strategy="momentum") == record
+    # From here on only what is new is added up, and what is rolled back never was.
+    with pytest.raises(RuntimeError), transaction.atomic():
+        closed("1000", "1")
+        assert strategy_record(account_id=account.pk, strategy="momentum").wins == 2
+        raise RuntimeError
+    closed("6", "1")
+    later = Record(5, 2, 14.00000001, 5.0)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert strategy_record(account_id=account.pk, strategy="momentum") == later
+    # A payment that is told of later changes an old trade.
+    Trade.objects.filter(pnl=Decimal(-4)).update(funding=Decimal("9.5"))
+    pay(account, world.listed("bitcoin"))
+    record = strategy_record(account_id=account.pk, strategy="momentum")
+    assert record == Record(5, 3, 18.50000001, 0.5)
     portfolio = account_portfolio(account=account, bar=None, strategy="momentum")
     assert portfolio.record == record
 

@@ -21,8 +21,14 @@ from trading.models import (
     PendingSignal,
     Position,
 )
-from trading.services import advance_account, create_account, matching, reconcile
-from trading.services.attempts import MOST_TRIES
+from trading.services import (
+    advance_account,
+    create_account,
+    forget_attempts,
+    matching,
+    reconcile,
+)
+from trading.services.attempts import KEPT_FOR, MOST_TRIES
 
 START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
 HOUR = timedelta(hours=1)
@@ -214,3 +220,23 @@ def test_a_close_that_raises_is_tried_on_after_growing_pauses(
 
 def tries() -> int:
     return ExecutionAttempt.objects.filter(outcome="failed").count()
+
+
+def test_what_nobody_asks_about_is_forgotten(world: Any, account: Account, wall: Any) -> None:
+    market(world, "bitcoin")
+    advance_account(account_id=account.pk)
+    old = ExecutionAttempt.objects.get()
+    fields = {"account": account, "outcome": "failed", "duration_ms": 1.0, "at": old.at}
+    waiting = world.signal("ethereum", 1, START)
+    PendingSignal.objects.create(account=account, instrument=waiting.instrument, signal=waiting)
+    not_yet = world.signal("bitcoin", 0, START + HOUR)
+    kept = [
+        ExecutionAttempt.objects.create(signal=signal, **fields) for signal in (waiting, not_yet)
+    ]
+    ExecutionAttempt.objects.bulk_create(ExecutionAttempt(**fields) for _ in range(101))
+    assert forget_attempts() == 0
+    wall(KEPT_FOR.total_seconds() + 60)
+    assert (forget_attempts(), forget_attempts()) == (2, 0)
+    left = ExecutionAttempt.objects.order_by("id")
+    assert list(left[:2]) == kept
+    assert left.count() == 102

@@ -89,6 +89,25 @@ def test_a_stop_is_told_of_once_and_again_with_the_next_rows() -> None:
     assert bids(watch.look(quote(98.0))) == [[98.0]]
 
 
+def test_an_order_meets_what_came_before_anybody_knew_of_it() -> None:
+    first = watched(order(STOP, -1, trigger_ticks=900))
+    second = watched(order(STOP, -1, trigger_ticks=990), order_id=2, reachable=100)
+    trail = watched(order(TRAILING_STOP, -1, trail_ticks=20), order_id=3)
+    watch = table(first)
+    assert watch.look(quote(98.0, ms=99)) is None
+    assert watch.look(quote(98.5, ms=101)) is None
+    watch.offer([first])  # read before the others were placed, adopted after
+    assert watch.look(quote(100.0, ms=102)) is None
+    watch.offer([first, second, trail])
+    watch.offer([first, second, trail])
+    told = watch.look(quote(100.0, ms=103))
+    assert bids(told) == [[98.5], [100.0]], "the stop it reached, and the best for the trail"
+    assert watch.look(quote(98.6, ms=104)) is None, "it was told of"
+    assert bids(watch.look(quote(97.9, ms=105))) == [[97.9]], "the trail went on from there"
+    watch.offer([first, second])
+    assert bids(watch.look(quote(98.6, ms=106))) == [[98.6]]
+
+
 def test_only_its_own_symbol_and_exchange_reach_an_order() -> None:
     watch = table(watched(order(STOP, -1, trigger_ticks=990)))
     assert watch.look(quote(50.0, symbol="ETHUSDT")) is None

@@ -106,6 +106,10 @@ class FundingPayment(models.Model):
                 fields=["account", "settlement", "revision"], name="funding_payment_once"
             ),
         ]
+        indexes: ClassVar = [
+            models.Index(fields=["at"], name="funding_payment_by_time"),
+            models.Index(fields=["account", "-id"], name="funding_payment_newest"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.account_id} {self.at:%Y-%m-%d %H:%M} {self.amount}"
@@ -136,7 +140,8 @@ class Trade(models.Model):
     class Meta:
         ordering = ["-exited_at"]
         indexes: ClassVar = [
-            models.Index(fields=["account", "strategy"], name="trade_of_strategy"),
+            models.Index(fields=["account", "strategy", "id"], name="trade_of_strategy_from"),
+            models.Index(fields=["exited_at"], name="trade_by_exit"),
         ]
 
     def __str__(self) -> str:

@@ -8,6 +8,7 @@ from trading.services.accounts import (
 )
 from trading.services.advance import advance_account
 from trading.services.assessment import preview_assessment
+from trading.services.attempts import forget_attempts
 from trading.services.backtest_requests import BacktestError, create_backtest
 from trading.services.backtests import (
     cancel_backtest,
@@ -66,6 +67,7 @@ __all__ = [
     "execute_outside_signals",
     "expired_backtests",
     "flatten",
+    "forget_attempts",
     "keep_refused_request",
     "liquidate_if_due",
     "live_worths",

@@ -16,7 +16,7 @@ from functools import partial
 
 import structlog
 from django.db import InterfaceError, OperationalError, transaction
-from django.db.models import Count, Max
+from django.db.models import Count, Exists, Max, OuterRef, Q
 
 from collectors import clock
 from risk.models import RiskDecision
@@ -26,7 +26,7 @@ from trading.events import decisions_recorded
 from trading.models import Account, AttemptOutcome, ExecutionAttempt, Order, PendingSignal, Position
 from trading.selectors import MOST_TRIES
 from trading.services.accounts import locked_account
-from trading.services.trading_state import check_executions
+from trading.services.trading_state import BREAKER_WINDOW, check_executions
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +34,9 @@ EXECUTION_ERROR = "execution_error"
 # How long a close waits after its last failure, wall time: twice as long after each further one.
 FIRST_PAUSE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(minutes=10)
+# For how long attempts are there to be looked at.
+KEPT_FOR = timedelta(days=30)
+CHUNK = 5_000
 # The database's own trouble, not that of what was executed.
 UNREACHABLE = (OperationalError, InterfaceError)
 
@@ -114,6 +117,29 @@ def ripe_signals(*, account: Account) -> list[Signal]:
         for signal in signals
         if signal.pk not in failed or now - failed[signal.pk][1] >= _pause(failed[signal.pk][0])
     ]
+
+
+def forget_attempts(*, kept_for: timedelta = KEPT_FOR) -> int:
+    """Delete the attempts older than `kept_for` (wall time) that nothing asks about any more; gives
+    how many.
+
+    Each account keeps its newest, which the breaker counts, and whatever is of a signal that still
+    waits, or whose bar the account has not worked off.
+    """
+    horizon = clock.wall_now() - kept_for
+    deleted = 0
+    for account in Account.objects.all():
+        attempts = ExecutionAttempt.objects.filter(account=account)
+        newest = attempts.order_by("-id").values_list("pk", flat=True)
+        first_kept = newest[BREAKER_WINDOW - 1 : BREAKER_WINDOW].first()
+        if first_kept is None or account.processed_bar is None:
+            continue
+        is_over = Q(signal=None) | Q(signal__bar_open_time__lte=account.processed_bar)
+        waits = PendingSignal.objects.filter(account=account, signal=OuterRef("signal"))
+        old = attempts.filter(is_over, ~Exists(waits), at__lt=horizon, pk__lt=first_kept)
+        while chunk := list(old.order_by().values_list("pk", flat=True)[:CHUNK]):
+            deleted += ExecutionAttempt.objects.filter(pk__in=chunk).delete()[0]
+    return deleted
 
 
 def _pause(failures: int) -> timedelta:

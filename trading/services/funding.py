@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from django.db.models import Exists, F, OuterRef, Q, QuerySet, Sum
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Sum, Value
 
 from collectors import clock
 from collectors.marketdata import duration, last_closed
@@ -58,11 +58,9 @@ def pay_funding(*, instrument_ids: Sequence[int] | None = None, recent: bool = F
     """
     since = clock.now() - clock.current().widen(RECENT) if recent else None
     wanted: defaultdict[int, set[int]] = defaultdict(set)
-    for rows in (*_unpaid(), _outdated()):
+    for rows in (*_unpaid(since), _outdated(since)):
         if instrument_ids is not None:
             rows = rows.filter(instrument__in=instrument_ids)
-        if since is not None:
-            rows = rows.filter(due_at__gte=since)
         for account_id, settlement_id in rows.values_list("account_id", "due"):
             wanted[account_id].add(settlement_id)
     written = 0
@@ -87,37 +85,42 @@ def review_funding(*, account_id: int) -> int:
 # -- What is due -------------------------------------------------------------------------------
 
 
-def _unpaid() -> Iterable[QuerySet[Any]]:
-    """Rows of (account, due: a settlement) within the open rounds and within the closed trades."""
+def _unpaid(since: datetime | None = None) -> Iterable[QuerySet[Any]]:
+    """Rows of (account, due: a settlement) within the open rounds and within the closed trades, of
+    settlements since a moment."""
     paid = FundingPayment.objects.filter(
         account=OuterRef("account"), settlement=OuterRef("instrument__funding")
     )
-    settlement = {
+    settlement: dict[str, Any] = {
         "instrument__funding__exchange": F("account__exchange"),
         "instrument__funding__funding_time__gte": F("entered_at"),
     }
-    columns = {
-        "due": F("instrument__funding"),
-        "due_at": F("instrument__funding__funding_time"),
-    }
+    trades = Trade.objects.all()
+    if since is not None:
+        settlement["instrument__funding__funding_time__gt"] = Value(since)
+        # What ended before paid nothing since: most of all trades, so the database is told.
+        trades = trades.filter(exited_at__gt=since)
     yield (
         Position.objects.filter(**settlement)
         .exclude(quantity_steps=0)
-        .annotate(**columns)
+        .annotate(due=F("instrument__funding"))
         .filter(~Exists(paid))
         .order_by()
     )
     yield (
-        Trade.objects.filter(**settlement, instrument__funding__funding_time__lt=F("exited_at"))
-        .annotate(**columns)
+        trades.filter(**settlement, instrument__funding__funding_time__lt=F("exited_at"))
+        .annotate(due=F("instrument__funding"))
         .filter(~Exists(paid))
         .order_by()
     )
 
 
-def _outdated() -> QuerySet[Any]:
+def _outdated(since: datetime | None = None) -> QuerySet[Any]:
     """The newest payments that were reckoned with another rate or price than the settlement now
-    says."""
+    says, of settlements since a moment."""
+    payments = FundingPayment.objects.all()
+    if since is not None:
+        payments = payments.filter(at__gt=since)
     newer = FundingPayment.objects.filter(
         account=OuterRef("account"),
         settlement=OuterRef("settlement"),
@@ -127,9 +130,9 @@ def _outdated() -> QuerySet[Any]:
         mark_price=F("settlement__mark_price")
     )
     return (
-        FundingPayment.objects.filter(~Q(rate=F("settlement__rate")) | is_other_price)
+        payments.filter(~Q(rate=F("settlement__rate")) | is_other_price)
         .filter(~Exists(newer))
-        .annotate(due=F("settlement"), due_at=F("at"), instrument=F("position__instrument"))
+        .annotate(due=F("settlement"), instrument=F("position__instrument"))
         .order_by()
     )
 
