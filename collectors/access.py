@@ -12,10 +12,13 @@ from rest_framework.pagination import CursorPagination
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
+from collectors.models.keys import ApiKey
+
 if TYPE_CHECKING:
     from rest_framework.views import APIView
 
 ROLES = ("viewer", "operator", "trader")
+INGEST_PERMISSION = "signals.add_outsidealert"
 
 
 def role_rank(user: object) -> int:
@@ -36,6 +39,24 @@ def may_trade(user: object) -> bool:
     return role_rank(user) >= len(ROLES)
 
 
+def may_ingest(user: object) -> bool:
+    """Whether the user may tell alerts from outside: by role, or by the permission for just this.
+
+    The permission names the table that they become rows of.
+    """
+    has_perm = getattr(user, "has_perm", None)
+    return may_trade(user) or (has_perm is not None and has_perm(INGEST_PERMISSION))
+
+
+def rank_of_request(request: Request) -> int:
+    """The rank of who asks, and no more than that of the key it is asked with."""
+    rank = role_rank(request.user)
+    if isinstance(request.auth, ApiKey):
+        scope = request.auth.scope
+        return min(rank, ROLES.index(scope) + 1 if scope in ROLES else 0)
+    return rank
+
+
 class RolePermission(BasePermission):
     """Reads need viewer; writes need the view's `write_role` (default operator)."""
 
@@ -43,7 +64,7 @@ class RolePermission(BasePermission):
         needed = (
             "viewer" if request.method in SAFE_METHODS else getattr(view, "write_role", "operator")
         )
-        return role_rank(request.user) >= ROLES.index(needed) + 1
+        return rank_of_request(request) >= ROLES.index(needed) + 1
 
 
 class NewestFirstPagination(CursorPagination):

@@ -199,6 +199,7 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "rest_framework_simplejwt.authentication.JWTAuthentication",
+        "collectors.keylogin.ApiKeyAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["collectors.access.RolePermission"],
@@ -233,6 +234,8 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["rest_framework.permissions.IsAuthenticated"],
     "ENUM_NAME_OVERRIDES": {
         "BacktestStateEnum": "trading.models.BacktestState",
+        "KeyScopeEnum": "collectors.models.KeyScope",
+        "SwitchScopeEnum": ["desk", "account"],
         "HeldDirectionEnum": ["LONG", "SHORT"],
         "OrderKindEnum": "trading.models.OrderKind",
         "TransactionKindEnum": "trading.models.TransactionKind",

@@ -24,6 +24,7 @@ COLLECTORS = {
         "BookHour",
         "BookDowntime",
     ),
+    "Who may ask": ("ApiKey",),
     "How it went": ("CollectionState", "QualityFinding", "CandleHole", "CandleReplacement"),
 }
 

@@ -9,6 +9,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 import alerts.api
 import collectors.api
+import mts_project.keys
 import mts_project.login
 import risk.api
 import signals.api
@@ -17,6 +18,7 @@ from mts_project import health
 
 api_urlpatterns = [
     *mts_project.login.urlpatterns,
+    *mts_project.keys.urlpatterns,
     *collectors.api.urlpatterns,
     *signals.api.urlpatterns,
     *risk.api.urlpatterns,

@@ -26,6 +26,9 @@ from rest_framework_simplejwt.exceptions import AuthenticationFailed, InvalidTok
 
 from collectors import clock
 from collectors.access import role_rank
+from collectors.keylogin import key_of_header
+from collectors.keys import find_api_key, working_keys
+from collectors.models import ApiKey, KeyScope
 
 TICKET_LIFETIME_S = 30
 REDIS_TIMEOUT_S = 5
@@ -36,12 +39,13 @@ class Login:
     """A user's login as it was at the handshake.
 
     It ends at `expires_at` (wall time, seconds since 1970) if that is set, and with the session
-    `session_key` if that is set.
+    `session_key`, or the key `api_key_id`, if that is set.
     """
 
     user_id: int
     expires_at: float | None = None
     session_key: str | None = None
+    api_key_id: int | None = None
 
 
 def query_parameter(scope: Mapping[str, Any], name: str) -> str | None:
@@ -97,6 +101,8 @@ def redeem_ticket(ticket: str) -> Login | None:
 def login_of_request(request: Any) -> Login:
     """The login of an authenticated HTTP request, with the end that its token or session has."""
     token = getattr(request, "auth", None)
+    if isinstance(token, ApiKey):
+        return _login_of_key(token)
     if token is not None:
         return Login(user_id=request.user.pk, expires_at=float(token["exp"]))
     return Login(user_id=request.user.pk, session_key=request.session.session_key)
@@ -116,10 +122,24 @@ def role_of(login: Login) -> int:
         owner = _user_of_session(login.session_key)
         if owner is None or owner.pk != user.pk:
             return -1
-    return role_rank(user)
+    rank = role_rank(user)
+    if login.api_key_id is not None:
+        key = ApiKey.objects.filter(working_keys(), pk=login.api_key_id).first()
+        # A key that may only tell may not listen.
+        return -1 if key is None else (0 if key.scope == KeyScope.INGEST else rank)
+    return rank
+
+
+def _login_of_key(key: ApiKey) -> Login:
+    ends = None if key.expires_at is None else key.expires_at.timestamp()
+    return Login(user_id=key.user_id, expires_at=ends, api_key_id=key.pk)
 
 
 def _login_of_token(authorization: str) -> Login | None:
+    text_of_key = key_of_header(authorization.encode("latin-1"))
+    if text_of_key is not None:
+        key = find_api_key(text=text_of_key)
+        return None if key is None else _login_of_key(key)
     scheme, _, text = authorization.partition(" ")
     if scheme.lower() != "bearer":
         return None

@@ -8,6 +8,7 @@ from collectors.admin import (
     collection,
     funding,
     instruments,
+    keys,
     macro,
     shards,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "collection",
     "funding",
     "instruments",
+    "keys",
     "macro",
     "shards",
 ]

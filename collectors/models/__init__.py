@@ -29,6 +29,7 @@ from collectors.models.instruments import (
     Tier,
     default_source_chain,
 )
+from collectors.models.keys import ApiKey, KeyScope
 from collectors.models.macro import MacroObservation, MacroSeries
 from collectors.models.shards import StreamProcess, StreamShard
 from collectors.models.writes import AnsweredWrite
@@ -37,6 +38,7 @@ __all__ = [
     "DERIVED_TIMEFRAMES",
     "NATIVE_TIMEFRAMES",
     "AnsweredWrite",
+    "ApiKey",
     "Backfill",
     "BackfillState",
     "BookDowntime",
@@ -49,6 +51,7 @@ __all__ = [
     "FundingRate",
     "HoleLabel",
     "Instrument",
+    "KeyScope",
     "Listing",
     "MacroObservation",
     "MacroSeries",

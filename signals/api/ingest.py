@@ -15,24 +15,27 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from collectors.access import RolePermission
+from collectors.access import RolePermission, may_ingest
+from collectors.models import ApiKey, KeyScope
 from collectors.once import once
 from signals import services
 from signals.alertjson import SIZE_LIMIT
 from signals.api.filters import MomentFilter
 from signals.models import AlertOrigin, AlertVerdict, OutsideAlert
 
-INGEST = "signals.add_outsidealert"
+TELLING = (KeyScope.INGEST, KeyScope.TRADER)
 
 
 class MayIngest(RolePermission):
-    """Whoever may trade, and whoever has the permission for just this: a bot's login needs no
-    other right, and no role."""
+    """Whoever may trade, a key with the scope for just this, and whoever has the permission for it:
+    a bot's login needs no other right, and no role."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        if request.method not in SAFE_METHODS and request.user.has_perm(INGEST):
-            return True
-        return super().has_permission(request, view)
+        if request.method in SAFE_METHODS:
+            return super().has_permission(request, view)
+        if isinstance(request.auth, ApiKey) and request.auth.scope not in TELLING:
+            return False
+        return may_ingest(request.user)
 
 
 class BytesParser(BaseParser):
