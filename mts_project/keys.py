@@ -66,7 +66,7 @@ class ApiKeysView(generics.ListAPIView[ApiKey]):
         """Those of who asks."""
         if getattr(self, "swagger_fake_view", False):
             return ApiKey.objects.none()
-        return ApiKey.objects.filter(user_id=self.request.user.pk)
+        return ApiKey.objects.filter(user__username=self.request.user.get_username())
 
     @extend_schema(request=NewKeySerializer, responses={201: MadeKeySerializer})
     def post(self, request: Request) -> Response:
