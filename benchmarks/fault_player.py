@@ -53,6 +53,7 @@ class Player:
     def __init__(self, world: FaultWorld) -> None:
         self._world = world
         self._prices = {coin_id: price for coin_id, _, price in COINS}
+        self._database: Any = None  # kept open: a new connection costs the server a process
         self._hints = Celery(broker=f"redis+socket://{world.socket}")
         self._hints.conf.task_ignore_result = True
         self._hints.conf.broker_transport_options = {"socket_timeout": 1.0}
@@ -129,20 +130,30 @@ class Player:
         time.sleep(QUIET_S)
         self._stop.set()
         self._publisher.join()
+        self._leave_database()
 
     def execute(self, query: str, *values: Any) -> list[Any]:
         """One statement, again and again while the database is away."""
         deadline = time.monotonic() + LONGEST_STEP_S
         while True:
             try:
-                with contextlib.closing(connect(self._world.database)) as connection:
-                    with connection.cursor() as cursor:
-                        cursor.execute(query, values)
-                        return cursor.fetchall() if cursor.description else []
-            except psycopg2.OperationalError:
+                if self._database is None:
+                    self._database = connect(self._world.database)
+                with self._database.cursor() as cursor:
+                    cursor.execute(query, values)
+                    return cursor.fetchall() if cursor.description else []
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                self._leave_database()
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
+
+    def _leave_database(self) -> None:
+        """Let go of a connection whose server may be gone."""
+        if self._database is not None:
+            with contextlib.suppress(psycopg2.Error):
+                self._database.close()
+        self._database = None
 
     def _wait_for_an_open_fill(self, fills: int) -> bool:
         """Wait until a fill is written and not committed; False when all fills of the step were
