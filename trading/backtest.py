@@ -4,13 +4,16 @@ For every bar, in the order in which paper trading works off a bar run: exits on
 signals of its close, filled at the next open, then the mark at its close. A signal exists where a
 row differs from the row before (`changed_rows`). An opening that meets no valid next bar
 is refused; a close waits for one. The last bar's signals have no next open and are not traded.
+
+Funding is booked at the exchange's own settlements (`backtest_books`). An account whose equity does
+not carry what it holds is liquidated at the open after a bar, where paper trading, which is marked
+every two seconds, would have been at that price or before it.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +25,19 @@ from risk.facts import (
     Surroundings,
     facts_at,
 )
-from risk.portfolio import Record
 from trading import protection, simulator
-from trading.accounting import roll_marks
+from trading.accounting import is_liquidated, maintenance_margin, roll_marks
+from trading.backtest_books import (
+    Books,
+    Entry,
+    book,
+    close_holding,
+    owed_for,
+    settle,
+    settlements_by_bar,
+)
 from trading.holdings import Holding, marked_equity, marked_portfolio
 from trading.orders import (
-    MONEY_UNITS,
-    Execution,
     Grid,
     OrderError,
     OrderRequest,
@@ -38,13 +47,16 @@ from trading.orders import (
 from trading.performance import DAY_MS, RoundTrip
 from trading.simulator import MAKER
 from trading.slippage import BPS
-from trading.tape import Tape, Terms, slippage_at
+from trading.tape import Tape, Terms, largest_jumps, slippage_at
 from trading.ticks import level_ticks
 
 NO_QUOTE = "no_quote"
 NO_LISTING = "no_listing"
 STOPPED_OUT = "stopped_out"
 NOT_COUNTABLE = "not_countable"
+LIQUIDATION = "liquidation"
+# A share of the exposure: what equity must keep of it, and a tick that is a fifth of a price.
+SLACK = 0.25
 PROGRESS_BARS = 500
 
 
@@ -57,6 +69,7 @@ class Outcome:
     exposure: list[int]  # gross, at the same marks
     cash: int
     fees: int
+    funding: int  # received; negative: paid
     fill_count: int
     refusals: dict[str, int]
     open_holdings: tuple[Holding, ...]
@@ -64,71 +77,46 @@ class Outcome:
     marks: dict[str, int]  # of what is open, ticks at the last close
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Entry:
-    """How an open position came about."""
-
-    time: int
-    price: float
-    fee: int
-
-
-@dataclass(kw_only=True)
-class _Books:
-    """The state of the run between bars."""
-
-    cash: int
-    high_water_mark: int
-    day_start_equity: int
-    day: int
-    holdings: dict[str, Holding] = field(default_factory=dict)
-    entries: dict[str, _Entry] = field(default_factory=dict)
-    stopped: dict[str, int] = field(default_factory=dict)
-    pending_closes: set[str] = field(default_factory=set)
-    trades: list[RoundTrip] = field(default_factory=list)
-    equity: list[int] = field(default_factory=list)
-    exposure: list[int] = field(default_factory=list)
-    refusals: Counter[str] = field(default_factory=Counter)
-    fees: int = 0
-    fill_count: int = 0
-    wins: int = 0
-    won: int = 0
-    lost: int = 0
-
-    def record(self) -> Record:
-        """How the closed trades ended, after fees."""
-        return Record(
-            trades=len(self.trades),
-            wins=self.wins,
-            won=self.won / MONEY_UNITS,
-            lost=self.lost / MONEY_UNITS,
-        )
-
-
 def run_backtest(
     tape: Tape, terms: Terms, *, on_progress: Callable[[float], None] | None = None
 ) -> Outcome:
     """Trade the tape. `on_progress` hears the share done (0 to 1) and may raise to stop the run."""
-    books = _Books(
+    books = Books(
         cash=terms.initial_capital,
         high_water_mark=terms.initial_capital,
         day_start_equity=terms.initial_capital,
         day=int(tape.open_time[0]) // DAY_MS if len(tape.open_time) else 0,
     )
     bars = len(tape.open_time)
+    due = settlements_by_bar(tape)
+    jumps = largest_jumps(tape)
     for bar in range(bars):
         if on_progress is not None and bar % PROGRESS_BARS == 0:
             on_progress(bar / bars)
+        settled = due.get(bar, ())
+        if settled:
+            close = int(tape.close_time[bar])
+            inside = [row for row in settled if row[1].time < close]
+            settle(books, owed_for(tape, books, inside, max(bar - 1, 0)))
+            settled = settled[len(inside) :]
         _exit_on_bar(tape, terms, books, bar)
+        owed = owed_for(tape, books, settled, bar) if settled else []
         if bar + 1 < bars:
             _follow_signals(tape, terms, books, bar, tape.changed[bar])
         _mark(tape, books, bar)
+        settle(books, owed)
+        if books.holdings and bar + 1 < bars:
+            equity = books.equity[-1] + sum(each.amount for each in owed)
+            # More than enough for whatever the next open brings: nothing to add up.
+            if equity <= (SLACK + 1.5 * jumps[bar]) * books.exposure[-1]:
+                _liquidate_if_due(tape, terms, books, bar)
     return Outcome(
         trades=books.trades,
         equity=books.equity,
         exposure=books.exposure,
         cash=books.cash,
         fees=books.fees,
+        funding=books.funding,
         fill_count=books.fill_count,
         refusals=dict(books.refusals),
         open_holdings=tuple(books.holdings.values()),
@@ -137,7 +125,7 @@ def run_backtest(
     )
 
 
-def _exit_on_bar(tape: Tape, terms: Terms, books: _Books, bar: int) -> None:
+def _exit_on_bar(tape: Tape, terms: Terms, books: Books, bar: int) -> None:
     for column, coin_id in enumerate(tape.instruments):
         holding = books.holdings.get(coin_id)
         if holding is None or not tape.has_range[bar, column]:
@@ -149,8 +137,16 @@ def _exit_on_bar(tape: Tape, terms: Terms, books: _Books, bar: int) -> None:
             books.stopped[coin_id] = holding.direction
         reason = "stop_loss" if leg == protection.STOP_HIT else "take_profit"
         fee_ppm = terms.maker_fee_ppm if match.liquidity == MAKER else terms.fee_ppm
-        _close(books, terms, holding, match.ticks, fee_ppm, int(tape.close_time[bar]), reason)
-        books.pending_closes.discard(coin_id)
+        close_holding(
+            books,
+            holding,
+            strategy=terms.strategy,
+            ticks=match.ticks,
+            fee_ppm=fee_ppm,
+            time=int(tape.close_time[bar]),
+            reason=reason,
+        )
+        books.pending_closes.pop(coin_id, None)
 
 
 def _protective_exit(
@@ -174,14 +170,15 @@ def _protective_exit(
 
 
 def _follow_signals(
-    tape: Tape, terms: Terms, books: _Books, bar: int, changed: NDArray[np.bool_]
+    tape: Tape, terms: Terms, books: Books, bar: int, changed: NDArray[np.bool_]
 ) -> None:
     # Closes first: they free what the openings of the same close may use.
     due = [column for column in range(len(tape.instruments)) if changed[column]]
     due.sort(key=lambda column: (tape.direction[bar, column] != 0, tape.instruments[column]))
     for column, coin_id in enumerate(tape.instruments):
         if coin_id in books.pending_closes and not changed[column]:
-            _close_at_next_open(tape, terms, books, bar, column, "signal")
+            pending = books.pending_closes[coin_id]
+            _close_at_next_open(tape, terms, books, bar, column, pending)
     for column in due:
         coin_id = tape.instruments[column]
         wanted = int(tape.direction[bar, column])
@@ -189,7 +186,7 @@ def _follow_signals(
             del books.stopped[coin_id]
         holding = books.holdings.get(coin_id)
         closes, opens = transition(holding.direction if holding else 0, wanted)
-        books.pending_closes.discard(coin_id)
+        books.pending_closes.pop(coin_id, None)
         if closes:
             reason = "flip" if opens else "signal"
             _close_at_next_open(tape, terms, books, bar, column, reason)
@@ -206,14 +203,14 @@ def _next_quote(tape: Tape, terms: Terms, bar: int, column: int) -> tuple[float,
 
 
 def _close_at_next_open(
-    tape: Tape, terms: Terms, books: _Books, bar: int, column: int, reason: str
+    tape: Tape, terms: Terms, books: Books, bar: int, column: int, reason: str
 ) -> None:
     coin_id = tape.instruments[column]
     quote = _next_quote(tape, terms, bar, column)
     if quote is None or terms.listed(coin_id, int(tape.close_time[bar])) is None:
-        books.pending_closes.add(coin_id)
+        books.pending_closes[coin_id] = LIQUIDATION if reason == LIQUIDATION else "signal"
         return
-    books.pending_closes.discard(coin_id)
+    books.pending_closes.pop(coin_id, None)
     holding = books.holdings[coin_id]
     steps = abs(holding.quantity)
     bps = slippage_at(
@@ -226,10 +223,18 @@ def _close_at_next_open(
         _far(-holding.direction, quote),
     )
     ticks = _market_ticks(holding.grid, -holding.direction, quote, bps)
-    _close(books, terms, holding, ticks, terms.fee_ppm, int(tape.close_time[bar]), reason)
+    close_holding(
+        books,
+        holding,
+        strategy=terms.strategy,
+        ticks=ticks,
+        fee_ppm=terms.fee_ppm,
+        time=int(tape.close_time[bar]),
+        reason=reason,
+    )
 
 
-def _open_at_next_open(tape: Tape, terms: Terms, books: _Books, bar: int, column: int) -> None:
+def _open_at_next_open(tape: Tape, terms: Terms, books: Books, bar: int, column: int) -> None:
     coin_id = tape.instruments[column]
     direction = int(tape.direction[bar, column])
     listed = terms.listed(coin_id, int(tape.close_time[bar]))
@@ -282,7 +287,7 @@ def _open_at_next_open(tape: Tape, terms: Terms, books: _Books, bar: int, column
     except OrderError:
         books.refusals[NOT_COUNTABLE] += 1
         return
-    _book(books, execution)
+    book(books, execution)
     books.holdings[coin_id] = Holding(
         coin_id=coin_id,
         grid=grid,
@@ -291,9 +296,28 @@ def _open_at_next_open(tape: Tape, terms: Terms, books: _Books, bar: int, column
         stop_loss=grid.nearest_price(verdict.stop_loss),
         take_profit=grid.nearest_price(verdict.take_profit),
     )
-    books.entries[coin_id] = _Entry(
+    books.entries[coin_id] = Entry(
         time=int(tape.close_time[bar]), price=grid.price(ticks), fee=execution.fee
     )
+
+
+def _liquidate_if_due(tape: Tape, terms: Terms, books: Books, bar: int) -> None:
+    """Close everything at the next open when the account's equity, marked there, does not carry it
+    any more. Inside a bar nobody knows what all instruments stood at together."""
+    equity, keep, held = books.cash, 0, []
+    for column, coin_id in enumerate(tape.instruments):
+        holding = books.holdings.get(coin_id)
+        if holding is None:
+            continue
+        is_known = tape.valid[bar + 1, column]
+        price = float(tape.open[bar + 1, column] if is_known else tape.close[bar, column])
+        ticks = level_ticks(price, holding.grid.tick_num, holding.grid.tick_den)
+        equity += holding.unrealised(ticks)
+        keep += maintenance_margin(holding.exposure(ticks), terms.maintenance_ppm)
+        held.append(column)
+    if is_liquidated(equity, keep):
+        for column in held:
+            _close_at_next_open(tape, terms, books, bar, column, LIQUIDATION)
 
 
 def _surroundings(tape: Tape, terms: Terms, bar: int, coin_ids: set[str]) -> Surroundings:
@@ -307,57 +331,6 @@ def _surroundings(tape: Tape, terms: Terms, bar: int, coin_ids: set[str]) -> Sur
     return Surroundings(facts=facts, sectors=terms.sectors)
 
 
-def _close(
-    books: _Books,
-    terms: Terms,
-    holding: Holding,
-    ticks: int,
-    fee_ppm: int,
-    time: int,
-    reason: str,
-) -> None:
-    coin_id = holding.coin_id
-    order = OrderRequest(side=-holding.direction, steps=abs(holding.quantity))
-    execution = execute(
-        order,
-        quantity=holding.quantity,
-        total_cost=holding.total_cost,
-        ticks=ticks,
-        grid=holding.grid,
-        fee_ppm=fee_ppm,
-    )
-    _book(books, execution)
-    del books.holdings[coin_id]
-    entry = books.entries.pop(coin_id)
-    net = execution.realised - entry.fee - execution.fee
-    if net > 0:
-        books.wins += 1
-        books.won += net
-    else:
-        books.lost -= net
-    books.trades.append(
-        RoundTrip(
-            instrument=coin_id,
-            strategy=terms.strategy,
-            direction=holding.direction,
-            quantity=holding.grid.quantity(abs(holding.quantity)),
-            entry_price=entry.price,
-            exit_price=holding.grid.price(ticks),
-            pnl=execution.realised / MONEY_UNITS,
-            fees=(entry.fee + execution.fee) / MONEY_UNITS,
-            entered_at=entry.time,
-            exited_at=time,
-            exit_reason=reason,
-        )
-    )
-
-
-def _book(books: _Books, execution: Execution) -> None:
-    books.cash += execution.realised - execution.fee
-    books.fees += execution.fee
-    books.fill_count += 1
-
-
 def _far(side: int, quote: tuple[float, float]) -> float:
     return quote[1] if side > 0 else quote[0]
 
@@ -366,7 +339,7 @@ def _market_ticks(grid: Grid, side: int, quote: tuple[float, float], bps: float)
     return simulator.market_fill_ticks(side, quote[0], quote[1], bps, grid.tick_num, grid.tick_den)
 
 
-def _marks(tape: Tape, books: _Books, bar: int) -> dict[str, int]:
+def _marks(tape: Tape, books: Books, bar: int) -> dict[str, int]:
     marks = {}
     for column, coin_id in enumerate(tape.instruments):
         holding = books.holdings.get(coin_id)
@@ -377,7 +350,7 @@ def _marks(tape: Tape, books: _Books, bar: int) -> dict[str, int]:
     return marks
 
 
-def _mark(tape: Tape, books: _Books, bar: int) -> None:
+def _mark(tape: Tape, books: Books, bar: int) -> None:
     marks = _marks(tape, books, bar)
     equity = marked_equity(cash=books.cash, holdings=books.holdings.values(), marks=marks)
     books.equity.append(equity)

@@ -29,7 +29,7 @@ from trading.track_record import Exact
 MOST_MARKS = 4_000  # and the last of each day
 TRADE_COLUMNS = (
     "instrument", "direction", "quantity", "entry_price", "exit_price", "pnl", "fees",
-    "entered_at", "exited_at", "exit_reason",
+    "entered_at", "exited_at", "exit_reason", "funding",
 )  # fmt: skip
 
 
@@ -55,8 +55,11 @@ class BacktestRecord:
         kept = backtest.record
         if not kept:
             raise ValueError("no record of this run was kept: run it again")
+        # Records from before funding was booked lack its column, the last one.
         trades = [
-            RoundTrip(strategy=backtest.strategy_name, **dict(zip(TRADE_COLUMNS, row, strict=True)))
+            RoundTrip(
+                strategy=backtest.strategy_name, **dict(zip(TRADE_COLUMNS, row, strict=False))
+            )
             for row in kept["trades"]
         ]
         counts = dict.fromkeys(backtest.instruments, 0)
@@ -99,7 +102,7 @@ class BacktestRecord:
                 pnl=round(trade.pnl * MONEY_UNITS),
                 fees=round(trade.fees * MONEY_UNITS),
                 slippage=None,
-                funding=None,
+                funding=round(trade.funding * MONEY_UNITS),
                 entered_at=from_ms(trade.entered_at),
                 exited_at=from_ms(trade.exited_at),
             )

@@ -5,16 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from risk.facts import HOUR_MS, Hours, hourly_volatility, traded_volume
 from risk.limits import Limits
-from trading.orders import SLIPPAGE_BPS, Grid
+from trading.orders import MAINTENANCE_PPM, SLIPPAGE_BPS, Grid
 from trading.slippage import expected_slippage_bps
 
 HALF_SPREAD_BPS = 1.0
+
+
+class Settlement(NamedTuple):
+    """One funding settlement of an instrument: longs pay shorts `rate` of the notional at
+    `mark_price` (quote units, NaN where not said), at `time` (epoch milliseconds)."""
+
+    time: int
+    rate: float
+    mark_price: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +53,7 @@ class Tape:
     take_profit: NDArray[np.float64]
     position_size: NDArray[np.float64]
     hours: Hours
+    funding: Mapping[str, Sequence[Settlement]] = field(default_factory=dict)  # by coin id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +79,7 @@ class Terms:
     half_spread_bps: float = HALF_SPREAD_BPS
     slippage_bps: float = SLIPPAGE_BPS
     sectors: Mapping[str, str] = field(default_factory=dict)
+    maintenance_ppm: int = MAINTENANCE_PPM["binance"]  # what equity must keep of a notional
 
     def listed(self, coin_id: str, time: int) -> Listed | None:
         """The instrument's listing at a moment."""
@@ -89,6 +101,18 @@ def changed_rows(direction: NDArray[np.int8], stop_loss: NDArray[np.float64]) ->
     same_stop = (stop_loss == stop_before) | (np.isnan(stop_loss) & np.isnan(stop_before))
     changed: NDArray[np.bool_] = (direction != before) | ((direction != 0) & ~same_stop)
     return changed
+
+
+def largest_jumps(tape: Tape) -> list[float]:
+    """(B - 1,): by how much, as a fraction, the price of any instrument moved at most from a bar's
+    close to the next open, where both are real."""
+    if len(tape.close) < 2:
+        return []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        moves = np.abs(tape.open[1:] / tape.close[:-1] - 1.0)
+    known: NDArray[np.float64] = np.where(tape.valid[1:], moves, 0.0).max(axis=1, initial=0.0)
+    jumps: list[float] = np.where(np.isnan(known), math.inf, known).tolist()
+    return jumps
 
 
 def slippage_at(

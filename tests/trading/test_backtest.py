@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 
 from collectors import clock
 from collectors.marketdata import to_ms
+from collectors.models import FundingRate
 from risk.declarations import limits_from
 from risk.facts import LEAD_HOURS, Hours
 from risk.models import RiskDecision
 from risk.services import change_limit
 from signals.models import Signal
 from trading.backtest import run_backtest
-from trading.models import Account, EquityPoint, Fill
+from trading.models import Account, EquityPoint, Fill, FundingPayment, Trade
 from trading.orders import MONEY_UNITS, SLIPPAGE_BPS, Grid
-from trading.services import advance_account
-from trading.tape import HALF_SPREAD_BPS, Listed, Tape, Terms, changed_rows
+from trading.services import advance_account, pay_funding
+from trading.tape import HALF_SPREAD_BPS, Listed, Settlement, Tape, Terms, changed_rows
 
 START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
 HOUR = timedelta(hours=1)
@@ -200,6 +201,55 @@ def test_changed_rows_by_hand() -> None:
     ]  # fmt: skip
 
 
+def at(hours: float) -> int:
+    return to_ms(START) + round(hours * HOUR_MS)
+
+
+def test_a_settlement_counts_for_what_was_held_at_its_moment() -> None:
+    nan = math.nan
+    settled = [
+        Settlement(at(1), 0.001, nan),  # the entry of that close comes after it
+        Settlement(at(1.5), 0.001, 200.0),
+        Settlement(at(2), -0.002, nan),
+        Settlement(at(3), 0.001, nan),  # what closes at its moment pays it
+        Settlement(at(4), 0.5, nan),
+    ]
+    bars = replace(tape([FLAT_BAR] * 6, [1, 1, 0, 0, 0, 0]), funding={"bitcoin": settled})
+    outcome = run_backtest(bars, TERMS)
+    (trade,) = outcome.trades
+    paid = trade.quantity * (200.0 * 0.001 - 100.0 * 0.002 + 100.0 * 0.001)
+    assert trade.funding == pytest.approx(-paid, abs=1e-8)
+    assert outcome.funding == round(trade.funding * MONEY_UNITS)
+    result = round((trade.pnl - trade.fees + trade.funding) * MONEY_UNITS)
+    assert outcome.cash == TERMS.initial_capital + result
+    # The mark of a close is from before the settlement of that moment.
+    assert outcome.equity[3] == outcome.cash
+
+
+def test_a_stop_at_a_settlement_leaves_nothing_to_pay() -> None:
+    bars = tape([FLAT_BAR, (100.0, 100.5, 90.0, 95.0), FLAT_BAR], [1, 1, 1])
+    settled = replace(bars, funding={"bitcoin": [Settlement(at(2), 0.01, math.nan)]})
+    assert run_backtest(settled, TERMS).funding == 0
+    assert run_backtest(settled, TERMS).trades == run_backtest(bars, TERMS).trades
+
+
+@pytest.mark.parametrize(("opened", "is_liquidated"), [(620.0, False), (640.0, True)])
+def test_an_account_that_carries_nothing_any_more_is_closed(
+    opened: float, is_liquidated: bool
+) -> None:
+    gap = (opened, opened, opened, opened)
+    bars = tape([FLAT_BAR, FLAT_BAR, gap, gap, gap], [-1, -1, -1, -1, -1])
+    # Without true highs no stop is decided.
+    bars = replace(bars, has_range=np.zeros_like(bars.has_range))
+    shares = {"max_position_size": 0.25, "max_single_asset": 0.5, "base_size": 0.25}
+    outcome = run_backtest(bars, replace(TERMS, limits=limits_from(shares)))
+    assert bool(outcome.trades) == is_liquidated
+    if is_liquidated:
+        (trade,) = outcome.trades
+        assert (trade.exit_reason, trade.exited_at) == ("liquidation", at(2))
+        assert not outcome.open_holdings
+
+
 @settings(deadline=None)
 @given(
     directions=st.lists(st.integers(-1, 1), min_size=2, max_size=40),
@@ -220,6 +270,13 @@ def test_the_end_is_the_capital_plus_all_that_happened(
     assert len(outcome.equity) == len(outcome.exposure) == len(bars)
     if not outcome.open_holdings:
         assert outcome.equity[-1] == outcome.cash
+
+
+def tell_settlement(world: Any, moment: datetime, rate: float) -> None:
+    FundingRate.objects.create(
+        instrument=world.listed("bitcoin"), exchange="binance", symbol="BITCOINUSDT",
+        funding_time=moment, rate=rate, interval_hours=1, received_at=moment,
+    )  # fmt: skip
 
 
 @pytest.mark.django_db
@@ -248,7 +305,9 @@ def test_paper_trading_of_the_same_signals_ends_in_the_same_books(
     terms = replace(
         TERMS, limits=limits_from({"kelly_min_trades": 5}), listings={"bitcoin": [fine]}
     )
-    outcome = run_backtest(replace(history, hours=hours), terms)
+    rates = rng.normal(0.0, 0.002, 40).round(5).tolist()
+    settled = [Settlement(at(place), rate, math.nan) for place, rate in enumerate(rates, 1)]
+    outcome = run_backtest(replace(history, hours=hours, funding={"bitcoin": settled}), terms)
     for index in range(39):
         bar = START + index * HOUR
         world.at(bar + HOUR)
@@ -259,7 +318,14 @@ def test_paper_trading_of_the_same_signals_ends_in_the_same_books(
         world.quote("bitcoin", bars[index + 1][0] - half, bars[index + 1][0] + half)
         world.run(bar)
         advance_account(account_id=account.pk)
+        tell_settlement(world, bar + HOUR, rates[index])
+        pay_funding()
     account.refresh_from_db()
+    assert FundingPayment.objects.count() == 3
+    funding = list(Trade.objects.order_by("id").values_list("funding", flat=True))
+    assert sum(amount != 0 for amount in funding) == 2
+    told = [round(trade.funding * MONEY_UNITS) for trade in outcome.trades]
+    assert [int(amount * MONEY_UNITS) for amount in funding] == told[: len(funding)]
     assert clock.now() > START
     assert Signal.objects.count() == history.changed[:39].sum() > 10
     assert Fill.objects.count() > 10

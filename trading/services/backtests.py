@@ -6,9 +6,11 @@ LeaseLostError          another worker took over, or somebody cancelled; write n
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any
@@ -21,7 +23,7 @@ from django.db.models.functions import Now
 
 from collectors import clock
 from collectors.marketdata import duration, floor_time, from_ms, to_ms
-from collectors.models import Instrument
+from collectors.models import FundingRate, Instrument
 from collectors.renewal import renewing
 from risk.facts import LEAD_HOURS
 from risk.limits import STATE_ACTIVE
@@ -34,12 +36,12 @@ from trading.backtest_record import record_of
 from trading.benchmark import buy_and_hold
 from trading.fields import from_units, to_units
 from trading.models import Account, Backtest, BacktestState
-from trading.orders import MAKER_FEE_PPM, MONEY_UNITS, TAKER_FEE_PPM, OrderError
+from trading.orders import MAINTENANCE_PPM, MAKER_FEE_PPM, MONEY_UNITS, TAKER_FEE_PPM, OrderError
 from trading.performance import DAY_MS, by_group, measure_performance
 from trading.services.accounts import PAPER
 from trading.services.backtest_requests import NoDataError
 from trading.services.venues import venue_of
-from trading.tape import Listed, Tape, Terms, changed_rows
+from trading.tape import Listed, Settlement, Tape, Terms, changed_rows
 
 log = structlog.get_logger(__name__)
 
@@ -176,14 +178,42 @@ def _tape(run: HistoryRun, step: timedelta, backtest: Backtest) -> Tape:
             start=floor_time(backtest.start_date, "1h") - LEAD_HOURS * timedelta(hours=1),
             end=backtest.end_date,
         ),
+        funding=_settlements(market.instruments, _exchange(_paper()), backtest),
     )
+
+
+def _settlements(
+    coin_ids: Sequence[str], exchange: str, backtest: Backtest
+) -> dict[str, list[Settlement]]:
+    """The exchange's funding settlements within the run, by coin id, oldest first."""
+    rows = FundingRate.objects.filter(
+        instrument__coin_id__in=coin_ids,
+        exchange=exchange,
+        funding_time__gt=backtest.start_date,
+        funding_time__lte=backtest.end_date,
+    ).order_by("funding_time")
+    found: dict[str, list[Settlement]] = {}
+    for coin_id, moment, rate, mark_price in rows.values_list(
+        "instrument__coin_id", "funding_time", "rate", "mark_price"
+    ):
+        price = math.nan if mark_price is None else mark_price
+        found.setdefault(coin_id, []).append(Settlement(to_ms(moment), rate, price))
+    return found
+
+
+def _paper() -> Account | None:
+    return Account.objects.filter(name=PAPER).select_related("profile").first()
+
+
+def _exchange(account: Account | None) -> str:
+    return account.exchange if account else EXCHANGE
 
 
 def _terms(backtest: Backtest) -> Terms:
     """The paper account's limits (the defaults before it exists) and the venue's listings."""
-    account = Account.objects.filter(name=PAPER).select_related("profile").first()
+    account = _paper()
     profile = account.profile if account else RiskProfile()
-    exchange = account.exchange if account else EXCHANGE
+    exchange = _exchange(account)
     instruments = Instrument.objects.filter(coin_id__in=backtest.instruments)
     return Terms(
         strategy=backtest.strategy_name,
@@ -197,6 +227,7 @@ def _terms(backtest: Backtest) -> Terms:
         },
         fee_ppm=TAKER_FEE_PPM[exchange],
         maker_fee_ppm=MAKER_FEE_PPM[exchange],
+        maintenance_ppm=MAINTENANCE_PPM[exchange],
         sectors={instrument.coin_id: instrument.sector for instrument in instruments},
     )
 
@@ -239,6 +270,7 @@ def _result_fields(
         equity=equity,
         initial_capital=float(backtest.initial_capital),
         fees_paid=outcome.fees / MONEY_UNITS,
+        funding_paid=-outcome.funding / MONEY_UNITS,
         exposure=[value / MONEY_UNITS for value in outcome.exposure],
         benchmark=held.tolist(),
         risk_free_rate=settings.ENV.risk_free_rate,
@@ -253,9 +285,8 @@ def _result_fields(
     }
     daily = {(time - 1) // DAY_MS: (time, value) for time, value in zip(times, equity, strict=True)}
     metrics |= {
-        # A run knows slippage as part of its prices only, and of no funding.
+        # A run knows slippage as part of its prices only.
         "slippage_paid": None,
-        "funding_paid": None,
         "bars": len(times),
         "fill_count": outcome.fill_count,
         "refusals": outcome.refusals,
