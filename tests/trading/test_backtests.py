@@ -16,12 +16,13 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from collectors.models import Listing, MacroObservation, MacroSeries, Ohlcv
+from collectors.models import FundingRate, Listing, MacroObservation, MacroSeries, Ohlcv
 from signals.codehash import code_hash
 from signals.models import StrategyConfig
 from signals.registry import build_strategy
 from tests.factories import make_user
 from trading import tasks
+from trading.backtest_record import BacktestRecord
 from trading.models import Backtest, BacktestState
 from trading.services import (
     BacktestError,
@@ -108,6 +109,30 @@ def test_a_backtest_is_run_and_stored(crash: Any) -> None:
     assert backtest.metrics["benchmark_return"] is not None
     assert backtest.metrics["slippage_paid"] is None
     assert backtest.leased_until is None
+
+
+def test_stored_settlements_are_paid(crash: Any) -> None:
+    FundingRate.objects.bulk_create(
+        FundingRate(
+            instrument=crash.listed("bitcoin"),
+            exchange=exchange,
+            symbol="BITCOINUSDT",
+            funding_time=START + place * HOUR,
+            rate=rate,
+            received_at=START,
+        )
+        for exchange, rate in (("binance", 0.001), ("bybit", 0.1))
+        for place in range(9 * 24)
+    )
+    backtest = asked()
+    tasks.run_backtest(backtest.pk)
+    backtest.refresh_from_db()
+    paid = backtest.metrics["funding_paid"]
+    assert paid != 0.0
+    record = BacktestRecord.of(backtest)
+    closed = -sum(trade.funding for trade in record.trades)
+    assert record.held or closed == pytest.approx(paid)
+    assert abs(paid) < 0.01 * float(backtest.initial_capital), "of its own exchange alone"
 
 
 def test_running_it_again_changes_nothing(crash: Any) -> None:
