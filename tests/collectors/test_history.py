@@ -71,10 +71,10 @@ def test_in_a_transaction_too_and_nothing_is_kept(store_folder: Path) -> None:
     assert not store_folder.exists()
 
 
-def test_on_sqlite_too(tmp_path: Path) -> None:
+def test_on_sqlite_too(sqlite_folder: Path) -> None:
     program = "for seed in range(5): play_histories(seed)\n"
     program += "print(len(list((settings.DATA_DIR / 'store').rglob('*.columns'))))"
-    assert on_sqlite(tmp_path, "from django.conf import settings\n" + program) == "2\n"
+    assert on_sqlite(sqlite_folder, "from django.conf import settings\n" + program) == "2\n"
 
 
 @pytest.mark.django_db(transaction=True)

@@ -66,8 +66,8 @@ def test_the_table_follows_the_rules(market_now: datetime, seed: int) -> None:
     assert play(seed).rows
 
 
-def test_the_table_follows_the_rules_on_sqlite(tmp_path: Path) -> None:
-    output = on_sqlite(tmp_path, "print(play(7).replacements.total())")
+def test_the_table_follows_the_rules_on_sqlite(sqlite_folder: Path) -> None:
+    output = on_sqlite(sqlite_folder, "print(play(7).replacements.total())")
     assert int(output) > 50
 
 

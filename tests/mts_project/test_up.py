@@ -233,11 +233,11 @@ def test_a_replay_without_a_known_instrument_is_named(
 
 
 @pytest.mark.parametrize("name", ["logs", "redis"])
-def test_a_file_in_place_of_a_folder_is_named(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_text("mine")
-    result = run_up("--port", str(free_port()), "--only", "web", data=tmp_path)
-    assert_refused(result, f"{tmp_path / name} cannot be made")
-    assert (tmp_path / name).read_text() == "mine"
+def test_a_file_in_place_of_a_folder_is_named(name: str, sqlite_folder: Path) -> None:
+    (sqlite_folder / name).write_text("mine")
+    result = run_up("--port", str(free_port()), "--only", "web", data=sqlite_folder)
+    assert_refused(result, f"{sqlite_folder / name} cannot be made")
+    assert (sqlite_folder / name).read_text() == "mine"
 
 
 def test_a_broken_replay_row_ends_the_start_before_any_process(tmp_path: Path) -> None:
@@ -254,8 +254,13 @@ def test_a_broken_replay_row_ends_the_start_before_any_process(tmp_path: Path) -
     assert not (tmp_path / "data").exists()
 
 
-def test_ctrl_c_ends_everything_quickly_and_quietly(tmp_path: Path) -> None:
-    environ = {**os.environ, "DATABASE_URL": "", "REDIS_URL": "", "MTS_DATA_DIR": str(tmp_path)}
+def test_ctrl_c_ends_everything_quickly_and_quietly(sqlite_folder: Path) -> None:
+    environ = {
+        **os.environ,
+        "DATABASE_URL": "",
+        "REDIS_URL": "",
+        "MTS_DATA_DIR": str(sqlite_folder),
+    }
     program = subprocess.Popen(
         [sys.executable, "manage.py", "up", "--only", "worker:alerts,beat"],
         cwd=PROJECT,
@@ -280,9 +285,14 @@ def test_ctrl_c_ends_everything_quickly_and_quietly(tmp_path: Path) -> None:
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_an_unreachable_provider_is_named_and_the_rest_runs(tmp_path: Path) -> None:
+def test_an_unreachable_provider_is_named_and_the_rest_runs(sqlite_folder: Path) -> None:
     urls = {name: f"{url.split(':')[0]}://127.0.0.1:9/x" for name, url in PROVIDER_URLS.items()}
-    environ = {**os.environ, "DATABASE_URL": "", "REDIS_URL": "", "MTS_DATA_DIR": str(tmp_path)}
+    environ = {
+        **os.environ,
+        "DATABASE_URL": "",
+        "REDIS_URL": "",
+        "MTS_DATA_DIR": str(sqlite_folder),
+    }
     program = subprocess.Popen(
         [sys.executable, "manage.py", "up", "--only", "worker:collect"],
         cwd=PROJECT,

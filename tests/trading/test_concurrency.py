@@ -101,8 +101,6 @@ from datetime import timedelta
 from decimal import Decimal
 import redis
 from django.conf import settings
-from django.core.management import call_command
-call_command("migrate", verbosity=0)
 from tests.trading.conftest import START, World
 from trading.services import create_account
 world = World(redis=redis.Redis.from_url(settings.REDIS_URL))
@@ -135,11 +133,11 @@ print(json.dumps([Fill.objects.count(), LedgerEntry.objects.count(),
 
 
 @pytest.mark.long(12)
-def test_processes_on_sqlite_fill_each_signal_once(tmp_path: Path, redis_client: Any) -> None:
+def test_processes_on_sqlite_fill_each_signal_once(sqlite_folder: Path, redis_client: Any) -> None:
     environment = {
         **os.environ,
         "DATABASE_URL": "",
-        "MTS_DATA_DIR": str(tmp_path),
+        "MTS_DATA_DIR": str(sqlite_folder),
         "DJANGO_SETTINGS_MODULE": "mts_project.settings",
         "PYTHONPATH": str(PROJECT),
     }
