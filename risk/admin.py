@@ -13,24 +13,19 @@ from collectors.admin.records import RecordAdmin
 from risk.declarations import BY_NAME
 from risk.models import RiskDecision, RiskLimit, RiskLimitChange, RiskProfile, TradingStateChange
 from risk.services import change_limit, refuse_limit
+from signals.models import Direction
 
 
 @admin.register(RiskProfile)
-class RiskProfileAdmin(ModelAdmin):  # type: ignore[misc]
-    """The trading state has its own door, which records who and why; limits are rows beside it."""
+class RiskProfileAdmin(RecordAdmin):
+    """The trading state has its own door, which records who and why; limits are rows beside it.
+
+    A profile is made with its account and has its name, by which requests name it.
+    """
 
     list_display = ["name", "trading_state", "state_reason", "state_changed_by", "state_changed_at"]
     list_filter = ["trading_state"]
     search_fields = ["name"]
-    readonly_fields = ["trading_state", "state_reason", "state_changed_by", "state_changed_at"]
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """A profile is made with its account."""
-        return False
-
-    def save_model(self, request: HttpRequest, obj: RiskProfile, form: Any, change: bool) -> None:
-        """Only what was changed: a whole save would write back a switch thrown meanwhile."""
-        obj.save(update_fields=form.changed_data if change else None)
 
 
 class LimitForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -77,12 +72,24 @@ class RiskLimitAdmin(ModelAdmin):  # type: ignore[misc]
     """Every limit of every profile; a change is recorded with who and why."""
 
     form = LimitForm
-    list_display = ["profile", "name", "strategy", "value", "changed_by", "changed_at"]
+    list_display = [
+        "profile", "name", "strategy", "value", "unit", "meaning", "changed_by", "changed_at",
+    ]  # fmt: skip
     list_filter = ["profile", "name"]
     search_fields = ["name", "strategy"]
     list_select_related = ["profile"]
     readonly_fields = ["profile", "name", "strategy", "changed_by", "changed_at"]
     fields = ["profile", "name", "strategy", "value", "reason", "changed_by", "changed_at"]
+
+    @admin.display
+    def unit(self, limit: RiskLimit) -> str:
+        """What the value is a number of."""
+        return BY_NAME[limit.name].unit if limit.name in BY_NAME else ""
+
+    @admin.display
+    def meaning(self, limit: RiskLimit) -> str:
+        """What the limit is for."""
+        return BY_NAME[limit.name].text if limit.name in BY_NAME else "no limit of this version"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """A profile is made with all its limits."""
@@ -132,7 +139,7 @@ class RiskDecisionAdmin(RecordAdmin):
         "at",
         "profile",
         "instrument",
-        "direction",
+        "wanted",
         "is_approved",
         "rejection_reason",
         "risk_level",
@@ -142,6 +149,11 @@ class RiskDecisionAdmin(RecordAdmin):
     search_fields = ["instrument__coin_id", "rejection_reason"]
     list_select_related = ["profile", "instrument"]
     date_hierarchy = "at"
+
+    @admin.display(ordering="direction")
+    def wanted(self, decision: RiskDecision) -> str:
+        """The state that was asked for."""
+        return Direction(decision.direction).label
 
 
 @admin.register(TradingStateChange)

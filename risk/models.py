@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from django.db import models
 
+from signals.models import Direction
+
 
 class TradingState(models.TextChoices):
     """What a profile lets through."""
@@ -116,7 +118,7 @@ class RiskDecision(models.Model):
 
     def __str__(self) -> str:
         verdict = "approved" if self.is_approved else self.rejection_reason
-        return f"{self.instrument_id} {self.direction:+d}: {verdict}"
+        return f"{self.instrument} {Direction(self.direction).label}: {verdict}"
 
 
 class StateCause(models.TextChoices):

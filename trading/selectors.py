@@ -289,7 +289,7 @@ def fill_json(fill: Fill) -> dict[str, Any]:
         "realised_pnl": f"{fill.realised_pnl:f}",
         "liquidity": fill.liquidity,
         "slippage": f"{fill.slippage:f}",
-        "slippage_bps": fill.slippage_bps,
+        "slippage_bps": fill.slippage_bps + 0.0,  # -0.0 is what no slippage of a sale comes to
         "bar": fill.bar_open_time.isoformat(),
         "at": fill.at.isoformat(),
     }

@@ -60,7 +60,7 @@ def test_the_map_shows_what_is_held_and_what_it_may_lose(page: Any, holding: Acc
 
 
 def test_an_account_that_holds_nothing_or_has_nothing(page: Any, account: Account) -> None:
-    assert "Nothing is held." in page(account="paper")
+    assert "paper holds nothing" in page(account="paper")
     Account.objects.update(cash=Decimal(-1))
     assert "no equity left" in page()
     assert heat_json(account=Account.objects.get())["heat"] is None

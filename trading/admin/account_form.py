@@ -11,6 +11,7 @@ from unfold.widgets import (
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminSelect2MultipleWidget,
     UnfoldAdminSelectWidget,
+    UnfoldAdminTextInputWidget,
 )
 
 from risk.declarations import BY_NAME
@@ -59,6 +60,7 @@ def _limit(name: str) -> forms.FloatField:
 class OpenAccountForm(AccountForm):
     """A new account: its capital, where it trades, what it follows, and its risk profile."""
 
+    name = forms.CharField(max_length=64, widget=UnfoldAdminTextInputWidget)
     exchange = forms.ChoiceField(
         choices=[(name, name) for name in TAKER_FEE_PPM], widget=UnfoldAdminSelectWidget
     )

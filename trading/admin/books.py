@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from unfold.admin import TabularInline
 
 from collectors.admin.records import RecordAdmin
+from signals.models import Direction
 from trading.admin.words import grid_of
 from trading.fields import from_units
 from trading.live import closing_pnl
@@ -90,7 +91,7 @@ class TradeAdmin(RecordAdmin):
     """Closed round trips."""
 
     list_display = [
-        "exited_at", "account", "instrument", "strategy", "direction", "quantity", "pnl", "fees",
+        "exited_at", "account", "instrument", "strategy", "held", "quantity", "pnl", "fees",
         "funding", "net", "exit_reason",
     ]  # fmt: skip
     list_filter = ["exit_reason", "strategy", "account"]
@@ -98,6 +99,11 @@ class TradeAdmin(RecordAdmin):
     list_select_related = ["account", "instrument"]
     date_hierarchy = "exited_at"
     readonly_fields = ["net"]
+
+    @admin.display(ordering="direction")
+    def held(self, trade: Trade) -> str:
+        """Which way."""
+        return Direction(trade.direction).label
 
     def net(self, trade: Trade) -> Decimal:
         """After fees and funding."""

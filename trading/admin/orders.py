@@ -126,11 +126,16 @@ class FillAdmin(RecordAdmin):
 class ExecutionAttemptAdmin(RecordAdmin):
     """How executions of signals and orders went; those that failed changed nothing."""
 
-    list_display = ["at", "account", "signal", "order", "outcome", "error", "duration_ms"]
+    list_display = ["at", "account", "signal", "order", "outcome", "error", "took"]
     list_filter = ["outcome", "account"]
     search_fields = ["error"]
     list_select_related = ["account", "order", "signal__instrument"]
     date_hierarchy = "at"
+
+    @admin.display(description="took", ordering="duration_ms")
+    def took(self, attempt: ExecutionAttempt) -> str:
+        """How long, in wall time."""
+        return f"{attempt.duration_ms:,.0f} ms"
 
 
 @admin.register(PendingSignal)
