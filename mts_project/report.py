@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from collectors.formats.files import write_new_text
 from mts_project.pipeline import ACCOUNT
 from mts_project.summary import Summary
 from trading.models import Account
 from trading.reports.content import content_text, make_report
-from trading.reports.files import write_new
 from trading.reports.page import render_page
 from trading.reports.tables import Table, pairs
 
@@ -25,8 +25,8 @@ def write_report(summary: Summary, *, folder: Path) -> Path:
     content["execution_summary"] = {**content["execution_summary"], **_shown(summary)}
     page = render_page(report, title="MTS demo", tables=_tables(summary))
     name = f"demo_{datetime.now(UTC):%Y%m%d_%H%M%S}"
-    write_new(folder, name, ".json", content_text(content))
-    return write_new(folder, name, ".html", page.html)
+    write_new_text(folder / f"{name}.json", content_text(content))
+    return write_new_text(folder / f"{name}.html", page.html)
 
 
 def _shown(summary: Summary) -> dict[str, Any]:

@@ -8,23 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
-from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from collectors.marketdata import from_ms, to_ms
+from collectors.marketdata import from_ms
 from trading.backtest import Outcome
 from trading.fields import from_units
 from trading.models import Backtest
 from trading.orders import MONEY_UNITS
 from trading.performance import DAY_MS, RoundTrip
 from trading.reports.curves import telling_rows
-from trading.roundtrips import TradeColumns, trade_columns
-from trading.track_record import Exact
+from trading.track_record import Exact, Period
 
 MOST_MARKS = 4_000  # and the last of each day
 TRADE_COLUMNS = (
@@ -34,16 +31,13 @@ TRADE_COLUMNS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class BacktestRecord:
+class BacktestRecord(Period):
     """A run from `start` to `end`: its N closed trades, oldest first, M marks, and what was held
     at its end."""
 
-    start: datetime
-    end: datetime
     timeframe: str
     initial_capital: Decimal
     instruments: list[str]  # all that it ran on, the most traded first
-    trades: list[RoundTrip]
     times: list[int]  # (M,) epoch milliseconds
     marks: NDArray[np.float64]  # (M,) equity
     benchmark: NDArray[np.float64] | None  # (M,)
@@ -77,21 +71,6 @@ class BacktestRecord:
             benchmark=np.array(kept["benchmark"], dtype=np.float64),
             held=kept["held"],
         )
-
-    @property
-    def start_ms(self) -> int:
-        """The start in epoch milliseconds."""
-        return to_ms(self.start)
-
-    @property
-    def end_ms(self) -> int:
-        """The end in epoch milliseconds."""
-        return to_ms(self.end)
-
-    @cached_property
-    def columns(self) -> TradeColumns:
-        """The trades as columns."""
-        return trade_columns(self.trades)
 
     @property
     def exact(self) -> list[Exact]:

@@ -54,29 +54,12 @@ class Exact(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrackRecord:
-    """An account from `start` to `end`: the N trades that were closed in between, oldest first, and
-    M marks after `start`.
+class Period:
+    """A time and the N trades that were closed in it, oldest first."""
 
-    `exact` is what the books have of each trade beside it. `initial_capital` is the last mark up to
-    `start`, at first the capital of the account.
-    """
-
-    account: Account
     start: datetime
     end: datetime
-    initial_capital: Decimal
     trades: list[RoundTrip]
-    exact: list[Exact]
-    times: list[int]  # (M,) epoch milliseconds
-    equity: list[Decimal]  # (M,)
-    exposure: NDArray[np.float64]  # (M,) gross
-    costs: Costs
-
-    @property
-    def timeframe(self) -> str:
-        """The bars on which the account trades."""
-        return self.account.timeframe
 
     @property
     def start_ms(self) -> int:
@@ -92,6 +75,29 @@ class TrackRecord:
     def columns(self) -> TradeColumns:
         """The trades as columns."""
         return trade_columns(self.trades)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackRecord(Period):
+    """An account from `start` to `end`: the N trades that were closed in between, oldest first, and
+    M marks after `start`.
+
+    `exact` is what the books have of each trade beside it. `initial_capital` is the last mark up to
+    `start`, at first the capital of the account.
+    """
+
+    account: Account
+    initial_capital: Decimal
+    exact: list[Exact]
+    times: list[int]  # (M,) epoch milliseconds
+    equity: list[Decimal]  # (M,)
+    exposure: NDArray[np.float64]  # (M,) gross
+    costs: Costs
+
+    @property
+    def timeframe(self) -> str:
+        """The bars on which the account trades."""
+        return self.account.timeframe
 
     @cached_property
     def marks(self) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 PART_SUFFIX = ".part"
@@ -30,9 +31,25 @@ def numbered_names(path: Path) -> list[Path]:
     return list(found)
 
 
-def write_new_file(path: Path, fill: Callable[[Path], None]) -> Path:
+def write_new_text(path: Path, text: str, *, is_once: bool = False) -> Path:
+    """Write `text` in UTF-8 as `write_new_file` does. `is_once`: a file under one of the names that
+    says the same already is enough. Raises OSError."""
+
+    def says_so(target: Path) -> bool:
+        return is_once and target.read_text(encoding="utf-8") == text
+
+    return write_new_file(path, partial(_write_text, text), is_enough=says_so)
+
+
+def write_new_file(
+    path: Path,
+    fill: Callable[[Path], None],
+    *,
+    is_enough: Callable[[Path], bool] = lambda _: False,
+) -> Path:
     """Let `fill` write a part file beside `path`, then put it under the first free name: `path`,
-    or with `_2`, `_3` before the suffix. Gives the name.
+    or with `_2`, `_3` before the suffix; or leave it where `is_enough` says so of what is there.
+    Gives the name.
 
     Whoever is killed meanwhile leaves a hidden part file and nothing else. Raises OSError, and
     what `fill` raises.
@@ -49,9 +66,12 @@ def write_new_file(path: Path, fill: Callable[[Path], None]) -> Path:
         for number in itertools.count(1):
             target = _numbered(path, number)
             # A link fails where the name is taken; a rename would replace what is there.
-            with contextlib.suppress(FileExistsError):
+            try:
                 os.link(part, target)
                 break
+            except FileExistsError:
+                if is_enough(target):
+                    break
     finally:
         part.unlink()
     _settle(path.parent)
@@ -67,6 +87,10 @@ def remove_abandoned_parts(folder: Path) -> int:
                 part.unlink()
                 removed += 1
     return removed
+
+
+def _write_text(text: str, part: Path) -> None:
+    part.write_text(text, encoding="utf-8")
 
 
 def _numbered(path: Path, number: int) -> Path:

@@ -1,6 +1,5 @@
 """An account as a client watches it: a real server, real sockets, a database that goes away."""
 
-import json
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -9,19 +8,18 @@ from typing import Any
 import pytest
 import redis
 from django.db import connection
-from rest_framework_simplejwt.tokens import AccessToken
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from collectors.models import Instrument, Listing
 from tests.collectors.livebooks import book_value, store
-from tests.factories import make_instrument, make_user
+from tests.factories import make_instrument
 from tests.realtime.conftest import WebProcess
+from tests.realtime.listening import WAIT_S, bearer, close_code, receive
 from trading.models import Account, Position
 from trading.services import create_account, set_trading_state
 
 pytestmark = pytest.mark.django_db(transaction=True)
-WAIT_S = 10
 
 
 @pytest.fixture
@@ -57,15 +55,6 @@ def watch(web: WebProcess, name: Any, **options: Any) -> Any:
     return connect(f"{web.websocket_url}/accounts/{name}/", **options)
 
 
-def bearer(**user: Any) -> dict[str, str]:
-    name = f"user{time.monotonic_ns()}"
-    return {"Authorization": f"Bearer {AccessToken.for_user(make_user(name, **user))}"}
-
-
-def receive(stream: ClientConnection) -> dict[str, Any]:
-    return json.loads(stream.recv(timeout=WAIT_S))
-
-
 def wait_for(stream: ClientConnection, is_it: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The first message that is it; fails when none comes in time."""
     deadline = time.monotonic() + WAIT_S
@@ -78,13 +67,6 @@ def wait_for(stream: ClientConnection, is_it: Callable[[dict[str, Any]], bool]) 
 
 def mark_of(message: dict[str, Any]) -> str:
     return message["data"]["positions"][0]["mark_price"]
-
-
-def close_code(stream: ClientConnection) -> int:
-    with pytest.raises(ConnectionClosed) as closed:
-        while True:
-            stream.recv(timeout=WAIT_S)
-    return closed.value.rcvd.code
 
 
 def test_an_account_is_marked_at_the_newest_quotes(

@@ -1,6 +1,5 @@
 """The live market as a client meets it: a real server, real sockets, a Redis that goes away."""
 
-import json
 import socket
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ import pytest
 import redis
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from collectors import clock
@@ -20,9 +19,9 @@ from tests.collectors.livebooks import book_value, store, withheld_value
 from tests.collectors.redis_server import RestartableRedis
 from tests.factories import make_instrument, make_user
 from tests.realtime.conftest import WebProcess
+from tests.realtime.listening import WAIT_S, bearer, close_code, receive
 
 pytestmark = pytest.mark.django_db(transaction=True)
-WAIT_S = 10
 
 
 @pytest.fixture
@@ -50,15 +49,6 @@ def follow(web: WebProcess, name: str = "BTCUSDT", query: str = "", **options: A
     return connect(f"{web.websocket_url}/market/{name}/{query}", **options)
 
 
-def bearer(**user: Any) -> dict[str, str]:
-    name = f"user{time.monotonic_ns()}"
-    return {"Authorization": f"Bearer {AccessToken.for_user(make_user(name, **user))}"}
-
-
-def receive(stream: ClientConnection) -> dict[str, Any]:
-    return json.loads(stream.recv(timeout=WAIT_S))
-
-
 def wait_for(stream: ClientConnection, is_it: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """The first message that is it; fails when none comes in time."""
     deadline = time.monotonic() + WAIT_S
@@ -67,13 +57,6 @@ def wait_for(stream: ClientConnection, is_it: Callable[[dict[str, Any]], bool]) 
         if message["type"] == "market" and is_it(message["exchanges"]):
             return message
     raise AssertionError(f"the last message was {message}")
-
-
-def close_code(stream: ClientConnection) -> int:
-    with pytest.raises(ConnectionClosed) as closed:
-        while True:
-            stream.recv(timeout=WAIT_S)
-    return closed.value.rcvd.code
 
 
 def test_the_books_of_all_exchanges_come_together(

@@ -7,7 +7,6 @@ import math
 import pytest
 
 from risk.declarations import limits_from
-from risk.portfolio import Standing
 from risk.sizing import (
     METHODS,
     Sizes,
@@ -18,26 +17,8 @@ from risk.sizing import (
     target_price,
     volatility_size,
 )
+from tests.risk.standing import STANDING
 
-STANDING = Standing(
-    equity=10_000.0,
-    gross_exposure=0.0,
-    instrument_exposure=0.0,
-    sector_exposure=0.0,
-    open_risk=0.0,
-    open_positions=0,
-    high_water_mark=10_000.0,
-    day_start_equity=10_000.0,
-    volatility_24h=0.04,
-    daily_volatility=math.nan,
-    quote_volume_24h=5e7,
-    correlation=0.0,
-    held_risk=math.nan,
-    trades=0,
-    wins=0,
-    won=0.0,
-    lost=0.0,
-)
 RECORD = {"trades": 40, "wins": 24, "won": 480.0, "lost": 240.0}
 LIMITS = limits_from({})
 

@@ -12,9 +12,9 @@ import structlog
 from django.conf import settings
 
 from collectors import clock
+from collectors.formats.files import write_new_text
 from trading.models import Account
 from trading.reports.content import Report, content_text, make_report
-from trading.reports.files import write_new
 from trading.reports.page import render_page
 
 log = structlog.get_logger(__name__)
@@ -53,8 +53,8 @@ def write_report(
     folder = report_folder()
     return WrittenReport(
         report=report,
-        json=write_new(folder, stem, ".json", content_text(report.content())),
-        html=write_new(folder, stem, ".html", page.html),
+        json=write_new_text(folder / f"{stem}.json", content_text(report.content())),
+        html=write_new_text(folder / f"{stem}.html", page.html),
     )
 
 
