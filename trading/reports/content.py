@@ -141,8 +141,10 @@ def make_backtest_report(*, backtest: Backtest) -> Report:
             "risk_free_rate": settings.ENV.risk_free_rate,
             "fill_count": kept["fill_count"],
             "trade_count": len(record.trades),
-            # A run knows slippage as part of its prices only, and of no funding.
-            "costs": {"fees": f"{kept['fees_paid']:.8f}", "slippage": None, "funding": None},
+            "costs": {
+                name: None if kept[f"{name}_paid"] is None else f"{kept[f'{name}_paid']:.8f}"
+                for name in ("fees", "slippage", "funding")
+            },
             "benchmark": {"name": "buy_and_hold", "instruments": record.instruments},
             "open_positions": [
                 {**row, "sector": sectors.get(row["instrument"], "")} for row in record.held
