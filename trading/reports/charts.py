@@ -78,7 +78,7 @@ def _equity(record: Record) -> Iterator[Chart]:
     capital = float(record.initial_capital)
     # The capital stands before the first mark.
     times = np.array([min(record.start_ms, record.times[0]), *record.times], dtype=np.int64)
-    lines = {"account": np.append(capital, record.marks)}
+    lines = {"equity": np.append(capital, record.marks)}
     if record.benchmark is not None:
         lines["buy and hold"] = np.append(capital, record.benchmark)
     rows = telling_rows(list(lines.values()), MOST_POINTS)
