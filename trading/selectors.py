@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import connection
 from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Subquery
 
+from collectors import clock
 from collectors.marketdata import duration
 from collectors.models import Instrument, Ohlcv
 from risk.portfolio import NO_RECORD, Portfolio, loss_fraction
@@ -175,6 +176,20 @@ def _mark(holding: Holding, close: float | None) -> int:
     if close is None:
         return holding.cost_ticks
     return level_ticks(close, grid.tick_num, grid.tick_den)
+
+
+# Of hourly candles the newest may be late by minutes; three that are missing are an outage.
+STALE_AFTER = timedelta(hours=3)
+
+
+def candles_are_stale(*, instrument: Instrument, at: datetime) -> bool:
+    """Whether nothing is known of an instrument's last hours at a market time, whatever is quoted:
+    then nobody can say how it has moved, and what it trades."""
+    candles = Ohlcv.objects.filter(instrument=instrument, timeframe="1h")
+    newest = candles.order_by("-open_time").values_list("open_time", flat=True).first()
+    if newest is None:
+        return True
+    return at - newest - duration("1h") > clock.current().widen(STALE_AFTER)
 
 
 # After so many failures an opening is refused, and a close is tried at growing intervals.

@@ -13,15 +13,18 @@ from django.core.exceptions import ValidationError
 from django.db import connection
 
 from collectors import clock
+from collectors.models import Ohlcv
 from risk.models import RiskDecision
 from signals.models import Signal
 from signals.services import Arrival, ingest_alerts
 from trading import tasks
 from trading.models import Account, Fill, Order, OutsideTurn, PendingSignal, Position, Trade
 from trading.services import (
+    HandOrder,
     advance_account,
     create_account,
     execute_outside_signals,
+    place_hand_order,
     reconcile,
     update_account,
 )
@@ -31,10 +34,16 @@ NOON = START + timedelta(hours=12)
 MINUTE = timedelta(minutes=1)
 
 
+def watch_until_noon(world: Any, coin_id: str) -> None:
+    """Candles of a calm morning."""
+    for hour in range(12):
+        world.candle(coin_id, START + timedelta(hours=hour), (100.0, 100.0, 100.0, 100.0))
+
+
 @pytest.fixture
 def follower(world: Any, account: Account) -> Account:
     """An account that follows what comes from outside; bitcoin is at 100.0 / 100.1 at noon."""
-    world.listed("bitcoin")
+    watch_until_noon(world, "bitcoin")
     world.at(NOON)
     world.quote("bitcoin", 100.0, 100.1)
     return update_account(account_id=account.pk, subscriptions=["outside"])
@@ -63,6 +72,21 @@ def execute(account: Account) -> int:
     count = execute_outside_signals(account_id=account.pk)
     assert reconcile(account_id=account.pk).mismatches == ()
     return count
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("hours", "reason"), [(3, ""), (4, "stale_candles")])
+def test_nothing_opens_without_candles_of_the_last_hours(
+    world: Any, follower: Account, hours: int, reason: str
+) -> None:
+    Ohlcv.objects.filter(open_time__gte=NOON - timedelta(hours=hours)).delete()
+    say("LONG", NOON)
+    execute(follower)
+    assert RiskDecision.objects.get().rejection_reason == reason
+    assert Fill.objects.count() == (0 if reason else 1)
+    by_hand = HandOrder(coin_id="bitcoin", side=1, quantity=Decimal("0.2"))
+    outcome = place_hand_order(account_id=follower.pk, asked=by_hand)
+    assert (outcome.decision and outcome.decision.rejection_reason) == reason
 
 
 @pytest.mark.django_db
@@ -191,7 +215,8 @@ def test_threads_execute_each_signal_once(world: Any, account: Account) -> None:
         update_account(account_id=each.pk, subscriptions=["outside"])
     world.at(NOON)
     for coin_id in coins:
-        world.listed(coin_id)
+        if coin_id != "bitcoin":
+            watch_until_noon(world, coin_id)
         world.quote(coin_id, 100.0, 100.1)
         say("SHORT", clock.now() - MINUTE, asset=coin_id)
         say("LONG", clock.now(), asset=coin_id)

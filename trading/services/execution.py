@@ -24,6 +24,7 @@ from risk.models import RiskDecision
 from risk.selectors import StateInForce, state_in_force
 from risk.services import assess, refuse
 from signals.models import Signal
+from signals.registry import OUTSIDE
 from trading.backtest import NO_LISTING, NO_QUOTE, NOT_COUNTABLE, STOPPED_OUT
 from trading.models import (
     ENTRY_LEGS,
@@ -37,7 +38,7 @@ from trading.models import (
     TimeInForce,
 )
 from trading.orders import OrderError, transition
-from trading.selectors import account_portfolio, done_attempts
+from trading.selectors import account_portfolio, candles_are_stale, done_attempts
 from trading.services.accounts import locked_account
 from trading.services.assessment import or_nan
 from trading.services.attempts import UNREACHABLE, put_off_signal, record_done
@@ -46,7 +47,7 @@ from trading.services.closing import close_at_market, meet_offer
 from trading.services.granting import announce_decision
 from trading.services.placing import Ticket, place_order
 from trading.services.protection import UNFILLED_ENTRY, cancel_working
-from trading.services.quotes import Offer, current_offer
+from trading.services.quotes import STALE_CANDLES, Offer, current_offer
 from trading.services.venues import NOT_TRADING, Venue
 
 log = structlog.get_logger(__name__)
@@ -206,6 +207,9 @@ def _refusal(
         return NOT_TRADING
     if position.stopped_direction == signal.direction:
         return STOPPED_OUT
+    # Strategies are flat where their last bar is missing; outside nobody looks at our candles.
+    if signal.strategy == OUTSIDE and candles_are_stale(instrument=signal.instrument, at=offer.now):
+        return STALE_CANDLES
     if offer.now > _late_from(signal):
         return _waited_for(offer, in_force) if is_retry else LATE
     return ""

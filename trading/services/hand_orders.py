@@ -35,7 +35,7 @@ from trading.models import (
     Position,
 )
 from trading.orders import OrderError
-from trading.selectors import account_portfolio, open_positions
+from trading.selectors import account_portfolio, candles_are_stale, open_positions
 from trading.services import placing
 from trading.services.accounts import locked_account
 from trading.services.assessment import or_nan
@@ -43,7 +43,7 @@ from trading.services.booking import MANUAL, position_for
 from trading.services.closing import NoQuoteError, close_position, meet_offer
 from trading.services.granting import announce_decision
 from trading.services.placing import Ticket
-from trading.services.quotes import Offer, current_offer
+from trading.services.quotes import STALE_CANDLES, Offer, current_offer
 from trading.services.tickets import Drafted, HandOrder, Refused, draft_tickets
 from trading.services.venues import Venue
 
@@ -210,6 +210,8 @@ def _place(account: Account, instrument: Instrument, asked: HandOrder, offer: Of
     is_entry = drafts[0].ticket.leg == OrderLeg.OPEN
     if is_entry and not account.is_active:
         raise Refused("account_inactive", "the account is switched off: it only closes")
+    if is_entry and candles_are_stale(instrument=instrument, at=offer.now):
+        raise Refused(STALE_CANDLES, "there are no candles of its last hours to judge it by")
     tickets = [
         _granted(account, instrument, asked, draft, offer) if is_entry else draft.ticket
         for draft in drafts

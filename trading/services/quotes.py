@@ -34,6 +34,8 @@ AHEAD = timedelta(minutes=1)
 # Why an order finds no quote; of one that is plausible and fresh: it is from before its signal.
 STALE_QUOTE = "stale_quote"
 UNUSABLE = "unusable_quote"
+# Why nothing opens where there are quotes, and no candles of the last hours.
+STALE_CANDLES = "stale_candles"
 Met = TypeVar("Met", QuoteMet, BookMet, BarMet, QuoteMet | BookMet)
 
 # How long after a quote a book still shows the depth that was there, wall time.
