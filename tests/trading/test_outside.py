@@ -215,8 +215,7 @@ def test_threads_execute_each_signal_once(world: Any, account: Account) -> None:
         update_account(account_id=each.pk, subscriptions=["outside"])
     world.at(NOON)
     for coin_id in coins:
-        if coin_id != "bitcoin":
-            watch_until_noon(world, coin_id)
+        watch_until_noon(world, coin_id)
         world.quote(coin_id, 100.0, 100.1)
         say("SHORT", clock.now() - MINUTE, asset=coin_id)
         say("LONG", clock.now(), asset=coin_id)
