@@ -10,6 +10,7 @@ not looked at.
 """
 
 import ast
+import os
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
@@ -148,7 +149,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Mark from now on, before anything of the product is imported."""
-    if early_config.known_args_namespace.lines:
+    options = early_config.known_args_namespace
+    # The process that only hands out tests comes to nothing by itself.
+    hands_out = bool(options.numprocesses) and "PYTEST_XDIST_WORKER" not in os.environ
+    if options.lines and not hands_out:
         sys.meta_path.insert(0, MarkingFinder(measured_packages()))
         _compile_without_marks()
 
