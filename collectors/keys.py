@@ -30,12 +30,7 @@ def create_api_key(
     Raises ValidationError for a name that another key of the user's has, an end that is over, or a
     scope that is more than the user may.
     """
-    if scope not in KeyScope.values:
-        raise ValidationError({"scope": f"one of {', '.join(KeyScope.values)}"})
-    if not may_have(user, scope):
-        raise ValidationError({"scope": f"{user.get_username()} may not do what {scope} may"})
-    if expires_at is not None and expires_at <= clock.wall_now():
-        raise ValidationError({"expires_at": "is over"})
+    check_new_key(user=user, scope=scope, expires_at=expires_at)
     text = PREFIX + secrets.token_urlsafe(32)
     key = ApiKey(
         user=user,
@@ -49,6 +44,16 @@ def create_api_key(
     key.full_clean()
     key.save(force_insert=True)
     return key, text
+
+
+def check_new_key(*, user: Any, scope: str, expires_at: datetime | None) -> None:
+    """Raises ValidationError for a scope beyond what the user may, and for an end that is over."""
+    if scope not in KeyScope.values:
+        raise ValidationError({"scope": f"one of {', '.join(KeyScope.values)}"})
+    if not may_have(user, scope):
+        raise ValidationError({"scope": f"{user.get_username()} may not do what {scope} may"})
+    if expires_at is not None and expires_at <= clock.wall_now():
+        raise ValidationError({"expires_at": "is over"})
 
 
 def find_api_key(*, text: str) -> ApiKey | None:

@@ -24,6 +24,7 @@ from rest_framework.views import APIView
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from collectors.access import rank_of_request
+from collectors.keylogin import ApiKeyAuthentication
 from mts_project import vitals
 
 MINUTES_COUNTED = 60
@@ -69,7 +70,9 @@ class HealthView(APIView):
     503 when unhealthy. Degraded answers 200: it works, and somebody should look.
     """
 
-    authentication_classes = [MonitorToken, JWTAuthentication, SessionAuthentication]
+    authentication_classes = [
+        MonitorToken, JWTAuthentication, ApiKeyAuthentication, SessionAuthentication,
+    ]  # fmt: skip
     permission_classes = [AllowAny]
 
     @extend_schema(responses=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -11,19 +11,27 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
-from collectors.keys import create_api_key, may_have, revoke_api_key
+from collectors.keys import check_new_key, create_api_key, may_have, revoke_api_key
 from collectors.models import ApiKey
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A key no stronger than its owner."""
+    """A key no stronger than its owner, nor than `maker`, who reads it."""
+
+    maker: ClassVar[Any] = None
 
     def clean(self) -> dict[str, Any]:
         """Refused for the same reasons as by the service."""
         values: dict[str, Any] = super().clean() or self.cleaned_data
         user, scope = values.get("user"), values.get("scope")
-        if user is not None and scope and not may_have(user, scope):
-            self.add_error("scope", f"{user} may not do what {scope} may")
+        if user is None or not scope:
+            return values
+        try:
+            check_new_key(user=user, scope=scope, expires_at=values.get("expires_at"))
+        except ValidationError as error:
+            self.add_error(None, error)
+        if not may_have(self.maker, scope):
+            self.add_error("scope", f"{self.maker} may not do what {scope} may")
         return values
 
 
@@ -41,15 +49,18 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
     list_select_related = ["user"]
     actions = ["revoke"]
 
+    def get_form(
+        self, request: HttpRequest, obj: ApiKey | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        """One that knows who asks."""
+        form = super().get_form(request, obj, change, **kwargs)
+        return type(form.__name__, (form,), {"maker": request.user})
+
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         """Make it, and say it."""
-        try:
-            made, text = create_api_key(
-                user=obj.user, name=obj.name, scope=obj.scope, expires_at=obj.expires_at
-            )
-        except ValidationError as error:
-            messages.error(request, "; ".join(error.messages))
-            raise
+        made, text = create_api_key(
+            user=obj.user, name=obj.name, scope=obj.scope, expires_at=obj.expires_at
+        )
         for field in ApiKey._meta.concrete_fields:
             setattr(obj, field.attname, getattr(made, field.attname))
         messages.warning(request, f"The key, which is shown this once: {text}")

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -79,6 +80,7 @@ def test_a_key_for_ingest_opens_that_door_alone() -> None:
     assert program.post("/api/v1/ws-ticket/").status_code == 403
     assert "components" not in program.get("/health/").json()
     _, reading = create_api_key(user=owner, name="reader", scope="operator")
+    assert "components" in with_key(reading).get("/health/").json()
     assert with_key(reading).post(ingest, {"asset": "x"}, format="json").status_code == 403
 
 
@@ -115,5 +117,22 @@ def test_the_admin_shows_a_key_once(client: Any) -> None:
     reader = make_user("reader", role="viewer")
     stronger = client.post(page, {**wish, "user": reader.pk, "name": "y"}).content.decode()
     assert "may not do what ingest may" in stronger
+    over = {**wish, "name": "z", "expires_at_0": "2001-01-01", "expires_at_1": "00:00:00"}
+    assert "is over" in client.post(page, over).content.decode()
     client.post(table, {"action": "revoke", "_selected_action": [key.pk]})
     assert ApiKey.objects.get().revoked_at is not None
+
+
+def test_who_makes_a_key_for_another_makes_none_that_may_more_than_they(client: Any) -> None:
+    owner = make_user("ada", role="trader")
+    clerk = make_user("clerk", role="viewer", is_staff=True)
+    clerk.user_permissions.add(Permission.objects.get(codename="add_apikey"))
+    client.force_login(clerk)
+    page = reverse("admin:collectors_apikey_add")
+    wish = {"user": owner.pk, "name": "bot", "expires_at_0": "", "expires_at_1": ""}
+    for scope in ("trader", "operator", "ingest"):
+        answer = client.post(page, {**wish, "scope": scope}).content.decode()
+        assert f"clerk may not do what {scope} may" in answer
+    assert not ApiKey.objects.exists()
+    client.post(page, {**wish, "scope": "viewer"})
+    assert ApiKey.objects.get().scope == "viewer"
