@@ -11,6 +11,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import path
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -110,16 +111,21 @@ class LimitView(APIView):
     )
     def patch(self, request: Request, name: str) -> Response:
         """Change the limit, within its bounds; who, what and why is kept."""
-        asked = self.LimitChangeSerializer(data=request.data)
+        try:
+            said = request.data
+        except APIException as error:
+            self._keep_refusal(request, name, {}, {"body": [error.detail]})
+            raise
+        asked = self.LimitChangeSerializer(data=said)
         if not asked.is_valid():
-            self._keep_refusal(request, name, asked.errors)
+            self._keep_refusal(request, name, said, asked.errors)
             asked.is_valid(raise_exception=True)
         wish = {**asked.validated_data, "name": name, "by": request.user.get_username()}
         return answer_once(request, partial(self._change, wish))
 
-    def _keep_refusal(self, request: Request, name: str, errors: Any) -> None:
+    def _keep_refusal(self, request: Request, name: str, body: Any, errors: Any) -> None:
         """A row beside the changes for what was no number, or no request at all."""
-        said = request.data if isinstance(request.data, dict) else {}
+        said = body if isinstance(body, dict) else {}
         named = str(said.get("profile") or "").replace("\x00", "")
         profiles = RiskProfile.objects.order_by("pk")
         profile = (profiles.filter(name=named) if named else profiles).first()
@@ -128,7 +134,7 @@ class LimitView(APIView):
             keep_refusal(
                 profile_id=profile.pk,
                 name=name,
-                asked=str(said.get("value")),
+                asked=str(said.get("value", "")),
                 refusal="; ".join(faults),
                 by=request.user.get_username(),
             )

@@ -172,6 +172,11 @@ def test_a_refused_change_is_kept_under_a_key_and_of_any_name(profile: RiskProfi
     assert RiskLimitChange.objects.first().name == "ab"  # type: ignore[union-attr]
     misspelt = client.patch(address, {"value": 0.5, "stratgy": "momentum"}, format="json")
     assert set(misspelt.json()["error"]["fields"]) == {"stratgy"}
+    for kind, status in (("application/json", 400), ("text/plain", 415)):
+        unread = client.patch(address, b'{"value": 1, "value": 0.5}', content_type=kind)
+        assert unread.status_code == status
+        assert RiskLimitChange.objects.first().refusal.startswith("body: ")  # type: ignore[union-attr]
+    assert RiskLimitChange.objects.count() == 5
     assert limits_of(profile=profile).max_correlation == 0.80
 
 

@@ -393,7 +393,7 @@ HOSTILE = {
 def test_hostile_json_is_refused_with_its_reason_as_a_row(
     desk: Desk, account: Account, reason: str
 ) -> None:
-    for address in (f"{desk.base}orders/", "/api/v1/risk/assess/"):
+    for address in (f"{desk.base}orders/", "/api/v1/risk/assess/", "/api/v1/risk/state/"):
         answer = desk.client.post(address, HOSTILE[reason], content_type="application/json")
         assert answer.status_code == (413 if "KiB" in reason else 400), address
         assert reason in answer.json()["error"]["message"]
@@ -410,3 +410,13 @@ def test_what_names_no_instrument_leaves_a_row_too(desk: Desk, account: Account)
     desk.client.post("/api/v1/risk/assess/", [1, 2], format="json")
     assert RefusedRequest.objects.count() == 2
     assert "dictionary" in RefusedRequest.objects.first().reason
+
+
+def test_what_is_no_json_by_its_own_word_leaves_a_row_too(desk: Desk) -> None:
+    addresses = (f"{desk.base}orders/", "/api/v1/risk/assess/", "/api/v1/risk/state/")
+    for address in addresses:
+        answer = desk.client.post(address, b"side=buy", content_type="text/plain")
+        assert answer.status_code == 415
+    rows = RefusedRequest.objects.order_by("pk")
+    assert [row.address for row in rows] == list(addresses)
+    assert all("text/plain" in row.reason for row in rows)

@@ -28,7 +28,7 @@ def kept_refusals(request: Request, *, account_id: int | None = None) -> Iterato
                 address=request.path,
                 by=request.user.get_username(),
                 reason=_told(error),
-                asked=request.data,  # empty where the body could not be read
+                asked=_said(request),
                 account_id=account_id,
             )
         raise
@@ -50,6 +50,14 @@ def read_or_refuse(
         return asked
     with kept_refusals(request, account_id=account_id):
         raise ValidationError(asked.errors)
+
+
+def _said(request: Request) -> Any:
+    """The body; empty where it could not be read, or is of a kind that nobody reads."""
+    try:
+        return request.data
+    except APIException:
+        return None
 
 
 def _told(error: APIException) -> str:

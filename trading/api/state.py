@@ -18,6 +18,7 @@ from collectors.strict import StrictSerializer
 from risk.models import Desk, RiskProfile, TradingState
 from risk.selectors import read_desk, state_in_force
 from trading import services
+from trading.api.refusals import kept_refusals
 from trading.api.rows import only_account
 from trading.models import Account
 
@@ -101,8 +102,9 @@ class TradingStateView(APIView):
         mark and day's start. 503 says that the desk's switch is set, but that a worker is still at
         an order that it began before.
         """
-        asked = self.StateChangeSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
+        with kept_refusals(request):
+            asked = self.StateChangeSerializer(data=request.data)
+            asked.is_valid(raise_exception=True)
         wish = {
             "state": asked.validated_data["state"],
             "reason": asked.validated_data["reason"],

@@ -8,7 +8,7 @@ from trading.models.accounts import Account
 
 
 class RefusedRequest(models.Model):
-    """A request that was no order, or nothing to assess, and why."""
+    """A request that was no order, nothing to assess or no switch to throw, and why."""
 
     at = models.DateTimeField(db_index=True, help_text="market time")
     account = models.ForeignKey(
