@@ -27,11 +27,14 @@ from trading.services import (
     place_hand_order,
     reconcile,
     update_account,
+    work_account,
 )
+from trading.services.execution import execute_signal
 
 START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
 NOON = START + timedelta(hours=12)
 MINUTE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
 
 
 def watch_until_noon(world: Any, coin_id: str) -> None:
@@ -183,6 +186,30 @@ def test_only_the_newest_of_an_instrument_is_executed(world: Any, follower: Acco
     say("LONG", NOON)
     execute(follower)
     assert PendingSignal.objects.get().signal == waiting
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_newer", [True, False])
+def test_flat_takes_back_an_entry_that_is_on_its_way(
+    world: Any, follower: Account, is_newer: bool
+) -> None:
+    update_account(account_id=follower.pk, latency_ms=500)
+    say("LONG", NOON)
+    world.quote("bitcoin", 100.0, 100.1, at=NOON + timedelta(milliseconds=100))
+    execute(follower)
+    assert (Order.objects.get().status, Fill.objects.count()) == ("working", 0)
+    world.at(NOON + SECOND)
+    if is_newer:
+        say("FLAT", NOON + SECOND)
+        execute(follower)
+    else:  # a bar run comes up to half a minute after its bar
+        older = world.signal("bitcoin", 0, NOON - timedelta(hours=2))
+        execute_signal(account=follower, signal=older, run_bar=NOON)
+    world.at(NOON + 2 * SECOND)
+    world.quote("bitcoin", 100.0, 100.1)
+    assert work_account(account_id=follower.pk) == (0 if is_newer else 1)
+    order = Order.objects.get(leg="open")
+    assert order.status == ("cancelled" if is_newer else "filled")
 
 
 @pytest.mark.django_db

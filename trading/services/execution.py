@@ -35,6 +35,7 @@ from trading.models import (
     OrderStatus,
     PendingSignal,
     Position,
+    Side,
     TimeInForce,
 )
 from trading.orders import OrderError, transition
@@ -46,7 +47,7 @@ from trading.services.booking import position_for
 from trading.services.closing import close_at_market, meet_offer
 from trading.services.granting import announce_decision
 from trading.services.placing import Ticket, place_order
-from trading.services.protection import UNFILLED_ENTRY, cancel_working
+from trading.services.protection import cancel_working
 from trading.services.quotes import STALE_CANDLES, Offer, current_offer
 from trading.services.venues import NOT_TRADING, Venue
 
@@ -94,7 +95,9 @@ def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry:
     """Do what can be done now; whether that was all."""
     position = position_for(account=account, instrument=signal.instrument, venue=offer.venue)
     waiting = _waiting_on(account, signal.instrument)
-    if _is_overtaken(signal, position, waiting):
+    orders = _orders_around(account, signal)
+    others = _entries_of_others(orders, signal)
+    if _is_overtaken(signal, position, waiting, others):
         if waiting is not None and waiting.signal_id == signal.pk:
             waiting.delete()
         return True
@@ -104,9 +107,7 @@ def _move_to_wanted(account: Account, signal: Signal, offer: Offer, *, is_retry:
     closes, opens = transition(position.direction, signal.direction)
     # Once for each signal; and risk judges the whole of what is held then.
     opens = opens or (account.is_pyramiding and signal.direction == position.direction != 0)
-    orders = _orders_around(account, signal)
-    if signal.direction != position.direction:
-        _cancel_overtaken(orders, signal, position, at=offer.now)
+    _cancel_overtaken(others, signal, position, at=offer.now)
     if closes and _has_closed(orders, signal):
         closes = opens = False
     opens = opens and not _is_decided(account, signal, orders)
@@ -142,9 +143,13 @@ def _keep_waiting(account: Account, signal: Signal, waiting: PendingSignal | Non
         waiting.save()
 
 
-def _is_overtaken(signal: Signal, position: Position, waiting: PendingSignal | None) -> bool:
+def _is_overtaken(
+    signal: Signal, position: Position, waiting: PendingSignal | None, others: Sequence[Order]
+) -> bool:
     """Whether something newer has opened what is held, or waits to: a bar run comes up to half a
     minute after its bar, and what is said outside comes at once."""
+    if any(order.signal is not None and order.signal.at > signal.at for order in others):
+        return True
     opened_by = position.entry_signal
     if position.quantity_steps and opened_by is not None and opened_by.at > signal.at:
         return True
@@ -308,19 +313,28 @@ def _orders_around(account: Account, signal: Signal) -> list[Order]:
     return list(rows.select_related("decision").order_by("pk"))
 
 
-def _cancel_overtaken(
-    orders: Sequence[Order], signal: Signal, position: Position, *, at: datetime
-) -> None:
-    """What entries of other signals did not get yet is not wanted any more."""
-    rests = (
-        order.leg in ENTRY_LEGS
+def _entries_of_others(orders: Sequence[Order], signal: Signal) -> list[Order]:
+    """What other signals have ordered and not got yet; what a person ordered is no signal's."""
+    return [
+        order
+        for order in orders
+        if order.leg in ENTRY_LEGS
         and order.kind == OrderKind.MARKET
         and order.signal_id not in (None, signal.pk)
-        for order in orders
-    )
-    if any(rests):
-        others = UNFILLED_ENTRY & ~Q(signal=signal)
-        cancel_working(position=position, which=others, reason=OVERTAKEN, at=at)
+    ]
+
+
+def _cancel_overtaken(
+    others: Sequence[Order], signal: Signal, position: Position, *, at: datetime
+) -> None:
+    """What entries of other signals did not get yet is not wanted any more, unless it adds to what
+    is held as this signal wants it held. An order is on its way for a while: where nothing is held
+    yet, one that says flat takes it back."""
+    wanted = {1: Side.BUY, -1: Side.SELL}.get(signal.direction)
+    adds = wanted if signal.direction == position.direction else None
+    rests = [order.pk for order in others if order.side != adds]
+    if rests:
+        cancel_working(position=position, which=Q(pk__in=rests), reason=OVERTAKEN, at=at)
 
 
 def _working_close(orders: Sequence[Order], signal: Signal) -> Order | None:
