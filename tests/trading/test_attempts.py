@@ -28,7 +28,7 @@ from trading.services import (
     matching,
     reconcile,
 )
-from trading.services.attempts import KEPT_FOR, MOST_TRIES
+from trading.services.attempts import KEPT_FOR, MOST_TRIES, put_off_signal, record_done
 
 START = datetime.fromisoformat("2021-05-13T00:00:00+00:00")
 HOUR = timedelta(hours=1)
@@ -130,6 +130,23 @@ def test_a_signal_that_raised_is_tried_again(world: Any, account: Account, break
     advance_account(account_id=account.pk)
     assert Fill.objects.count() == 1
     assert not PendingSignal.objects.exists()
+
+
+@pytest.mark.parametrize("what", ["newer", "done"])
+def test_what_raises_takes_no_place_that_is_not_its_own(
+    world: Any, account: Account, what: str
+) -> None:
+    older = world.signal("bitcoin", 1, START)
+    waiting = None
+    if what == "newer":
+        waiting = world.signal("bitcoin", -1, START + HOUR)
+        PendingSignal.objects.create(account=account, instrument=older.instrument, signal=waiting)
+    else:  # by another worker, meanwhile
+        record_done(account=account, signal=older, started=0.0)
+    error = RuntimeError("no such thing")
+    put_off_signal(account_id=account.pk, signal=older, run_bar=START, error=error, started=0.0)
+    assert [row.signal for row in PendingSignal.objects.all()] == ([waiting] if waiting else [])
+    assert outcomes()[-1] == ("bitcoin", "failed")
 
 
 def test_a_signal_that_always_raises_is_refused_in_the_end(

@@ -24,7 +24,7 @@ from risk.services import refuse
 from signals.models import Signal
 from trading.events import decisions_recorded
 from trading.models import Account, AttemptOutcome, ExecutionAttempt, Order, PendingSignal, Position
-from trading.selectors import MOST_TRIES
+from trading.selectors import MOST_TRIES, done_attempts
 from trading.services.accounts import locked_account
 from trading.services.trading_state import BREAKER_WINDOW, check_executions
 
@@ -88,7 +88,7 @@ def put_off_signal(
                 waiting.filter(signal=signal).delete()
             if signal.direction or not closes:
                 _refuse(account, signal, error)
-        elif run_bar is not None and not _is_worked_off(account, run_bar):
+        elif run_bar is not None and _may_wait(account, signal, run_bar):
             waiting.update_or_create(
                 account=account, instrument=signal.instrument, defaults={"signal": signal}
             )
@@ -178,8 +178,15 @@ def _write(
     ExecutionAttempt.objects.bulk_create([attempt], ignore_conflicts=True)
 
 
-def _is_worked_off(account: Account, run_bar: datetime) -> bool:
-    return account.processed_bar is not None and account.processed_bar >= run_bar
+def _may_wait(account: Account, signal: Signal, run_bar: datetime) -> bool:
+    """Whether what raised is still to be done: the bar run is not worked off, nobody else has done
+    it meanwhile, and nothing newer waits in its place."""
+    if account.processed_bar is not None and account.processed_bar >= run_bar:
+        return False
+    newer = PendingSignal.objects.filter(
+        account=account, instrument=signal.instrument, signal__at__gt=signal.at
+    )
+    return not newer.exists() and not done_attempts(account=account, signal=signal).exists()
 
 
 def _refuse(account: Account, signal: Signal, error: Exception) -> None:
