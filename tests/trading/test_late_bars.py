@@ -10,7 +10,7 @@ import pytest
 from collectors.models import Ohlcv
 from tests.trading.waiting import check, enter, place, sweep
 from trading.models import Account, Fill, MissedBar, Order, Position, Trade
-from trading.services import advance_account, work_account
+from trading.services import advance_account, latebars, work_account
 
 START = datetime(2021, 5, 13, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -120,3 +120,25 @@ def test_what_waits_for_nothing_is_forgotten(world: Any, account: Account) -> No
     Order.objects.filter(leg="stop_loss").update(status="cancelled", ended_at=NOW)
     work_account(account_id=account.pk)
     assert not MissedBar.objects.exists()
+
+
+def test_candles_that_never_come_hold_up_nothing_and_cost_one_look(
+    world: Any, account: Account, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
+) -> None:
+    monkeypatch.setattr(latebars, "MOST_BARS", 3)
+    instrument = enter(world, account).instrument
+    last = START + 30 * HOUR
+    MissedBar.objects.bulk_create(
+        MissedBar(account=account, instrument=instrument, timeframe="1h", open_time=bar)
+        for bar in (START + hour * HOUR for hour in range(1, 31))
+    )
+    Account.objects.update(processed_bar=last)
+    account.refresh_from_db()
+    world.at(last + HOUR)
+    with django_assert_num_queries(1):
+        assert latebars.judge_late_bars(account=account) == 0
+    world.candle("bitcoin", last, (100.0, 101.0, 94.0, 100.0))
+    assert latebars.judge_late_bars(account=account) == 1
+    # Nothing waits for the others any more.
+    while MissedBar.objects.exists():
+        assert latebars.judge_late_bars(account=account) == 0

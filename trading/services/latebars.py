@@ -13,12 +13,23 @@ from collections.abc import Iterable
 from datetime import datetime
 
 import structlog
+from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models.functions import Coalesce
 
 from collectors import clock
 from collectors.marketdata import duration
 from collectors.models import Ohlcv
 from trading.encounters import BarMet
-from trading.models import ENTRY_LEGS, Account, MissedBar, Order, OrderKind, OrderLeg, Position
+from trading.models import (
+    ENTRY_LEGS,
+    Account,
+    MissedBar,
+    Order,
+    OrderKind,
+    OrderLeg,
+    OrderStatus,
+    Position,
+)
 from trading.orders import Grid
 from trading.services.accounts import locked_account
 from trading.services.matching import STOPS, as_working, show_trail, working_orders
@@ -58,14 +69,10 @@ def remember_missed(
 
 def judge_late_bars(*, account: Account) -> int:
     """Let the account's stops meet the candles that came late, oldest first; how many were set
-    off. One look in the tables where no bar was missed."""
+    off. One look in the tables where there is nothing to do: some candles never come."""
     if account.processed_bar is None:
         return 0
-    missed = list(
-        MissedBar.objects.filter(account=account, open_time__lte=account.processed_bar)
-        .select_related("instrument")
-        .order_by("open_time")[:MOST_BARS]
-    )
+    missed = list(_to_judge(account, account.processed_bar)[:MOST_BARS])
     if not missed:
         return 0
     candles = Ohlcv.objects.filter(
@@ -75,12 +82,17 @@ def judge_late_bars(*, account: Account) -> int:
         is_sampled=False,
     )
     found = {(row.instrument_id, row.timeframe, row.open_time): row for row in candles}
+    over: list[int] = []
     with locked_account(account.pk) as current:
         set_off = 0
+        rest: dict[int, list[Order]] = {}
         for row in missed:
+            if row.instrument_id not in rest:
+                working = working_orders(account=current, instrument=row.instrument)
+                rest[row.instrument_id] = working
             orders = [
                 order
-                for order in working_orders(account=current, instrument=row.instrument)
+                for order in rest[row.instrument_id]
                 if _could_be_set_off(order) and _since(order) <= row.open_time
             ]
             candle = found.get((row.instrument_id, row.timeframe, row.open_time))
@@ -88,10 +100,39 @@ def judge_late_bars(*, account: Account) -> int:
                 met = bar_met(candle, row.timeframe)
                 set_off += sum(_judge(order, met) for order in orders)
             if candle is not None or not orders:
-                row.delete()
+                over.append(row.pk)
+        MissedBar.objects.filter(pk__in=over).delete()
         if set_off:
             announce_orders()
     return set_off
+
+
+def _to_judge(account: Account, until: datetime) -> QuerySet[MissedBar]:
+    """The missed bars until a moment whose candle is there by now, or that no stop waits for."""
+    candles = Ohlcv.objects.filter(
+        instrument=OuterRef("instrument"),
+        timeframe=OuterRef("timeframe"),
+        open_time=OuterRef("open_time"),
+        is_sampled=False,
+    )
+    stops = (
+        Order.objects.filter(
+            account=account,
+            instrument=OuterRef("instrument"),
+            status=OrderStatus.WORKING,
+            kind__in=STOPS,
+            is_triggered=False,
+        )
+        .exclude(leg__in=ENTRY_LEGS)
+        .annotate(since=Coalesce("judged_from", "at"))
+        .filter(since__lte=OuterRef("open_time"))
+    )
+    return (
+        MissedBar.objects.filter(account=account, open_time__lte=until)
+        .filter(Exists(candles) | ~Exists(stops))
+        .select_related("instrument")
+        .order_by("open_time")
+    )
 
 
 def bar_met(candle: Ohlcv, timeframe: str) -> BarMet:
