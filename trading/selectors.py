@@ -208,14 +208,19 @@ class FailingClose:
 
 def failing_closes() -> list[FailingClose]:
     """The closes that have raised MOST_TRIES times and are still to be done."""
-    failed = Count(
-        "account__attempts",
-        filter=Q(account__attempts__signal=F("signal"))
-        & Q(account__attempts__outcome=AttemptOutcome.FAILED),
+    # Asked every few seconds: only the attempts of what waits are looked at.
+    failed = (
+        ExecutionAttempt.objects.filter(
+            account=OuterRef("account"), signal=OuterRef("signal"), outcome=AttemptOutcome.FAILED
+        )
+        .order_by()
+        .values("signal")
+        .annotate(count=Count("pk"))
+        .values("count")
     )
     rows = PendingSignal.objects.select_related("account", "signal__instrument")
     found = []
-    for row in rows.annotate(tries=failed).filter(tries__gte=MOST_TRIES):
+    for row in rows.annotate(tries=Subquery(failed)).filter(tries__gte=MOST_TRIES):
         last = row.account.attempts.filter(signal=row.signal).first()
         found.append(
             FailingClose(
