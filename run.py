@@ -43,7 +43,7 @@ COMMANDS = {
     "demo": [MANAGE, "up", "--demo"],
     "up": [MANAGE, "up"],
     "check": [MANAGE, "diagnose"],
-    "test": ["-m", "pytest", f"-n{TEST_PROCESSES}", "--dist=worksteal", "--lines"],
+    "test": ["-m", "slipcover", "-m", "pytest", f"-n{TEST_PROCESSES}", "--dist=worksteal"],
 }
 # uv does not read pip's configuration, so it is told what pip would use, unless it has its own.
 UV_NAMES = {
