@@ -24,8 +24,8 @@ COLLECTORS = {
         "BookHour",
         "BookDowntime",
     ),
-    "Who may ask": ("ApiKey",),
     "How it went": ("CollectionState", "QualityFinding", "CandleHole", "CandleReplacement"),
+    "Who may ask": ("ApiKey",),
 }
 
 # Pages that are no table: name, address, the permission to see it, and the table below whose
