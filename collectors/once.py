@@ -148,7 +148,11 @@ def _earlier_answer(asked: AnsweredWrite) -> Response | None:
         return None
     if row.request_hash != asked.request_hash:
         raise KeyReused
-    return Response(row.body, status=row.status, headers={"Idempotent-Replay": "true"})
+    headers = {"Idempotent-Replay": "true"}
+    # Where what was queued is to be followed is said in the body as well.
+    if isinstance(row.body, dict) and "url" in row.body:
+        headers["Location"] = row.body["url"]
+    return Response(row.body, status=row.status, headers=headers)
 
 
 def _request_hash(request: Request) -> str:

@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 from collectors import services, tasks
 from collectors.marketdata import TIMEFRAMES
 from collectors.models import Backfill, Instrument
-from collectors.once import KEY_PARAMETER, KeyReused, once
+from collectors.once import KEY_PARAMETER, answer_once, once
 
 
 class BackfillSerializer(serializers.ModelSerializer[Backfill]):
@@ -61,19 +61,18 @@ class BackfillList(generics.ListAPIView[Backfill]):
         parameters=[KEY_PARAMETER],
     )
     def post(self, request: Request) -> Response:
-        """Queue a backfill; `Location` is where to follow it. The same `Idempotency-Key` gives the
-        same row, with another body it is refused with 409."""
+        """Queue a backfill; `Location` is where to follow it."""
         asked = self.BackfillCreateSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
+        return answer_once(request, partial(self._queue, request, asked.validated_data))
+
+    def _queue(self, request: Request, values: dict[str, Any]) -> Response:
         with transaction.atomic():
             try:
                 backfill = services.request_backfill(
-                    **asked.validated_data,
+                    **values,
                     requested_by=request.user if isinstance(request.user, User) else None,
-                    idempotency_key=request.headers.get("Idempotency-Key"),
                 )
-            except services.KeyReused:
-                raise KeyReused from None
             except services.BackfillRefused as error:
                 raise serializers.ValidationError({error.field: [str(error)]}) from None
             # A broker that is down loses only the hint: the sweep finds the row.

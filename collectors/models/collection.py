@@ -157,8 +157,6 @@ class Backfill(models.Model):
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL
     )
-    idempotency_key = models.CharField(max_length=120, null=True, blank=True, unique=True)
-    asked = models.JSONField(default=dict, blank=True, help_text="the request as it was made")
     attempt = models.PositiveIntegerField(default=0, help_text="fences the lease")
     leased_until = models.DateTimeField(null=True, blank=True, help_text="database time")
     created_at = models.DateTimeField(help_text="wall time")

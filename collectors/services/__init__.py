@@ -3,7 +3,6 @@
 from collectors.seeds import seed_instruments, seed_macro_series
 from collectors.services.backfill_requests import (
     BackfillRefused,
-    KeyReused,
     NotServed,
     continue_backfill,
     request_backfill,
@@ -32,7 +31,6 @@ __all__ = [
     "Exported",
     "FundingCoverage",
     "Imported",
-    "KeyReused",
     "NotServed",
     "Refreshed",
     "StoreResult",

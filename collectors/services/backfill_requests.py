@@ -1,17 +1,14 @@
 """Backfills as they are asked for: what cannot be had is refused here, before it has a row.
 
 BackfillRefused             the request cannot be served; the message is for its author
-├── NotServed               no source of the instrument has candles of that time
-└── KeyReused               the idempotency key belongs to another request
+└── NotServed               no source of the instrument has candles of that time
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
 
 from collectors import clock
 from collectors.marketdata import TIMEFRAMES, duration, floor_time
@@ -21,7 +18,6 @@ from collectors.services.search import EARLIEST, served_from
 
 # Two centuries of hours, four years of minutes. Memory does not bound it, only patience.
 MOST_BARS = 2_000_000
-KEY_LENGTH = 120
 
 
 class BackfillRefused(ValueError):
@@ -36,10 +32,6 @@ class NotServed(BackfillRefused):
     """No source of the instrument has candles of that time."""
 
 
-class KeyReused(BackfillRefused):
-    """The idempotency key belongs to another request."""
-
-
 def request_backfill(
     *,
     instrument: Instrument,
@@ -47,47 +39,22 @@ def request_backfill(
     start: datetime | None = None,
     end: datetime | None = None,
     requested_by: User | None = None,
-    idempotency_key: str | None = None,
 ) -> Backfill:
     """Queue a backfill of the bars that open in [start, end) and are closed.
 
     Without `start` from the begin of the default history, without `end` to now; the span is cut
-    to what any source serves. A request that comes again with its key gets the row that it made.
-    Raises BackfillRefused.
+    to what any source serves. Raises BackfillRefused.
     """
-    asked = {
-        "instrument": instrument.coin_id,
-        "timeframe": timeframe,
-        "start": start.isoformat() if start else None,
-        "end": end.isoformat() if end else None,
-        "by": requested_by.pk if requested_by else None,
-    }
-    if idempotency_key:
-        if len(idempotency_key) > KEY_LENGTH:
-            raise BackfillRefused(f"longer than {KEY_LENGTH} characters", field="Idempotency-Key")
-        earlier = _earlier(idempotency_key, asked)
-        if earlier is not None:
-            return earlier
     first, last = servable_span(instrument=instrument, timeframe=timeframe, start=start, end=end)
-    try:
-        with transaction.atomic():
-            return Backfill.objects.create(
-                instrument=instrument,
-                timeframe=timeframe,
-                start=first,
-                end=last,
-                position=first,
-                requested_by=requested_by,
-                idempotency_key=idempotency_key or None,
-                asked=asked,
-                created_at=clock.wall_now(),
-            )
-    except IntegrityError:
-        # The same request came twice at the same moment.
-        earlier = _earlier(idempotency_key, asked) if idempotency_key else None
-        if earlier is None:
-            raise
-        return earlier
+    return Backfill.objects.create(
+        instrument=instrument,
+        timeframe=timeframe,
+        start=first,
+        end=last,
+        position=first,
+        requested_by=requested_by,
+        created_at=clock.wall_now(),
+    )
 
 
 def continue_backfill(
@@ -107,7 +74,6 @@ def continue_backfill(
             timeframe=timeframe,
             start=first,
             requested_by=None,
-            idempotency_key=None,
         )
         .exclude(state=BackfillState.DONE)
         .first()
@@ -170,10 +136,3 @@ def servable_span(
             field="start",
         )
     return first, last
-
-
-def _earlier(key: str, asked: dict[str, Any]) -> Backfill | None:
-    row = Backfill.objects.filter(idempotency_key=key).first()
-    if row is not None and row.asked != asked:
-        raise KeyReused("the key belongs to another request", field="Idempotency-Key")
-    return row

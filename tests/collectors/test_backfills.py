@@ -199,6 +199,7 @@ def test_it_is_asked_for_followed_and_cancelled_over_http(
     assert messages == [row["id"]]
     again = operator.post("/api/v1/backfills/", body, format="json", HTTP_IDEMPOTENCY_KEY="k1")
     assert (again.status_code, again.json()["id"]) == (202, row["id"])
+    assert (again["Location"], again["Idempotent-Replay"]) == (row["url"], "true")
     other = operator.post(
         "/api/v1/backfills/",
         {**body, "instrument": "ethereum"},
@@ -207,6 +208,12 @@ def test_it_is_asked_for_followed_and_cancelled_over_http(
     )
     assert other.status_code == 409
     assert Backfill.objects.count() == 1
+    # A key is its user's own, as at every write.
+    colleague = APIClient()
+    colleague.force_authenticate(make_user("colleague", role="operator"))
+    theirs = colleague.post("/api/v1/backfills/", body, format="json", HTTP_IDEMPOTENCY_KEY="k1")
+    assert (theirs.status_code, theirs.json()["requested_by"]) == (202, "colleague")
+    Backfill.objects.filter(pk=theirs.json()["id"]).delete()
     venues.add("binance", "BTCUSDT", START, END, 100.0)
     tasks.run_backfill(row["id"])
     followed = operator.get(f"/api/v1/backfills/{row['id']}/").json()
