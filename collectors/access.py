@@ -48,13 +48,15 @@ def may_ingest(user: object) -> bool:
     return may_trade(user) or (has_perm is not None and has_perm(INGEST_PERMISSION))
 
 
+def rank_by_key(key: ApiKey, rank: int) -> int:
+    """Of a user's rank what the key leaves; nothing where it may only tell."""
+    return min(rank, ROLES.index(key.scope) + 1 if key.scope in ROLES else 0)
+
+
 def rank_of_request(request: Request) -> int:
     """The rank of who asks, and no more than that of the key it is asked with."""
     rank = role_rank(request.user)
-    if isinstance(request.auth, ApiKey):
-        scope = request.auth.scope
-        return min(rank, ROLES.index(scope) + 1 if scope in ROLES else 0)
-    return rank
+    return rank_by_key(request.auth, rank) if isinstance(request.auth, ApiKey) else rank
 
 
 class RolePermission(BasePermission):

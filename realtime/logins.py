@@ -25,10 +25,10 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from rest_framework_simplejwt.exceptions import AuthenticationFailed, InvalidToken
 
 from collectors import clock
-from collectors.access import role_rank
+from collectors.access import rank_by_key, role_rank
 from collectors.keylogin import key_of_header
 from collectors.keys import find_api_key, working_keys
-from collectors.models import ApiKey, KeyScope
+from collectors.models import ApiKey
 
 TICKET_LIFETIME_S = 30
 REDIS_TIMEOUT_S = 5
@@ -114,7 +114,7 @@ def is_expired(login: Login) -> bool:
 
 
 def role_of(login: Login) -> int:
-    """The rank of the user's role now (`collectors.access`), -1 when the login has ended."""
+    """The rank that the login has now (`collectors.access`), -1 when it has ended."""
     user = get_user_model().objects.filter(pk=login.user_id, is_active=True).first()
     if user is None or is_expired(login):
         return -1
@@ -125,8 +125,7 @@ def role_of(login: Login) -> int:
     rank = role_rank(user)
     if login.api_key_id is not None:
         key = ApiKey.objects.filter(working_keys(), pk=login.api_key_id).first()
-        # A key that may only tell may not listen.
-        return -1 if key is None else (0 if key.scope == KeyScope.INGEST else rank)
+        return -1 if key is None else rank_by_key(key, rank)
     return rank
 
 

@@ -91,7 +91,7 @@ def test_a_key_ends_with_its_time_and_listens_as_long() -> None:
     scope = {"query_string": b"", "headers": [(b"authorization", f"Api-Key {text}".encode())]}
     login = identify(scope)
     assert login == Login(user_id=owner.pk, expires_at=soon.timestamp(), api_key_id=key.pk)
-    assert role_of(login) > 0
+    assert role_of(login) == 1
     ApiKey.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     assert role_of(login) < 0
     assert identify(scope) is None
