@@ -36,7 +36,8 @@ def write_new_text(path: Path, text: str, *, is_once: bool = False) -> Path:
     says the same already is enough. Raises OSError."""
 
     def says_so(target: Path) -> bool:
-        return is_once and target.read_text(encoding="utf-8") == text
+        # Whose file has taken the name may be a stranger, and what is in it no text.
+        return is_once and target.is_file() and target.read_bytes() == text.encode()
 
     return write_new_file(path, partial(_write_text, text), is_enough=says_so)
 

@@ -1,6 +1,7 @@
 """The transports: where a message goes, and what happens when it cannot."""
 
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,6 +49,15 @@ def test_a_repeated_delivery_finds_its_own_file(folder):
     second = file.deliver(message(2))
     assert file.deliver(message(2, attempt=2)) == second
     assert len(list(folder.iterdir())) == 2
+
+
+def test_a_name_that_strangers_have_taken_is_numbered_whatever_they_wrote(folder):
+    stem = "signal_alert_bitcoin_20210513_010203"
+    folder.mkdir()
+    (folder / f"{stem}.json").write_bytes(b'{"asset": "\xff')
+    (folder / f"{stem}_2.json").mkdir()
+    os.mkfifo(folder / f"{stem}_3.json")
+    assert file.deliver(message()) == f"{stem}_4.json"
 
 
 def test_an_asset_cannot_leave_the_folder(folder):
