@@ -122,7 +122,7 @@ def test_what_waits_for_nothing_is_forgotten(world: Any, account: Account) -> No
     assert not MissedBar.objects.exists()
 
 
-def test_candles_that_never_come_hold_up_nothing_and_cost_one_look(
+def test_candles_that_never_come_hold_up_nothing_and_cost_a_look(
     world: Any, account: Account, monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Any
 ) -> None:
     monkeypatch.setattr(latebars, "MOST_BARS", 3)
@@ -135,7 +135,7 @@ def test_candles_that_never_come_hold_up_nothing_and_cost_one_look(
     Account.objects.update(processed_bar=last)
     account.refresh_from_db()
     world.at(last + HOUR)
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         assert latebars.judge_late_bars(account=account) == 0
     world.candle("bitcoin", last, (100.0, 101.0, 94.0, 100.0))
     assert latebars.judge_late_bars(account=account) == 1

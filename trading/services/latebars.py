@@ -69,8 +69,9 @@ def remember_missed(
 
 def judge_late_bars(*, account: Account) -> int:
     """Let the account's stops meet the candles that came late, oldest first; how many were set
-    off. One look in the tables where there is nothing to do: some candles never come."""
-    if account.processed_bar is None:
+    off. Locks nothing where there is nothing to do: some candles never come."""
+    # Most accounts have missed nothing, and all are asked every few seconds.
+    if account.processed_bar is None or not MissedBar.objects.filter(account=account).exists():
         return 0
     missed = list(_to_judge(account, account.processed_bar)[:MOST_BARS])
     if not missed:
