@@ -80,6 +80,9 @@ def test_a_market_that_goes_on_takes_what_is_held_along(world: Any, account: Acc
     world.quote("bitcoin", 100.0, 100.1)
     assert settle_delisted() == 0
     assert Position.objects.get().quantity_steps == 1500
+    # What is held next is held where it is traded.
+    assert close_position(account_id=account.pk, coin_id="bitcoin") is not None
+    assert Position.objects.get().off_market_since is None
 
 
 def test_nothing_opens_where_nothing_is_traded(world: Any, account: Account) -> None:

@@ -233,7 +233,7 @@ def _end_round(
     position.round_slippage = position.round_funding = nothing
     position.entry_signal = None
     position.entered_at = None
-    position.stop_loss = position.take_profit = None
+    position.stop_loss = position.take_profit = position.off_market_since = None
     if order.leg == OrderLeg.STOP_LOSS:
         position.stopped_direction = direction
 

@@ -94,9 +94,8 @@ def _look_at(position: Position, now: datetime, *, is_closed: bool) -> bool:
     try:
         if not is_closed or since is None:
             with locked_account(position.account_id):
-                Position.objects.filter(pk=position.pk).update(
-                    off_market_since=now if is_closed else None
-                )
+                still = Position.objects.filter(pk=position.pk).exclude(quantity_steps=0)
+                still.update(off_market_since=now if is_closed else None)
             log.warning("held_off_market", position=position.pk, is_closed=is_closed)
             return False
         offer = current_offer(account=position.account, instrument=position.instrument, since=None)
@@ -136,7 +135,6 @@ def _settle(account: Account, position_id: int, now: datetime) -> Fill | None:
         ),
         at=now,
     )
-    position.off_market_since = None
     return book_fill(
         account=account,
         position=position,
