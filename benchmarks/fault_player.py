@@ -105,6 +105,7 @@ class Player:
         deadline = time.monotonic() + LONGEST_STEP_S
         hinted = time.monotonic()
         while True:
+            self._world.tend()
             rows = self.execute(
                 "SELECT (SELECT count(*) FROM trading_fill), (SELECT count(*) FROM"
                 " trading_fundingpayment), processed_bar FROM trading_account"
@@ -127,7 +128,10 @@ class Player:
     def rest(self) -> None:
         """Wait until the sweeps have come once more, and end."""
         self._hint()
-        time.sleep(QUIET_S)
+        until = time.monotonic() + QUIET_S
+        while time.monotonic() < until:
+            self._world.tend()
+            time.sleep(0.1)
         self._stop.set()
         self._publisher.join()
         self._leave_database()
@@ -146,6 +150,7 @@ class Player:
                 self._leave_database()
                 if time.monotonic() > deadline:
                     raise
+                self._world.tend()
                 time.sleep(0.05)
 
     def _leave_database(self) -> None:

@@ -1,8 +1,9 @@
 """The servers and processes of one run of the kill tests, and how each is killed and comes back.
 
 A run has its own PostgreSQL, copied from a cluster that was made once, its own Redis-protocol
-server with an append-only file, a trading worker and beat: the product's own processes, started
-as it starts them. Everything is killed with -9. PostgreSQL writes its log of transactions before
+server with an append-only file, a trading worker and beat: the product's own processes under its
+own supervisor and watchdog, which bring back whoever ended and whoever hangs, as they do in
+production. Everything is killed with -9. PostgreSQL writes its log of transactions before
 it answers a commit, as in production; only that the disk has it is not waited for, since no power
 fails here.
 """
@@ -16,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -24,10 +25,13 @@ from typing import Any
 
 import psycopg2
 import redis
+from celery import Celery
 from dotenv import dotenv_values
 
 from benchmarks.stream_soak import free_port
 from mts_project.processes import redis_binary
+from mts_project.supervisor import ProcessSpec, Supervisor
+from mts_project.watchdog import Watchdog
 from tests.plugins.children import give_to, start_child, stop_child, unprivileged_user
 from tests.plugins.postgres import initialise_cluster, usable_binaries
 from tests.plugins.servers import UNREACHABLE
@@ -42,6 +46,7 @@ POSTGRES_SETTINGS = (
     "max_connections=60",
 )
 VICTIMS = ("worker", "beat", "redis", "postgres")
+SERVERS = ("redis", "postgres")
 LONGEST_START_S = 60.0
 
 
@@ -132,6 +137,7 @@ class FaultWorld:
     start: datetime
     anchor: datetime
     children: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.port = free_port()
@@ -143,6 +149,11 @@ class FaultWorld:
             give_to(path, self.cluster.user)
         self.files.chmod(0o700)
         self.socket.parent.mkdir(mode=0o700)
+        self.supervisor = Supervisor(log_dir=self.folder, cwd=PROJECT, say=self.said.append)
+        # Its own application: the one of the product has the broker of its settings.
+        broker = Celery(broker=f"redis+socket://{self.socket}")
+        broker.conf.broker_transport_options = {"socket_timeout": 1.0}
+        self.watchdog = Watchdog(self.supervisor, broker)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -158,11 +169,25 @@ class FaultWorld:
 
     def start_all(self) -> None:
         """Start everything."""
-        for name in ("postgres", "redis", "worker", "beat"):
+        for name in SERVERS:
             self.bring_back(name)
+        for spec in self._supervised():
+            self.supervisor.start(spec)
+        self.watchdog.start()
+
+    def tend(self) -> None:
+        """Let the supervisor look after its processes, as it does all the time; from the thread
+        that started them."""
+        self.supervisor.tend()
 
     def kill(self, name: str) -> None:
         """kill -9, the process and all that it started."""
+        if name not in SERVERS:
+            for state in self.supervisor.states():
+                if state.name == name and state.pid is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(state.pid, signal.SIGKILL)
+            return
         child = self.children[name]
         with contextlib.suppress(ProcessLookupError):
             if name == "postgres":
@@ -172,25 +197,20 @@ class FaultWorld:
         child.wait()
 
     def bring_back(self, name: str) -> None:
-        """Start a process that does not run."""
-        starters: dict[str, Callable[[], subprocess.Popen[bytes]]] = {
-            "postgres": lambda: start_postgres(
-                self.cluster, self.files, self.port, self.folder / "postgres.log"
-            ),
-            "redis": self._start_redis,
-            "worker": lambda: self._start_celery(
-                *("worker", "--hostname", f"faults-{os.getpid()}@localhost", "--queues"),
-                *("trading", "--pool", "threads", "--concurrency", "4"),
-                *("--without-gossip", "--without-mingle"),
-                log="worker",
-            ),
-            "beat": lambda: self._start_celery("beat", log="beat"),
-        }
-        self.children[name] = starters[name]()
+        """Start a server that does not run; who is supervised comes back by itself."""
+        if name == "postgres":
+            log = self.folder / "postgres.log"
+            self.children[name] = start_postgres(self.cluster, self.files, self.port, log)
+        elif name == "redis":
+            self.children[name] = self._start_redis()
 
     def stop_all(self) -> None:
         """Stop everything, hard: nothing of it is wanted any more."""
-        for name in ("beat", "worker", "redis", "postgres"):
+        self.watchdog.close()
+        for state in self.supervisor.states():
+            self.kill(state.name)
+        self.supervisor.stop()
+        for name in SERVERS:
             if name in self.children and self.children[name].poll() is None:
                 if name == "postgres":
                     stop_child(self.children[name], signal.SIGQUIT)
@@ -216,15 +236,20 @@ class FaultWorld:
                         raise WorldError("the Redis-protocol server did not start") from None
                     time.sleep(0.01)
 
-    def _start_celery(self, *arguments: str, log: str) -> subprocess.Popen[bytes]:
-        return start_child(
-            [sys.executable, "-m", "celery", "-A", "mts_project", *arguments],
-            log=self.folder / f"{log}.log",
-            user=None,
-            death_signal=signal.SIGKILL,
-            folder=PROJECT,
+    def _supervised(self) -> Iterator[ProcessSpec]:
+        celery = (sys.executable, "-m", "celery", "-A", "mts_project")
+        node = f"faults-{os.getpid()}@localhost"
+        yield ProcessSpec(
+            name="worker",
+            command=(
+                *(*celery, "worker", "--hostname", node, "--queues", "trading"),
+                *("--pool", "threads", "--concurrency", "4"),
+                *("--without-gossip", "--without-mingle"),
+            ),
             environment=self.environment,
+            node=node,
         )
+        yield ProcessSpec(name="beat", command=(*celery, "beat"), environment=self.environment)
 
 
 def world_environment(folder: Path) -> dict[str, str]:

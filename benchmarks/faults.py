@@ -205,8 +205,9 @@ def _play_share(share: dict[str, Any]) -> int:
                     report.was_in_a_fill = play_with(world, fault)
                     report.difference = difference(share["expected"], read_state(world))
                 except Exception as error:
-                    tail = (world.folder / "worker.log").read_text()[-1500:]
-                    report.difference = f"{type(error).__name__}: {error}\n{tail}"
+                    log = (world.folder / "worker.log").read_text()[-1500:]
+                    said = "\n".join([f"{type(error).__name__}: {error}", *world.said])
+                    report.difference = f"{said}\n{log}"
         except Exception as error:
             report.difference = f"{type(error).__name__}: {error}"
         report.seconds = round(time.monotonic() - began, 2)

@@ -201,7 +201,7 @@ class Year:
         from collectors import clock
         from collectors.marketdata import from_ms
         from trading.selectors import accounts_at_work
-        from trading.services import advance_account
+        from trading.services import advance_account, work_account
 
         bar = from_ms(int(self._market.open_time[index]))
         now = bar + HOUR + AFTER_CLOSE
@@ -214,6 +214,8 @@ class Year:
             self._switch_off_the_narrow()
         for account_id in accounts_at_work():
             advance_account(account_id=account_id)
+        # An order takes its latency to the venue, and meets the next quote.
+        work_account(account_id=self._accounts["by hand"])
         if index % 500 == 0:
             self._order_by_hand(index)
 
