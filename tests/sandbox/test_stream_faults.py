@@ -128,12 +128,13 @@ async def test_absurd_prices_come_one_after_another(calm_world: Any, faults: Fau
 async def test_event_times_before_and_behind_the_clock(
     calm_world: Any, faults: Faults, seconds: float
 ) -> None:
+    late = {"ws_late": {"seconds": seconds}}
+    # Before anything is open, or an event from before it could be among the first.
+    await change(faults, {"binance": late, "bybit": late})
     async with (
         open_socket(calm_world, f"{BINANCE}?streams=dotusdt@depth/dotusdt@markPrice@1s") as binance,
         open_socket(calm_world, LINEAR) as bybit,
     ):
-        late = {"ws_late": {"seconds": seconds}}
-        await change(faults, {"binance": late, "bybit": late})
         await subscribed(bybit, "publicTrade.DOTUSDT", "orderbook.50.DOTUSDT")
         events, others = await asyncio.gather(collect(binance, 1.3), collect(bybit, 1.3))
         now_ms = (await ask(calm_world, "/control/world"))["market_time_ms"]
