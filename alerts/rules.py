@@ -83,20 +83,16 @@ def refusal_alert(
     if reason in TRIVIAL_REFUSALS:
         return None
     signal_type = DIRECTIONS.get(direction, "FLAT")
-    return Draft(
-        kind="risk",
+    return _told(
+        "risk",
+        "refused",
         key=f"decision:{decision_id}",
         asset=asset,
         title=f"{signal_type} {asset} refused: {reason}",
-        payload={
-            "timestamp": milliseconds(at),
-            "asset": asset,
-            "alert_type": "refused",
-            "signal_type": signal_type,
-            "reason": reason,
-            "account": account,
-        },
         at=at,
+        signal_type=signal_type,
+        reason=reason,
+        account=account,
     )
 
 
@@ -105,22 +101,18 @@ def trading_state_alert(
 ) -> Draft:
     """A person or a figure changed what `account` (empty: all of them) may do."""
     whose = account or "all accounts"
-    return Draft(
-        kind="risk",
+    return _told(
+        "risk",
+        "trading_state",
         key=f"trading_state:{change_id}",
         asset=account or DESK,
-        title=f"trading on {whose} is {state}: {reason}"[:200],
-        payload={
-            "timestamp": milliseconds(at),
-            "asset": account or DESK,
-            "alert_type": "trading_state",
-            "state": state,
-            "cause": cause,
-            "reason": reason,
-            "by": by,
-            "account": account or None,
-        },
+        title=f"trading on {whose} is {state}: {reason}",
         at=at,
+        state=state,
+        cause=cause,
+        reason=reason,
+        by=by,
+        account=account or None,
     )
 
 
@@ -128,19 +120,15 @@ def ledger_mismatch_alert(
     *, mismatch_id: int, account: str, found: Sequence[str], at: datetime
 ) -> Draft:
     """The books of an account do not add up. Told also where the account was halted before."""
-    return Draft(
-        kind="risk",
+    return _told(
+        "risk",
+        "ledger_mismatch",
         key=f"ledger_mismatch:{mismatch_id}",
         asset=account,
-        title=f"the books of {account} do not add up: {found[0]}"[:200],
-        payload={
-            "timestamp": milliseconds(at),
-            "asset": account,
-            "alert_type": "ledger_mismatch",
-            "account": account,
-            "mismatches": list(found),
-        },
+        title=f"the books of {account} do not add up: {found[0]}",
         at=at,
+        account=account,
+        mismatches=list(found),
     )
 
 
@@ -148,19 +136,15 @@ def off_market_alert(
     *, position_id: int, account: str, asset: str, quantity: str, since: datetime
 ) -> Draft:
     """Something is held whose market has ended or rests; told once for each time."""
-    return Draft(
-        kind="operations",
+    return _told(
+        "operations",
+        "off_market",
         key=f"off_market:{position_id}:{milliseconds(since)}",
         asset=asset,
-        title=f"{asset} is not traded any more, and {account} holds {quantity}"[:200],
-        payload={
-            "timestamp": milliseconds(since),
-            "asset": asset,
-            "alert_type": "off_market",
-            "account": account,
-            "quantity": quantity,
-        },
+        title=f"{asset} is not traded any more, and {account} holds {quantity}",
         at=since,
+        account=account,
+        quantity=quantity,
     )
 
 
@@ -168,20 +152,16 @@ def delisted_alert(
     *, trade_id: int, account: str, asset: str, quantity: str, price: float, at: datetime
 ) -> Draft:
     """What was held was settled, as nobody trades it any more."""
-    return Draft(
-        kind="risk",
+    return _told(
+        "risk",
+        "delisted",
         key=f"delisted:{trade_id}",
         asset=asset,
-        title=f"{quantity} {asset} of {account} settled at {price:g}: not traded any more"[:200],
-        payload={
-            "timestamp": milliseconds(at),
-            "asset": asset,
-            "alert_type": "delisted",
-            "account": account,
-            "quantity": quantity,
-            "price": price,
-        },
+        title=f"{quantity} {asset} of {account} settled at {price:g}: not traded any more",
         at=at,
+        account=account,
+        quantity=quantity,
+        price=price,
     )
 
 
@@ -190,40 +170,40 @@ def failing_close_alert(
     at: datetime,
 ) -> Draft:  # fmt: skip
     """A position that should be closed and cannot be: told once for each signal that wants it."""
-    return Draft(
-        kind="risk",
+    return _told(
+        "risk",
+        "failing_close",
         key=f"failing_close:{account_id}:{signal_id}",
         asset=asset,
-        title=f"{asset} of {account} cannot be closed, it has failed {tries} times: {error}"[:200],
-        payload={
-            "timestamp": milliseconds(at),
-            "asset": asset,
-            "alert_type": "failing_close",
-            "account": account,
-            "tries": tries,
-            "reason": error,
-        },
+        title=f"{asset} of {account} cannot be closed, it has failed {tries} times: {error}",
         at=at,
+        account=account,
+        tries=tries,
+        reason=error,
     )
 
 
 def failing_strategy_alert(*, strategy: str, reason: str, runs: int, at: datetime) -> Draft:
     """A strategy that could not be used in its last `runs` bar runs: told once a market day."""
-    return Draft(
-        kind="operations",
+    return _told(
+        "operations",
+        "strategy_failing",
         key=f"strategy:{strategy}:{at:%Y-%m-%d}",
         asset=strategy,
-        title=f"{strategy} has failed {runs} times in a row: {reason}"[:200],
-        payload={
-            "timestamp": milliseconds(at),
-            "asset": strategy,
-            "alert_type": "strategy_failing",
-            "strategy": strategy,
-            "runs": runs,
-            "reason": reason,
-        },
+        title=f"{strategy} has failed {runs} times in a row: {reason}",
         at=at,
+        strategy=strategy,
+        runs=runs,
+        reason=reason,
     )
+
+
+def _told(
+    kind: str, alert_type: str, *, key: str, asset: str, title: str, at: datetime, **facts: Any
+) -> Draft:
+    """An alert of a type of its own, with what every such body begins with."""
+    body = {"timestamp": milliseconds(at), "asset": asset, "alert_type": alert_type, **facts}
+    return Draft(kind=kind, key=key, asset=asset, title=title[:200], payload=body, at=at)
 
 
 def milliseconds(moment: datetime) -> int:
