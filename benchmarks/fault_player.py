@@ -101,18 +101,20 @@ class Player:
         return is_open
 
     def settle(self, number: int, step: Step) -> None:
-        """Wait for the fills of the step and the end of its bar. Raises TimeoutError."""
+        """Wait for what the step is to bring and the end of its bar. Raises TimeoutError."""
         deadline = time.monotonic() + LONGEST_STEP_S
         hinted = time.monotonic()
         while True:
             self._world.tend()
             rows = self.execute(
                 "SELECT (SELECT count(*) FROM trading_fill), (SELECT count(*) FROM"
-                " trading_fundingpayment), processed_bar FROM trading_account"
+                " trading_fundingpayment), (SELECT max(watermark_ticks) FROM trading_order),"
+                " processed_bar FROM trading_account"
             )
-            fills, payments, bar = rows[0]
+            fills, payments, watermark, bar = rows[0]
             paid = sum(len(each.funding) for each in STEPS[: number + 1])
-            if fills == step.fills and payments == paid and bar is not None:
+            has_followed = (watermark or 0) >= step.watermark
+            if fills == step.fills and payments == paid and has_followed and bar is not None:
                 if bar >= bar_of(number):
                     return
             if fills > step.fills:

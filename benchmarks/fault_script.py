@@ -36,7 +36,8 @@ class Step:
     """What happens: quotes move, the signals of a bar come, a settlement is told, a person's order
     (named by its key) begins to work.
 
-    `fills` is how many fills the account has once the books have come to rest.
+    `fills` is how many fills the account has once the books have come to rest, and `watermark` how
+    far in ticks the trailing stop has then followed the market at least.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Step:
     signals: Mapping[str, int] = field(default_factory=dict)
     funding: Mapping[str, float] = field(default_factory=dict)
     orders: tuple[str, ...] = ()
+    watermark: int = 0
 
 
 STEPS = (
@@ -56,7 +58,7 @@ STEPS = (
     Step("a flip", 7, signals={"ethereum": LONG}),
     Step("a target is met", 8, quotes={"solana": 53.0}),
     Step("a trailing stop is placed", 8, orders=("trail",)),
-    Step("the market runs ahead of it", 8, quotes={"cardano": 77.0}),
+    Step("the market runs ahead of it", 8, quotes={"cardano": 77.0}, watermark=769),
     Step("and falls back on it", 9, quotes={"cardano": 76.2}),
     Step("two openings on the other side", 11, signals={"bitcoin": SHORT, "solana": SHORT}),
     Step("everything is closed", 14, signals={"bitcoin": FLAT, "solana": FLAT, "ethereum": FLAT}),

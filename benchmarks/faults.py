@@ -63,7 +63,7 @@ STATE = {
         FROM trading_position p JOIN collectors_instrument i ON i.id = p.instrument_id""",
     "orders": """
         SELECT symbol, kind, leg, side, quantity_steps, filled_steps, limit_ticks, trigger_ticks,
-               status FROM trading_order""",
+               watermark_ticks, status FROM trading_order""",
     "trades": """
         SELECT i.coin_id, t.direction, t.quantity, t.pnl, t.fees, t.slippage, t.funding,
                t.exit_reason
