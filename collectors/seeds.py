@@ -142,37 +142,37 @@ INSTRUMENTS = (
 @transaction.atomic
 def seed_instruments() -> int:
     """Make the instruments that are missing, with their listings; gives how many were made."""
-    made = 0
-    for seed in INSTRUMENTS:
-        instrument, is_new = Instrument.objects.get_or_create(
-            coin_id=seed.coin_id,
-            defaults={
-                "symbol": seed.ticker,
-                "name": seed.name,
-                "sector": seed.sector,
-                "tier": seed.tier,
-                "timeframes": ["15m", "1h"] if seed.tier == Tier.HIGH_FREQUENCY else ["1h"],
-                "source_chain": _chain(seed),
-                "is_strategy_enabled": bool(seed.symbols),
-            },
+    stored = set(Instrument.objects.values_list("coin_id", flat=True))
+    missing = {seed.coin_id: seed for seed in INSTRUMENTS if seed.coin_id not in stored}
+    made = Instrument.objects.bulk_create(_instrument(seed) for seed in missing.values())
+    Listing.objects.bulk_create(
+        Listing(
+            instrument=instrument,
+            exchange=exchange,
+            symbol=symbol.name,
+            valid_to=symbol.valid_to,
+            tick_size=symbol.tick_size,
+            quantity_step=symbol.quantity_step,
+            min_notional=symbol.min_notional,
         )
-        if not is_new:
-            continue
-        made += 1
-        Listing.objects.bulk_create(
-            Listing(
-                instrument=instrument,
-                exchange=exchange,
-                symbol=symbol.name,
-                valid_to=symbol.valid_to,
-                tick_size=symbol.tick_size,
-                quantity_step=symbol.quantity_step,
-                min_notional=symbol.min_notional,
-            )
-            for exchange in EXCHANGES
-            for symbol in seed.symbols
-        )
-    return made
+        for instrument in made
+        for exchange in EXCHANGES
+        for symbol in missing[instrument.coin_id].symbols
+    )
+    return len(made)
+
+
+def _instrument(seed: Seed) -> Instrument:
+    return Instrument(
+        coin_id=seed.coin_id,
+        symbol=seed.ticker,
+        name=seed.name,
+        sector=seed.sector,
+        tier=seed.tier,
+        timeframes=["15m", "1h"] if seed.tier == Tier.HIGH_FREQUENCY else ["1h"],
+        source_chain=_chain(seed),
+        is_strategy_enabled=bool(seed.symbols),
+    )
 
 
 def _chain(seed: Seed) -> list[str]:
@@ -195,11 +195,12 @@ def full_chain() -> list[str]:
 
 def seed_macro_series() -> int:
     """Make the macro series that are missing; gives how many were made."""
-    made = 0
-    for series_id, facts in MACRO_SERIES.items():
-        _, is_new = MacroSeries.objects.get_or_create(
-            series_id=series_id,
-            defaults={"name": facts.name, "units": facts.units, "frequency": facts.frequency},
+    stored = set(MacroSeries.objects.values_list("series_id", flat=True))
+    made = MacroSeries.objects.bulk_create(
+        MacroSeries(
+            series_id=series_id, name=facts.name, units=facts.units, frequency=facts.frequency
         )
-        made += is_new
-    return made
+        for series_id, facts in MACRO_SERIES.items()
+        if series_id not in stored
+    )
+    return len(made)
