@@ -54,7 +54,7 @@ class Player:
         self._world = world
         self._prices = {coin_id: price for coin_id, _, price in COINS}
         self._database: Any = None  # kept open: a new connection costs the server a process
-        self._hints = Celery(broker=f"redis+socket://{world.socket}")
+        self._hints = Celery(broker=f"redis+socket://{world.socket}", set_as_current=False)
         self._hints.conf.task_ignore_result = True
         self._hints.conf.broker_transport_options = {"socket_timeout": 1.0}
         self._stop = threading.Event()

@@ -151,7 +151,7 @@ class FaultWorld:
         self.socket.parent.mkdir(mode=0o700)
         self.supervisor = Supervisor(log_dir=self.folder, cwd=PROJECT, say=self.said.append)
         # Its own application: the one of the product has the broker of its settings.
-        broker = Celery(broker=f"redis+socket://{self.socket}")
+        broker = Celery(broker=f"redis+socket://{self.socket}", set_as_current=False)
         broker.conf.broker_transport_options = {"socket_timeout": 1.0}
         self.watchdog = Watchdog(self.supervisor, broker)
 
