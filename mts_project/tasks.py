@@ -7,7 +7,6 @@ from datetime import timedelta
 from celery import shared_task
 
 from collectors import clock
-from collectors.once import forget_old_answers
 from mts_project import archive, retention
 
 
@@ -22,4 +21,7 @@ def archive_days() -> int:
 def prune_rows() -> int:
     """Delete what the retention policies keep no longer, and old answers to writes; gives the
     number of rows."""
+    # Speaks HTTP, of which a worker needs nothing else.
+    from collectors.once import forget_old_answers
+
     return sum(retention.prune_rows(now=clock.now()).values()) + forget_old_answers()

@@ -16,6 +16,8 @@ import signals.api
 import trading.api
 from mts_project import health
 
+admin.autodiscover()
+
 api_urlpatterns = [
     *mts_project.login.urlpatterns,
     *mts_project.keys.urlpatterns,

@@ -10,7 +10,11 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from django.contrib import admin
+from django.core.checks import run_checks
 from django.core.management import call_command
+
+from trading.models import Account
 
 PROJECT = Path(__file__).resolve().parent.parent
 SETTINGS = tomllib.loads((PROJECT / "pyproject.toml").read_text())
@@ -115,8 +119,24 @@ sys.exit(f"imported: {heavy & set(sys.modules)}" if heavy & set(sys.modules) els
 """
 
 
+WORKED = """
+import django, sys
+django.setup()
+import mts_project.celery
+mts_project.celery.app.loader.import_default_modules()
+shown = {"rest_framework.views", "trading.admin", "mts_project.urls", "mts_project.site"}
+sys.exit(f"imported: {shown & set(sys.modules)}" if shown & set(sys.modules) else 0)
+"""
+
+
 def test_what_only_some_work_needs_is_not_imported_by_every_process() -> None:
     assert_succeeds(sys.executable, "-c", SERVED)
+    assert_succeeds(sys.executable, "-c", WORKED)
+
+
+def test_the_checks_of_django_find_nothing_and_look_at_every_page() -> None:
+    assert run_checks() == []
+    assert admin.site.is_registered(Account)
 
 
 def test_no_module_has_a_banned_name() -> None:

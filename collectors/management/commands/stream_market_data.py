@@ -27,6 +27,8 @@ from collectors.sources import FEEDS
 class Command(BaseCommand):
     """Streams of all enabled instruments, until SIGTERM or SIGINT."""
 
+    # A process that starts with many others: Django's checks would import every page for it.
+    requires_system_checks = []
     help = (
         "Stream books, quotes, candles and funding of every enabled instrument from the exchanges "
         "of its source chain until stopped; STREAM_KINDS narrows what. "

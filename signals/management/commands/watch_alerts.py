@@ -33,6 +33,8 @@ PATH_LIMIT = 700  # bytes, in an index
 class Command(BaseCommand):
     """Looks at the folder until SIGTERM or SIGINT; any number may run at once."""
 
+    # A process that starts with many others: Django's checks would import every page for it.
+    requires_system_checks = []
     help = (
         "Take the alert files (*.json) of a folder as signals of the strategy `outside`, each "
         "once, and go on watching. Files are only read, unless --archive says where judged ones "
