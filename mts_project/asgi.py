@@ -13,6 +13,8 @@ django_application = get_asgi_application()
 
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
 
+# Else the first request would wait for every page to be imported, and find what is broken there.
+import mts_project.urls  # noqa: E402, F401
 from mts_project.bodies import limiting_bodies  # noqa: E402
 from mts_project.health import counting_api_requests  # noqa: E402
 from realtime.routing import websocket_urlpatterns  # noqa: E402
