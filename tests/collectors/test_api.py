@@ -25,6 +25,7 @@ from collectors.quality import Finding
 from collectors.services.providers import call_budget
 from tests.factories import make_user
 
+admin.autodiscover()
 urlpatterns = [path("admin/", admin.site.urls), path("api/v1/", include(api.urlpatterns))]
 pytestmark = pytest.mark.urls(__name__)
 START = datetime(2025, 3, 1, tzinfo=UTC)
