@@ -62,15 +62,15 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def run_demo(folder: Path) -> str:
-    """All processes, for BARS hours of market time; what they printed. That some stage behind the
+def run_demo(folder: Path, *, bars: int = BARS) -> str:
+    """All processes, for `bars` hours of market time; what they printed. That some stage behind the
     signals has nothing to show yet, which is an error to a demo, is none here."""
     environment = {
         **os.environ,
         "MTS_DATA_DIR": str(folder),
         "ENABLED_STRATEGIES": ",".join(hourly_strategies()),
     }
-    seconds = BARS * SECONDS_PER_BAR
+    seconds = bars * SECONDS_PER_BAR
     with (folder / "log").open("w") as log:
         subprocess.run(
             [
