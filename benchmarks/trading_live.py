@@ -41,11 +41,13 @@ def measure_trading_live() -> list[Measure]:
     moments = [[datetime.fromisoformat(text) for text in row] for row in rows]
     if len(moments) < 10:
         raise RuntimeError(f"only {len(moments)} fills of signals:\n{log}")
+    # What came after its bar had been run was not waited for: a correction or a late source.
+    waited = [row for row in moments if row[3] <= row[0]]
     told = f"{len(moments)} fills; {SPEED} x, SQLite"
     return [
         *_percentiles("signal's row to its fill", moments, 0, 1, told),
         *_percentiles("fill to its number in the stream", moments, 1, 2, told),
-        *_percentiles("last candle's row to the fill's number", moments, 3, 2, told, bound=None),
+        *_percentiles("last candle's row to the fill's number", waited, 3, 2, told, bound=None),
     ]
 
 
@@ -57,9 +59,9 @@ def _percentiles(
     told: str,
     bound: float | None = 1.0,
 ) -> list[Measure]:
-    # What came after its bar had been run was not waited for: a correction or a late source.
-    waits = [(row[end] - row[begin]).total_seconds() for row in moments if row[end] >= row[begin]]
-    waits.sort()
+    waits = sorted((row[end] - row[begin]).total_seconds() for row in moments)
+    if not waits:
+        return []
     p99 = waits[round(0.99 * (len(waits) - 1))]
     return [
         Measure(

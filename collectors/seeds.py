@@ -144,8 +144,12 @@ def seed_instruments() -> int:
     """Make the instruments that are missing, with their listings; gives how many were made."""
     stored = set(Instrument.objects.values_list("coin_id", flat=True))
     missing = {seed.coin_id: seed for seed in INSTRUMENTS if seed.coin_id not in stored}
-    made = Instrument.objects.bulk_create(_instrument(seed) for seed in missing.values())
-    Listing.objects.bulk_create(
+    # Somebody may add one of them meanwhile.
+    Instrument.objects.bulk_create(
+        (_instrument(seed) for seed in missing.values()), ignore_conflicts=True
+    )
+    made = list(Instrument.objects.filter(coin_id__in=missing))
+    listings = (
         Listing(
             instrument=instrument,
             exchange=exchange,
@@ -159,6 +163,7 @@ def seed_instruments() -> int:
         for exchange in EXCHANGES
         for symbol in missing[instrument.coin_id].symbols
     )
+    Listing.objects.bulk_create(listings, ignore_conflicts=True)
     return len(made)
 
 
@@ -196,11 +201,12 @@ def full_chain() -> list[str]:
 def seed_macro_series() -> int:
     """Make the macro series that are missing; gives how many were made."""
     stored = set(MacroSeries.objects.values_list("series_id", flat=True))
-    made = MacroSeries.objects.bulk_create(
+    missing = [
         MacroSeries(
             series_id=series_id, name=facts.name, units=facts.units, frequency=facts.frequency
         )
         for series_id, facts in MACRO_SERIES.items()
         if series_id not in stored
-    )
-    return len(made)
+    ]
+    MacroSeries.objects.bulk_create(missing, ignore_conflicts=True)
+    return len(missing)

@@ -15,8 +15,8 @@ from django.core import checks
 class OperatorAdminConfig(SimpleAdminConfig):
     """The admin with the operator's site in place of Django's.
 
-    Its pages are imported with the addresses of the web process. Workers, beat and streams show
-    nobody a page: with the pages and all that they need, each would start half as fast again.
+    Its pages are imported with the URLs of the web process. Workers, beat and streams show
+    nobody a page: with the pages and what they need, each would take half as long again to start.
     """
 
     default_site = "mts_project.site.OperatorSite"

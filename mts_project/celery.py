@@ -15,7 +15,7 @@ from django.conf import settings
 from collectors import clock
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "mts_project.settings")
-# What Django checks is our own code, which the tests do; a worker would import every page for it.
+# Django checks models and pages, as the tests do; a worker would import every page for it.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 WORKER_HEARTBEAT_KEY = "heartbeat:worker:"
