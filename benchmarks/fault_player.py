@@ -120,7 +120,10 @@ class Player:
             if fills > step.fills:
                 raise RuntimeError(f"{step.name}: {fills} fills, not {step.fills}")
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{step.name}: {fills} fills of {step.fills}, bar {bar}")
+                raise TimeoutError(
+                    f"{step.name}: {fills} fills of {step.fills}, {payments} payments of {paid}, "
+                    f"watermark {watermark} of {step.watermark}, bar {bar}"
+                )
             if time.monotonic() > hinted + 0.5:
                 # As later events would: the sweeps alone would take their time.
                 hinted = time.monotonic()

@@ -2,7 +2,7 @@
 
 A new installation begins here; one that has made some of them goes on with the others. Each of
 them renders all models of the project again and again: together they took longer than everything
-else that a first start does.
+else that a first start does. Who has them all can go back to none of them alone.
 """
 
 from decimal import Decimal
